@@ -1,0 +1,5 @@
+/** TODO. */
+@NullMarked
+package io.holdfast.benchmarks;
+
+import org.jspecify.annotations.NullMarked;

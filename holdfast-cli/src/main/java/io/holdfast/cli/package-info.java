@@ -1,0 +1,5 @@
+/** TODO. */
+@NullMarked
+package io.holdfast.cli;
+
+import org.jspecify.annotations.NullMarked;

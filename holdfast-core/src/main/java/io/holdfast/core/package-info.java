@@ -1,0 +1,5 @@
+/** TODO. */
+@NullMarked
+package io.holdfast.core;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,5 @@
+/** TODO. */
+@NullMarked
+package io.holdfast.host;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,6 @@
+/** The Linux system interface. */
+module io.holdfast.linux {
+  requires static transitive org.jspecify;
+
+  exports io.holdfast.linux;
+}

@@ -1,0 +1,5 @@
+/** TODO. */
+@NullMarked
+package io.holdfast.varlink;
+
+import org.jspecify.annotations.NullMarked;
