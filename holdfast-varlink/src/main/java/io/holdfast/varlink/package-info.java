@@ -1,4 +1,7 @@
-/** TODO. */
+/**
+ * Varlink (varlink.org): interface definitions, a server and a client over Unix sockets, with
+ * descriptors passed along as systemd's sd-varlink does.
+ */
 @NullMarked
 package io.holdfast.varlink;
 
