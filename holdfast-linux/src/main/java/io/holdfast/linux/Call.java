@@ -2,13 +2,103 @@ package io.holdfast.linux;
 
 import java.util.Locale;
 
-/** The functions of the C library that Holdfast calls; each constant's name in lower case is the function's. */
+/**
+ * What Holdfast calls of the C library and of Linux; each constant's name in lower case is the
+ * function's.
+ */
 public enum Call {
-  ACCEPT4, BIND, CLOSE, CONNECT, FALLOCATE, FCNTL, FTRUNCATE, FSTAT, GETEUID, GETSOCKOPT, KILL, LISTEN, LSEEK, MADVISE, MEMFD_CREATE,
-  MMAP, MUNMAP, OPEN, POLL, READ, RECVMSG, SENDMSG, SETSOCKOPT, SHUTDOWN, SOCKET, SOCKETPAIR, WRITE;
+  ACCEPT4,
+  BIND,
+  CLOSE,
+  CONNECT,
+  FALLOCATE,
+  FCNTL,
+  FSTAT,
+  FTRUNCATE,
+  GETEUID,
+  GETSOCKOPT,
+  KILL,
+  LISTEN,
+  LSEEK(Returns.LONG),
+  MADVISE,
+  MEMFD_CREATE,
+  MMAP(Returns.LONG),
+  MUNMAP,
+  OPEN,
+  PIDFD_GETFD(438),
+  PIDFD_OPEN(434),
+  PIDFD_SEND_SIGNAL(424),
+  PIPE2,
+  POSIX_SPAWNP(Returns.ERROR),
+  POSIX_SPAWNATTR_DESTROY(Returns.ERROR),
+  POSIX_SPAWNATTR_INIT(Returns.ERROR),
+  POSIX_SPAWNATTR_SETFLAGS(Returns.ERROR),
+  POSIX_SPAWNATTR_SETSIGDEFAULT(Returns.ERROR),
+  POSIX_SPAWNATTR_SETSIGMASK(Returns.ERROR),
+  POSIX_SPAWN_FILE_ACTIONS_ADDCLOSE(Returns.ERROR),
+  POSIX_SPAWN_FILE_ACTIONS_ADDCLOSEFROM_NP(Returns.ERROR),
+  POSIX_SPAWN_FILE_ACTIONS_ADDDUP2(Returns.ERROR),
+  POSIX_SPAWN_FILE_ACTIONS_ADDOPEN(Returns.ERROR),
+  POSIX_SPAWN_FILE_ACTIONS_DESTROY(Returns.ERROR),
+  POSIX_SPAWN_FILE_ACTIONS_INIT(Returns.ERROR),
+  PPOLL,
+  READ(Returns.LONG),
+  RECVMSG(Returns.LONG),
+  SCHED_SETSCHEDULER,
+  SENDMSG(Returns.LONG),
+  SETSOCKOPT,
+  SHUTDOWN,
+  SOCKET,
+  SOCKETPAIR,
+  UNLINK,
+  WAITID,
+  WRITE(Returns.LONG);
+
+  /** How a function tells its result. */
+  enum Returns {
+    /** An int, -1 for failure with errno set. */
+    INT,
+    /** A long, -1 for failure with errno set. */
+    LONG,
+    /** The error's number itself, 0 for success. */
+    ERROR
+  }
+
+  /** Says that the C library's function is used. */
+  static final int NO_NUMBER = -1;
+
+  private final Returns returns;
+  private final int systemCall;
+
+  Call() {
+    this(Returns.INT);
+  }
+
+  Call(Returns returns) {
+    this.returns = returns;
+    this.systemCall = NO_NUMBER;
+  }
+
+  /**
+   * A system call that the C library has no function for before glibc 2.36; the number is the same
+   * on every machine.
+   */
+  Call(int systemCall) {
+    this.returns = Returns.LONG;
+    this.systemCall = systemCall;
+  }
 
   /** The C library's name for it. */
   public String function() {
     return name().toLowerCase(Locale.ROOT);
+  }
+
+  Returns returns() {
+    return returns;
+  }
+
+  /** The number to pass to syscall(2), or {@link #NO_NUMBER} to call the function by its name. */
+  int systemCall() {
+    return systemCall;
   }
 }

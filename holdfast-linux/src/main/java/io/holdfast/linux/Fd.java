@@ -5,8 +5,8 @@ import java.util.concurrent.atomic.AtomicInteger;
 /**
  * An owned file descriptor: exactly one owner, closed once, refused after it is closed.
  *
- * <p>Whoever holds the {@code Fd} owns the descriptor. A method that takes ownership says so in its contract; any other
- * method only borrows.
+ * <p>Whoever holds the {@code Fd} owns the descriptor. A method that takes ownership says so in its
+ * contract; any other method only borrows. All methods may be called from any thread.
  *
  * <pre>{@code
  * try (Fd fd = linux.memfd("ram", 1L << 30)) {
@@ -15,15 +15,25 @@ import java.util.concurrent.atomic.AtomicInteger;
  * }</pre>
  */
 public final class Fd implements AutoCloseable {
-  private static final int GONE = -1;
+  private static final int F_DUPFD_CLOEXEC = 1030;
+  private static final int CLOSED = 1 << 30;
+  private static final int RELEASED = 1 << 29;
+  private static final int GONE = CLOSED | RELEASED;
 
   private final Kernel kernel;
-  private final AtomicInteger number;
+  private final int number;
   private final String what;
+
+  /**
+   * How many calls run on the descriptor, and whether it is gone. A close during a call waits for
+   * the call's end: the kernel would reuse the number at once, and the call could land on another
+   * file.
+   */
+  private final AtomicInteger state = new AtomicInteger();
 
   private Fd(Kernel kernel, int number, String what) {
     this.kernel = kernel;
-    this.number = new AtomicInteger(number);
+    this.number = number;
     this.what = what;
   }
 
@@ -48,11 +58,10 @@ public final class Fd implements AutoCloseable {
    * @throws IllegalStateException if it was closed or released
    */
   public int number() {
-    int n = number.get();
-    if (n == GONE) {
-      throw new IllegalStateException("descriptor used after it was closed or given away: " + what);
+    if (!isOpen()) {
+      throw gone("used");
     }
-    return n;
+    return number;
   }
 
   /** What this descriptor is, for people. */
@@ -62,17 +71,23 @@ public final class Fd implements AutoCloseable {
 
   /** Whether this object still owns a descriptor. */
   public boolean isOpen() {
-    return number.get() != GONE;
+    return (state.get() & GONE) == 0;
   }
 
   /**
-   * A second descriptor of the same open file, close-on-exec, owned by the caller.
+   * A second descriptor of the same open file (so it shares the file's position), close-on-exec,
+   * owned by the caller.
    *
    * @throws SystemCallException EMFILE when the process has no descriptor left
-   * @throws IllegalStateException if this one was closed
+   * @throws IllegalStateException if this one was closed or released
    */
   public Fd duplicate() {
-    int copy = (int) SystemCallException.check(kernel.call(Call.FCNTL, number(), 1030, 0, 0, 0, 0), Call.FCNTL, what);
+    return duplicateFrom(0);
+  }
+
+  /** As {@link #duplicate}, with a number of at least {@code lowest}. */
+  Fd duplicateFrom(int lowest) {
+    int copy = (int) new Calls(kernel).on(Call.FCNTL, this, F_DUPFD_CLOEXEC, lowest);
     return new Fd(kernel, copy, what);
   }
 
@@ -80,28 +95,61 @@ public final class Fd implements AutoCloseable {
    * Gives ownership up without closing.
    *
    * @return the number, now the caller's to close
-   * @throws IllegalStateException if it was closed already
+   * @throws IllegalStateException if it was closed or released already
    */
   public int release() {
-    int n = number.getAndSet(GONE);
-    if (n == GONE) {
-      throw new IllegalStateException("descriptor given away after it was closed: " + what);
+    int before = state.getAndUpdate(s -> (s & GONE) == 0 ? s | RELEASED : s);
+    if ((before & GONE) != 0) {
+      throw gone("given away");
     }
-    return n;
+    return number;
   }
 
-  /** Closes the descriptor; does nothing the second time. An error of close(2) leaves it closed, and is not reported. */
+  /**
+   * Closes the descriptor; does nothing the second time or after {@link #release}. While another
+   * thread's call runs on it, it is closed when that call returns. An error of close(2) leaves it
+   * closed, and is not reported.
+   */
   @Override
   public void close() {
-    int n = number.getAndSet(GONE);
-    if (n != GONE) {
-      long unused = kernel.call(Call.CLOSE, n, 0, 0, 0, 0, 0);
+    int before = state.getAndUpdate(s -> (s & GONE) == 0 ? s | CLOSED : s);
+    if (before == 0) {
+      closeNow();
     }
+  }
+
+  /**
+   * Borrows the number for one call.
+   *
+   * @throws IllegalStateException if it was closed or released
+   */
+  int borrow() {
+    int before = state.getAndUpdate(s -> (s & GONE) == 0 ? s + 1 : s);
+    if ((before & GONE) != 0) {
+      throw gone("used");
+    }
+    return number;
+  }
+
+  /** Ends what {@link #borrow} began. */
+  void giveBack() {
+    if (state.decrementAndGet() == CLOSED) {
+      closeNow();
+    }
+  }
+
+  private void closeNow() {
+    // Never repeated after EINTR: on Linux the number is free by then, and may be another file's.
+    kernel.call(Call.CLOSE, number, 0, 0, 0, 0, 0);
+  }
+
+  private IllegalStateException gone(String how) {
+    return new IllegalStateException(
+        "descriptor " + how + " after it was closed or given away: " + what);
   }
 
   @Override
   public String toString() {
-    int n = number.get();
-    return what + (n == GONE ? " (closed)" : " (descriptor " + n + ")");
+    return what + (isOpen() ? " (descriptor " + number + ")" : " (closed)");
   }
 }

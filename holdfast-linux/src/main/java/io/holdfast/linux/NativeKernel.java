@@ -3,17 +3,20 @@ package io.holdfast.linux;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
-import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * The C library's functions, all through one linked signature (six longs to a long): linking a signature is what costs
- * start-up time, not looking up a symbol. The x86-64 and AArch64 calling conventions let a callee ignore arguments.
+ * The C library's functions, all through one linked signature (six longs to a long): linking a
+ * signature is what costs start-up time, not looking up a symbol, which happens at a function's
+ * first use. The calling conventions of x86-64 and AArch64 let a callee ignore arguments and read
+ * an int from a long's register.
  */
-enum NativeKernel implements Kernel {
-  INSTANCE;
+final class NativeKernel implements Kernel {
+  static final NativeKernel INSTANCE = new NativeKernel();
 
   private static final Linker.Option ERRNO = Linker.Option.captureCallState("errno");
   private static final MethodHandle SIX_LONGS =
@@ -28,31 +31,52 @@ enum NativeKernel implements Kernel {
                   ValueLayout.JAVA_LONG,
                   ValueLayout.JAVA_LONG),
               ERRNO);
-  private static final MemoryLayout STATE = Linker.Option.captureStateLayout();
+
+  /** Where the linker leaves errno: a structure with that one int. */
   private static final ThreadLocal<MemorySegment> ERRNO_OF_THREAD =
-      ThreadLocal.withInitial(() -> Arena.ofAuto().allocate(STATE));
+      ThreadLocal.withInitial(() -> Arena.ofAuto().allocate(Linker.Option.captureStateLayout()));
 
-  private final MemorySegment[] addresses = new MemorySegment[Call.values().length];
+  /** Each function's address, filled at its first use. */
+  private final Map<Call, MemorySegment> addresses = new ConcurrentHashMap<>();
 
-  NativeKernel() {
-    for (Call call : Call.values()) {
-      addresses[call.ordinal()] = Linker.nativeLinker().defaultLookup().findOrThrow(call.function());
-    }
-  }
+  private NativeKernel() {}
 
   @Override
   public long call(Call call, long a, long b, long c, long d, long e, long f) {
+    MemorySegment address = addresses.computeIfAbsent(call, NativeKernel::lookUp);
     MemorySegment state = ERRNO_OF_THREAD.get();
     long result;
     try {
-      result = (long) SIX_LONGS.invokeExact(addresses[call.ordinal()], state, a, b, c, d, e, f);
+      result =
+          call.systemCall() == Call.NO_NUMBER
+              ? (long) SIX_LONGS.invokeExact(address, state, a, b, c, d, e, f)
+              : (long)
+                  SIX_LONGS.invokeExact(address, state, (long) call.systemCall(), a, b, c, d, e);
     } catch (Throwable t) {
       throw new LinkageError("calling " + call.function(), t);
     }
-    // An int function leaves the upper half undefined; -1 is what tells failure in both sizes.
-    if (call.returnsInt()) {
-      result = (int) result;
-    }
-    return result == -1 ? -(long) state.get(ValueLayout.JAVA_INT, 0) : result;
+    return switch (call.returns()) {
+      // The register's upper half is undefined after a function that returns an int.
+      case ERROR -> -(long) (int) result;
+      case INT -> (int) result == -1 ? -errno(state) : (int) result;
+      case LONG -> result == -1 ? -errno(state) : result;
+    };
+  }
+
+  private static long errno(MemorySegment state) {
+    return state.get(ValueLayout.JAVA_INT, 0);
+  }
+
+  private static MemorySegment lookUp(Call call) {
+    String function = call.systemCall() == Call.NO_NUMBER ? call.function() : "syscall";
+    return Linker.nativeLinker()
+        .defaultLookup()
+        .find(function)
+        .orElseThrow(
+            () ->
+                new UnsupportedOperationException(
+                    "this machine's C library has no "
+                        + function
+                        + "; Holdfast needs Linux with glibc 2.34 or newer"));
   }
 }

@@ -1,23 +1,45 @@
 package io.holdfast.linux;
 
-/** A system call failed: which, on what, with which errno, and what to do about it. */
+/**
+ * A system call failed. The message says which call, on what, with which error, and where it is
+ * known, what to do: {@code bind /run/holdfast/agent: EADDRINUSE (Address already in use). Another
+ * process listens there, or …}
+ */
 public final class SystemCallException extends RuntimeException {
   private static final long serialVersionUID = 1L;
   private final Call call;
-  private final int errno;
+  private final Errno errno;
+  private final String object;
 
-  private SystemCallException(Call call, int errno, String message) {
-    super(message);
+  SystemCallException(Call call, Errno errno, String object, String advice) {
+    super(message(call, errno, object, advice));
     this.call = call;
     this.errno = errno;
+    this.object = object;
+  }
+
+  /**
+   * The failure that a result of {@link Kernel#call} stands for.
+   *
+   * @param result below 0
+   */
+  static SystemCallException failed(Call call, long result, String object) {
+    Errno errno = Errno.of((int) -result);
+    String shown = errno == Errno.UNKNOWN ? object + " (error " + -result + ")" : object;
+    return new SystemCallException(call, errno, shown, Advice.on(call, errno));
   }
 
   /** Returns {@code result} if it is 0 or more, else throws the failure it stands for. */
   static long check(long result, Call call, String object) {
     if (result < 0) {
-      throw new SystemCallException(call, (int) -result, call.function() + " " + object + ": errno " + -result);
+      throw failed(call, result, object);
     }
     return result;
+  }
+
+  private static String message(Call call, Errno errno, String object, String advice) {
+    String what = call.function() + " " + object + ": " + errno + " (" + errno.text() + ")";
+    return advice.isEmpty() ? what : what + ". " + advice;
   }
 
   /** The call that failed. */
@@ -25,8 +47,13 @@ public final class SystemCallException extends RuntimeException {
     return call;
   }
 
-  /** Its errno, above 0. */
-  public int errno() {
+  /** Its error. */
+  public Errno errno() {
     return errno;
+  }
+
+  /** What it was called on: a path, a descriptor's purpose, a process. */
+  public String object() {
+    return object;
   }
 }

@@ -1,0 +1,142 @@
+package io.holdfast.linux;
+
+/** What to do about an error, where the call and the error alone tell. */
+final class Advice {
+  private Advice() {}
+
+  /** One or more sentences, or nothing where the error's own text says it all. */
+  static String on(Call call, Errno errno) {
+    String special =
+        switch (call) {
+          case POSIX_SPAWNP -> onSpawn(errno);
+          case BIND, LISTEN, CONNECT, ACCEPT4 -> onSocket(errno);
+          case MEMFD_CREATE, FTRUNCATE, FALLOCATE, MMAP, MADVISE -> onMemory(call, errno);
+          case FCNTL -> onSeals(errno);
+          case PIDFD_OPEN, PIDFD_GETFD, PIDFD_SEND_SIGNAL, WAITID -> onProcess(call, errno);
+          case SENDMSG, RECVMSG, WRITE -> onTransfer(errno);
+          default -> "";
+        };
+    return special.isEmpty() ? general(errno) : special;
+  }
+
+  private static String general(Errno errno) {
+    return switch (errno) {
+      case EMFILE ->
+          "This process has as many descriptors as it may: raise its limit (ulimit -n, or LimitNOFILE= of its systemd"
+              + " unit).";
+      case ENFILE -> "The machine has as many open files as it may: raise /proc/sys/fs/file-max.";
+      case EACCES ->
+          "This user may not: check the permissions of it and of every directory above it, or run as another user.";
+      case EPERM ->
+          "This needs a privilege that the process lacks: run it as root, or grant the capability.";
+      case ENOENT -> "There is no such path: check its spelling and that what makes it has run.";
+      case ENOMEM ->
+          "Memory is short: free some, or raise the memory limit (MemoryMax=) of this process.";
+      case ENAMETOOLONG -> "Choose a shorter name.";
+      case ENOSYS, EOPNOTSUPP ->
+          "This kernel, or the file system, does not have it; Holdfast needs Linux 5.14 or newer.";
+      case ENOSPC -> "The file system is full: free some space on it.";
+      case EROFS -> "The file system is mounted read-only.";
+      case EBADF ->
+          "The descriptor was not open for this use (reading, writing, or what the call works on).";
+      default -> "";
+    };
+  }
+
+  private static String onSpawn(Errno errno) {
+    return switch (errno) {
+      case ENOENT ->
+          "There is no such program, on this path or in PATH, or the interpreter it names in its first line is missing:"
+              + " install it or correct the path.";
+      case EACCES ->
+          "The file is not executable for this user (chmod +x), or its file system is mounted noexec.";
+      case ENOEXEC ->
+          "The file is no program for this machine: another architecture, or a script without a #! line.";
+      case ETXTBSY ->
+          "The program's file is open for writing: wait until it is written and closed.";
+      case E2BIG -> "Its arguments and environment together are too long.";
+      case EAGAIN ->
+          "This user has as many processes as it may: raise ulimit -u, or TasksMax= of the systemd unit.";
+      case EBADF -> "A descriptor to inherit is given a number above the limit of ulimit -n.";
+      default -> "";
+    };
+  }
+
+  private static String onSocket(Errno errno) {
+    return switch (errno) {
+      case EADDRINUSE ->
+          "Another process listens there, or one that died left the socket file behind: stop it, or remove the file.";
+      case ECONNREFUSED -> "Nobody listens there (any more): start what should, then try again.";
+      case ENOENT ->
+          "There is no such socket or directory: start what makes it, or correct the path.";
+      case ENAMETOOLONG -> "The path of a Unix socket has at most 107 bytes: choose a shorter one.";
+      case EAGAIN -> "More connections wait there than its backlog holds: try again.";
+      case EPROTOTYPE -> "What listens there is a socket of another type (stream, packets).";
+      default -> "";
+    };
+  }
+
+  private static String onMemory(Call call, Errno errno) {
+    return switch (errno) {
+      case ENOMEM, EFAULT ->
+          "Memory is short: free some, raise MemoryMax= of this process, or if it is of huge pages, reserve more of their"
+              + " size (nr_hugepages in /sys/kernel/mm/hugepages/).";
+      case ENODEV -> "This machine has no huge pages of this size, or the file cannot be mapped.";
+      case EPERM ->
+          call == Call.MMAP || call == Call.FTRUNCATE || call == Call.FALLOCATE
+              ? "A seal on the memory forbids it, or the descriptor was not opened for it."
+              : "";
+      case EACCES -> "The descriptor was not opened for this access.";
+      case EINVAL ->
+          switch (call) {
+            case MEMFD_CREATE ->
+                "The name has more than 249 bytes, or this kernel lacks one of the options.";
+            case MADVISE ->
+                "This kernel lacks the advice (huge pages are off, or it is older than 5.14).";
+            case FTRUNCATE ->
+                "The size is negative, or no multiple of the huge pages' size, or the file has no size.";
+            default -> "The offset or size is negative, zero, or no multiple of the page's size.";
+          };
+      default -> "";
+    };
+  }
+
+  private static String onSeals(Errno errno) {
+    return switch (errno) {
+      case EPERM ->
+          "The memory was made without ALLOW_SEALING, or it is sealed against further seals.";
+      case EBUSY ->
+          "Somebody has it mapped for writing: unmap it before sealing it against writes.";
+      case EINVAL ->
+          "It is no memfd, or the descriptor's number would be above the limit of ulimit -n.";
+      default -> "";
+    };
+  }
+
+  private static String onProcess(Call call, Errno errno) {
+    return switch (errno) {
+      case ESRCH -> "The process has ended.";
+      case EPERM ->
+          call == Call.PIDFD_GETFD
+              ? "Taking descriptors of a process needs the right to trace it: run as the same user with"
+                  + " /proc/sys/kernel/yama/ptrace_scope 0, or as root."
+              : "The process belongs to another user: run as that user or as root.";
+      case EBADF ->
+          call == Call.PIDFD_GETFD ? "The process has no open descriptor of this number." : "";
+      case ECHILD -> "It is not a child of this process, or it was reaped already.";
+      case EINVAL -> call == Call.PIDFD_OPEN ? "The number is a thread's, not a process's." : "";
+      default -> "";
+    };
+  }
+
+  private static String onTransfer(Errno errno) {
+    return switch (errno) {
+      case EPIPE, ECONNRESET -> "The other side has closed the connection or ended.";
+      case ETOOMANYREFS ->
+          "Too many descriptors are on their way through sockets for this user: raise ulimit -n, or let the receivers"
+              + " take them.";
+      case EMSGSIZE -> "The message is longer than a packet may be: send less at once.";
+      default -> "";
+    };
+  }
+}

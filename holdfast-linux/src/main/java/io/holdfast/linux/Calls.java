@@ -1,0 +1,73 @@
+package io.holdfast.linux;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
+
+/**
+ * Calls with what every call needs: repeated when a signal interrupts them, and their failure
+ * turned into an exception.
+ */
+record Calls(Kernel kernel) {
+  /** The result, or {@code -errno}. */
+  long attempt(Call call, long... arguments) {
+    while (true) {
+      long result =
+          kernel.call(
+              call,
+              argument(arguments, 0),
+              argument(arguments, 1),
+              argument(arguments, 2),
+              argument(arguments, 3),
+              argument(arguments, 4),
+              argument(arguments, 5));
+      if (result != -Errno.EINTR.number()) {
+        return result;
+      }
+    }
+  }
+
+  /** The result; {@code object} names in errors what it is called on. */
+  long make(Call call, String object, long... arguments) {
+    return SystemCallException.check(attempt(call, arguments), call, object);
+  }
+
+  /** As {@link #attempt} on a descriptor, the first argument, that can't be closed meanwhile. */
+  long attemptOn(Call call, Fd fd, long... others) {
+    int number = fd.borrow();
+    try {
+      long[] arguments = new long[others.length + 1];
+      arguments[0] = number;
+      System.arraycopy(others, 0, arguments, 1, others.length);
+      return attempt(call, arguments);
+    } finally {
+      fd.giveBack();
+    }
+  }
+
+  /** As {@link #make} on a descriptor, the first argument, that can't be closed meanwhile. */
+  long on(Call call, Fd fd, long... others) {
+    return SystemCallException.check(attemptOn(call, fd, others), call, fd.what());
+  }
+
+  /** Takes ownership of the descriptor that a call made. */
+  Fd own(long number, String what) {
+    return Fd.own(kernel, (int) number, what);
+  }
+
+  private static long argument(long[] arguments, int i) {
+    return i < arguments.length ? arguments[i] : 0;
+  }
+
+  /**
+   * A C string in UTF-8.
+   *
+   * @throws IllegalArgumentException if it has a NUL, which would end it early
+   */
+  static MemorySegment string(Arena arena, String text) {
+    if (text.indexOf('\0') >= 0) {
+      throw new IllegalArgumentException("a NUL in " + text.replace('\0', '?'));
+    }
+    return arena.allocateFrom(text, StandardCharsets.UTF_8);
+  }
+}

@@ -1,0 +1,431 @@
+package io.holdfast.linux;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.OptionalLong;
+import java.util.Set;
+
+/**
+ * Linux, as far as Holdfast uses it. Everything goes through one {@link Kernel}.
+ *
+ * <p>Every method may throw {@link SystemCallException}, and then leaves nothing open that it
+ * opened. Every descriptor made here is close-on-exec and the caller's to close. Descriptors passed
+ * in are borrowed unless the method says otherwise, and refused with {@link IllegalStateException}
+ * if they were closed. A call that a signal interrupts is repeated.
+ */
+public final class Linux {
+  private static final Linux SYSTEM = new Linux(Kernel.system());
+
+  private static final int O_CLOEXEC = 0x80000;
+  private static final int O_NOCTTY = 0x100;
+  private static final int MFD_CLOEXEC = 0x1;
+  private static final int F_ADD_SEALS = 1033;
+  private static final int F_GET_SEALS = 1034;
+  private static final int SEEK_SET = 0;
+  private static final int SEEK_DATA = 3;
+  private static final int SEEK_HOLE = 4;
+  private static final int MAP_SHARED = 1;
+  private static final int OWNER_ONLY = 0600;
+  private static final int SCHED_FIFO = 1;
+  private static final int SCHED_RESET_ON_FORK = 0x40000000;
+
+  // struct stat of x86-64; st_size is there on AArch64 as well.
+  private static final int STAT_BYTES = 144;
+  private static final int ST_DEV = 0;
+  private static final int ST_INO = 8;
+  private static final int ST_SIZE = 48;
+
+  private final Calls calls;
+
+  /** Linux through {@code kernel}. */
+  public Linux(Kernel kernel) {
+    this.calls = new Calls(kernel);
+  }
+
+  /** The running one. */
+  public static Linux system() {
+    return SYSTEM;
+  }
+
+  /** What every call goes through. */
+  public Kernel kernel() {
+    return calls.kernel();
+  }
+
+  // ---------------------------------------------------------------------------------------------------- memory
+
+  /**
+   * Memory with a descriptor, all zeros, which lives as long as anybody has the descriptor or a
+   * mapping.
+   *
+   * @param name for people: in errors and as {@code /memfd:name} in /proc; at most 249 bytes
+   * @param bytes its size
+   * @throws SystemCallException ENODEV if the machine has no huge pages of that size, EINVAL if
+   *     {@code bytes} is no multiple of their size; ENOMEM
+   */
+  public Fd memfd(String name, long bytes, MemfdOption... options) {
+    int flags = MFD_CLOEXEC;
+    for (MemfdOption o : options) {
+      flags |= o.flag;
+    }
+    String what = "memfd " + name;
+    try (Arena arena = Arena.ofConfined()) {
+      Fd fd =
+          calls.own(
+              calls.make(Call.MEMFD_CREATE, what, Calls.string(arena, name).address(), flags),
+              what);
+      try {
+        resize(fd, bytes);
+        return fd;
+      } catch (Throwable t) {
+        fd.close();
+        throw t;
+      }
+    }
+  }
+
+  /**
+   * Adds seals to a memfd.
+   *
+   * @throws SystemCallException EPERM if it was made without {@link MemfdOption#ALLOW_SEALING} or
+   *     is sealed against further seals; EBUSY for {@link Seal#WRITE} while it is mapped for
+   *     writing
+   */
+  public void seal(Fd memfd, Set<Seal> seals) {
+    int bits = 0;
+    for (Seal s : seals) {
+      bits |= s.flag;
+    }
+    calls.on(Call.FCNTL, memfd, F_ADD_SEALS, bits);
+  }
+
+  /**
+   * A memfd's seals.
+   *
+   * @throws SystemCallException EINVAL if it is no memfd
+   */
+  public Set<Seal> seals(Fd memfd) {
+    long bits = calls.on(Call.FCNTL, memfd, F_GET_SEALS);
+    Set<Seal> seals = EnumSet.noneOf(Seal.class);
+    for (Seal s : Seal.values()) {
+      if ((bits & s.flag) != 0) {
+        seals.add(s);
+      }
+    }
+    return seals;
+  }
+
+  /**
+   * Maps a part of a file or memfd, shared.
+   *
+   * @param fd may be closed afterwards, the mapping stays
+   * @param offset where the part begins, in bytes, a multiple of the page's size
+   * @param bytes its length, above 0
+   * @param protection at least one; {@link Protection#WRITE} implies reading
+   * @return the caller's to close
+   * @throws SystemCallException EACCES if the descriptor was not opened for it, EPERM if a seal
+   *     forbids it, ENOMEM
+   * @throws IllegalArgumentException without a protection
+   */
+  public Mapping map(Fd fd, long offset, long bytes, Protection... protection) {
+    Set<Protection> wanted = Set.of(protection);
+    if (wanted.isEmpty()) {
+      throw new IllegalArgumentException("map " + fd.what() + " for reading, writing, or both");
+    }
+    boolean writable = wanted.contains(Protection.WRITE);
+    int bits = Protection.READ.flag | (writable ? Protection.WRITE.flag : 0);
+    int number = fd.borrow();
+    try {
+      long address = calls.make(Call.MMAP, fd.what(), 0, bytes, bits, MAP_SHARED, number, offset);
+      return new Mapping(calls, address, bytes, writable, fd.what());
+    } finally {
+      fd.giveBack();
+    }
+  }
+
+  // ---------------------------------------------------------------------------------------------------- files
+
+  /**
+   * Opens a path.
+   *
+   * @throws SystemCallException ENOENT, EACCES, EEXIST and what else open(2) names
+   */
+  public Fd open(Path path, OpenFlag... flags) {
+    String what = path.toString();
+    try (Arena arena = Arena.ofConfined()) {
+      return calls.own(
+          calls.make(
+              Call.OPEN,
+              what,
+              Calls.string(arena, what).address(),
+              OpenFlag.bits(flags) | O_CLOEXEC | O_NOCTTY,
+              OWNER_ONLY),
+          what);
+    }
+  }
+
+  /**
+   * Opens anew, for reading and writing, what another process has open: the same file or memfd,
+   * with a position of its own. Sockets can't be opened anew (ENXIO); {@link PidFd#take} takes
+   * those.
+   *
+   * @param descriptor its number in that process
+   * @throws SystemCallException ENOENT if there is no such process or descriptor, EACCES if it
+   *     belongs to somebody else
+   */
+  public Fd reopen(int pid, int descriptor) {
+    return open(Path.of("/proc/" + pid + "/fd/" + descriptor), OpenFlag.READ, OpenFlag.WRITE);
+  }
+
+  /** A file's or memfd's size in bytes. */
+  public long size(Fd fd) {
+    try (Arena arena = Arena.ofConfined()) {
+      return stat(arena, fd).get(ValueLayout.JAVA_LONG, ST_SIZE);
+    }
+  }
+
+  /**
+   * What is the same for all descriptors of one file or memfd, in every process, and for no
+   * other's.
+   */
+  public FileIdentity identity(Fd fd) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment stat = stat(arena, fd);
+      return new FileIdentity(
+          stat.get(ValueLayout.JAVA_LONG, ST_DEV), stat.get(ValueLayout.JAVA_LONG, ST_INO));
+    }
+  }
+
+  private MemorySegment stat(Arena arena, Fd fd) {
+    MemorySegment stat = arena.allocate(STAT_BYTES, Long.BYTES);
+    calls.on(Call.FSTAT, fd, stat.address());
+    return stat;
+  }
+
+  /**
+   * Changes a file's or memfd's size: what is new reads as zeros.
+   *
+   * @throws SystemCallException EPERM if a seal forbids it, EINVAL if it is negative or no multiple
+   *     of the huge pages' size
+   */
+  public void resize(Fd fd, long bytes) {
+    calls.on(Call.FTRUNCATE, fd, bytes);
+  }
+
+  /**
+   * Allocates the memory or disk space of a part, so that writing there can't run out of it; makes
+   * the file larger if the part ends beyond its end.
+   *
+   * @throws SystemCallException ENOSPC, ENOMEM; EPERM if a seal forbids it
+   */
+  public void allocate(Fd fd, long offset, long bytes) {
+    calls.on(Call.FALLOCATE, fd, 0, offset, bytes);
+  }
+
+  /**
+   * Reads what is there next, waiting for at least a byte where there can be one (pipe, socket).
+   *
+   * @param into filled from its beginning; above 0 bytes, of any kind (off the heap saves a copy)
+   * @return how many bytes were read; 0 at the end
+   * @throws IllegalArgumentException if {@code into} has no room
+   */
+  public int read(Fd fd, MemorySegment into) {
+    if (into.byteSize() == 0) {
+      throw new IllegalArgumentException("read " + fd.what() + " into nothing");
+    }
+    long wanted = Math.min(into.byteSize(), Integer.MAX_VALUE);
+    if (into.isNative()) {
+      return (int) calls.on(Call.READ, fd, into.address(), wanted);
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment copy = arena.allocate(wanted);
+      long n = calls.on(Call.READ, fd, copy.address(), wanted);
+      MemorySegment.copy(copy, 0, into, 0, n);
+      return (int) n;
+    }
+  }
+
+  /**
+   * Writes everything, waiting for room as often as it takes. On failure a part may have been
+   * written.
+   *
+   * @throws SystemCallException EPIPE if nobody reads the pipe any more, ENOSPC, EPERM if a seal
+   *     forbids it
+   */
+  public void write(Fd fd, MemorySegment from) {
+    if (!from.isNative()) {
+      try (Arena arena = Arena.ofConfined()) {
+        write(fd, arena.allocate(from.byteSize()).copyFrom(from));
+      }
+      return;
+    }
+    long done = 0;
+    while (done < from.byteSize()) {
+      done += calls.on(Call.WRITE, fd, from.address() + done, from.byteSize() - done);
+    }
+  }
+
+  /**
+   * Sets the position of the next read or write, which all duplicates of the descriptor share.
+   *
+   * @param offset in bytes from the beginning
+   * @throws SystemCallException ESPIPE if it is a pipe or socket
+   */
+  public void seek(Fd fd, long offset) {
+    calls.on(Call.LSEEK, fd, offset, SEEK_SET);
+  }
+
+  /**
+   * The first offset at or after {@code offset} that has data; empty if there is only a hole up to
+   * the end. Moves the position.
+   */
+  public OptionalLong nextData(Fd fd, long offset) {
+    long at = calls.attemptOn(Call.LSEEK, fd, offset, SEEK_DATA);
+    return at == -Errno.ENXIO.number()
+        ? OptionalLong.empty()
+        : OptionalLong.of(SystemCallException.check(at, Call.LSEEK, fd.what()));
+  }
+
+  /**
+   * The first offset at or after {@code offset} that has no data; the end counts as a hole. Moves
+   * the position.
+   *
+   * @throws SystemCallException ENXIO if {@code offset} is the end or beyond
+   */
+  public long nextHole(Fd fd, long offset) {
+    return calls.on(Call.LSEEK, fd, offset, SEEK_HOLE);
+  }
+
+  // ---------------------------------------------------------------------------------------------------- pipes and sockets
+
+  /** A pipe. */
+  public Pipe pipe() {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment two = arena.allocate(ValueLayout.JAVA_INT, 2);
+      calls.make(Call.PIPE2, "a pipe", two.address(), O_CLOEXEC);
+      return new Pipe(
+          calls.own(two.getAtIndex(ValueLayout.JAVA_INT, 0), "pipe, end to read"),
+          calls.own(two.getAtIndex(ValueLayout.JAVA_INT, 1), "pipe, end to write"));
+    }
+  }
+
+  /** Two sockets connected with each other. */
+  public FdPair socketPair(SocketType type) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment two = arena.allocate(ValueLayout.JAVA_INT, 2);
+      calls.make(
+          Call.SOCKETPAIR,
+          "of type " + type,
+          Sockets.AF_UNIX,
+          type.number | Sockets.SOCK_CLOEXEC,
+          0,
+          two.address());
+      return new FdPair(
+          calls.own(two.getAtIndex(ValueLayout.JAVA_INT, 0), "socket pair, left end"),
+          calls.own(two.getAtIndex(ValueLayout.JAVA_INT, 1), "socket pair, right end"));
+    }
+  }
+
+  /**
+   * Listens for stream connections on a path, which must not exist: who starts anew removes the
+   * file of a dead predecessor first. The file's permissions are those that the process's umask
+   * leaves.
+   *
+   * @param path at most 107 bytes
+   * @param backlog how many connections may wait for being accepted
+   * @throws SystemCallException EADDRINUSE if the path exists, ENAMETOOLONG, ENOENT if its
+   *     directory is missing, EACCES
+   */
+  public UnixListener listen(Path path, int backlog) {
+    return Sockets.listen(calls, path, backlog);
+  }
+
+  /**
+   * Connects to a listening stream socket, waiting while its backlog is full.
+   *
+   * @throws SystemCallException ENOENT if there is no such path, ECONNREFUSED if nobody listens
+   *     there, ENAMETOOLONG, EACCES
+   */
+  public UnixSocket connect(Path path) {
+    return Sockets.connect(calls, path);
+  }
+
+  /**
+   * Uses a connected socket: an end of a pair, or a received one.
+   *
+   * @param connected taken over: closed with the result
+   */
+  public UnixSocket adopt(Fd connected) {
+    return new UnixSocket(calls, connected);
+  }
+
+  /**
+   * Waits until one of the descriptors can be read without waiting, or is at its end.
+   *
+   * @param readable borrowed
+   * @param timeout how long to wait at most; zero or less doesn't wait
+   * @return those that can be read, in their order; empty after the timeout
+   */
+  public List<Fd> poll(List<Fd> readable, Duration timeout) {
+    return Polling.poll(calls, readable, timeout);
+  }
+
+  // ---------------------------------------------------------------------------------------------------- processes
+
+  /**
+   * Starts a program: in a session of its own (so that neither Ctrl-C nor a hangup of this one's
+   * terminal reaches it), every signal at its default and none blocked, its standard input {@code
+   * /dev/null} unless number 0 is inherited, and no descriptor but those the request names.
+   *
+   * @return the child, the caller's to close; its end is to be awaited there
+   * @throws SystemCallException ENOENT if there is no such program, EACCES if it may not be
+   *     executed, ENOEXEC if it is none; EMFILE
+   */
+  public ChildProcess spawn(SpawnRequest request) {
+    return Spawning.spawn(calls, request);
+  }
+
+  /**
+   * A handle of a process, which stays that process's even when its number is used again.
+   *
+   * @throws SystemCallException ESRCH if there is no such process, EINVAL if {@code pid} is a
+   *     thread or not above 0
+   */
+  public PidFd pidfd(int pid) {
+    String what = "process " + pid;
+    return new PidFd(calls, pid, calls.own(calls.make(Call.PIDFD_OPEN, what, pid, 0), what));
+  }
+
+  /** The effective user's number, 0 for root. */
+  public int effectiveUser() {
+    return (int) calls.attempt(Call.GETEUID);
+  }
+
+  /**
+   * Gives the calling thread a real-time priority (SCHED_FIFO), so that ordinary threads don't keep
+   * it waiting. What it starts does not inherit it.
+   *
+   * @param priority from 1, the lowest, to 99
+   * @return false if this process lacks the privilege (CAP_SYS_NICE, or RLIMIT_RTPRIO): the thread
+   *     goes on as it was
+   * @throws SystemCallException EINVAL if the priority is out of range
+   */
+  public boolean realTime(int priority) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment parameter = arena.allocateFrom(ValueLayout.JAVA_INT, priority);
+      long result =
+          calls.attempt(
+              Call.SCHED_SETSCHEDULER, 0, SCHED_FIFO | SCHED_RESET_ON_FORK, parameter.address());
+      if (result == -Errno.EPERM.number()) {
+        return false;
+      }
+      SystemCallException.check(result, Call.SCHED_SETSCHEDULER, "SCHED_FIFO " + priority);
+      return true;
+    }
+  }
+}
