@@ -166,7 +166,7 @@ class VarlinkInterfaceTest {
         }
       }
       try {
-        Object unused = VarlinkInterface.parse(text.toString());
+        Object _ = VarlinkInterface.parse(text.toString());
       } catch (InterfaceSyntaxException expected) {
         assertThat(expected.line()).as("seed %d", seed).isPositive();
       }

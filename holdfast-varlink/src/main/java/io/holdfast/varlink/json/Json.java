@@ -69,7 +69,6 @@ public final class Json {
       throw new JsonException(
           "JSON of " + length + " bytes, the most that is read is " + MAX_BYTES);
     }
-    // Not in the try's head: closing it throws nothing that matters, of bytes in memory.
     try (JsonParser parser =
         FACTORY.createParser(ObjectReadContext.empty(), utf8, offset, length)) {
       JsonToken first = parser.nextToken();
@@ -125,8 +124,8 @@ public final class Json {
       case START_OBJECT -> object(parser);
       case START_ARRAY -> array(parser);
       case VALUE_STRING -> parser.getString();
-      case VALUE_TRUE -> Boolean.TRUE;
-      case VALUE_FALSE -> Boolean.FALSE;
+      case VALUE_TRUE -> true;
+      case VALUE_FALSE -> false;
       case VALUE_NULL -> JsonNull.NULL;
       case VALUE_NUMBER_INT ->
           parser.getNumberType() == JsonParser.NumberType.BIG_INTEGER

@@ -22,7 +22,7 @@ public final class JsonObject {
   private final Map<String, Object> members;
 
   /** Takes members that are JSON values already; the map is this object's from now on. */
-  JsonObject(LinkedHashMap<String, Object> members) {
+  JsonObject(Map<String, Object> members) {
     this.members = Collections.unmodifiableMap(members);
   }
 

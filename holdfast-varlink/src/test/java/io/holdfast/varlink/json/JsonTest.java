@@ -210,7 +210,7 @@ class JsonTest {
         bytes[random.nextInt(bytes.length)] = (byte) random.nextInt(256);
       }
       try {
-        Object unused = Json.parse(bytes, 0, random.nextInt(bytes.length + 1));
+        Object _ = Json.parse(bytes, 0, random.nextInt(bytes.length + 1));
       } catch (JsonException expected) {
         assertThat(expected.getMessage()).as("seed %d", seed).isNotEmpty();
       }
