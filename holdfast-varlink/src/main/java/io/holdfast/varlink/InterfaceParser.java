@@ -150,7 +150,7 @@ final class InterfaceParser {
       String name = word("the name of a field", FIELD_NAME);
       boolean typed = peek() == ':';
       if (typed ? !values.isEmpty() : !fields.isEmpty()) {
-        throw error(at, "either every name has a type, or none has");
+        throw error(start, "either every name has a type, or none has");
       }
       if (fields.containsKey(name) || values.contains(name)) {
         throw error(start, "the name " + name + " comes twice");

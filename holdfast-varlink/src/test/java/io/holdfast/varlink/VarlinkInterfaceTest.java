@@ -88,8 +88,8 @@ class VarlinkInterfaceTest {
           "set":{"k":{}}        | "set":{"k":1}         | every.set[k]
           "na":[{"first":1}]    | "na":[{"first":"1"}]  | every.na[0].first
           "na":[{"first":1}]    | "na":[],"n":5         | every.n
-          }}                    | },"node":{"value":1,"next":{}}} | node.next.value
-          }}                    | },"extra":null}       | extra
+          "m":"fast"}}          | "m":"fast"},"node":{"value":1,"next":{}}} | node.next.value
+          "m":"fast"}}          | "m":"fast"},"extra":null}       | extra
           """)
   void namesTheFirstWrongPlace(String right, String wrong, String path) {
     String text = RIGHT.replace(right, wrong == null ? "" : wrong);
@@ -124,8 +124,8 @@ class VarlinkInterfaceTest {
           interface a.b;method Foo(a, b) -> ()      | 2 | 11 | enumeration
           interface a.b;type Foo (a, b: int)        | 2 | 14 | either every name
           interface a.b;type Foo (a: int, b)        | 2 | 19 | either every name
-          interface a.b;type Foo (a: int, a: int)   | 2 | 18 | comes twice
-          interface a.b;type Foo (a: int b: int)    | 2 | 17 | expected , or )
+          interface a.b;type Foo (a: int, a: int)   | 2 | 19 | comes twice
+          interface a.b;type Foo (a: int b: int)    | 2 | 18 | expected , or )
           interface a.b;type Foo (a);error Foo ()   | 3 | 7  | comes twice
           interface a.b;type Foo int                | 2 | 10 | expected (
           interface a.b;struct Foo (a: int)         | 2 | 1  | found struct
