@@ -1,0 +1,60 @@
+package io.holdfast.core;
+
+import java.time.Instant;
+import java.util.List;
+
+/** One line of a journal; {@link JournalText} writes and reads it. */
+public sealed interface JournalRecord {
+  /** The update that it belongs to. */
+  UpdateId update();
+
+  /**
+   * An update began.
+   *
+   * @param at the time of day, kept to the millisecond
+   * @param participants their names, those that others depend on first
+   */
+  record Began(UpdateId update, CarrierKind carrier, Instant at, List<String> participants)
+      implements JournalRecord {
+    /** Checks the names. */
+    public Began {
+      participants = List.copyOf(participants);
+      participants.forEach(each -> Names.check("participant name", each));
+    }
+  }
+
+  /**
+   * An update is about to be in a state. NORMAL ends it.
+   *
+   * @param nanoTime {@link Workers#nanoTime} of the moment
+   */
+  record Entered(UpdateId update, UpdateState state, long nanoTime) implements JournalRecord {}
+
+  /**
+   * A participant's own fact, from {@link Step#record}.
+   *
+   * @param key keeps to {@link Names#RULE}
+   * @param value at most {@link #LONGEST} characters of any kind
+   */
+  record Fact(UpdateId update, String participant, String key, String value)
+      implements JournalRecord {
+    /** The longest value, in characters. */
+    public static final int LONGEST = 1024;
+
+    /** Checks names and length. */
+    public Fact {
+      Names.check("participant name", participant);
+      Names.check("key", key);
+      if (value.length() > LONGEST) {
+        throw new IllegalArgumentException(
+            "the value of "
+                + key
+                + " has "
+                + value.length()
+                + " characters; a journal takes "
+                + LONGEST
+                + " at most: put it into a box");
+      }
+    }
+  }
+}

@@ -1,0 +1,196 @@
+package io.holdfast.core;
+
+import java.io.ByteArrayOutputStream;
+import java.nio.charset.StandardCharsets;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Optional;
+import java.util.zip.CRC32C;
+
+/**
+ * The journal as text: one line per record, fields parted by one space, and last the CRC-32C of
+ * what stands before it.
+ *
+ * <pre>{@code
+ * began u1 EXEC 1795432800000 disk,vm1 5d0c1f22
+ * entered u1 PREPARING 81203388123 0a8b7c11
+ * fact u1 vm1 successor.pid 4711 99f1e0c3
+ * }</pre>
+ *
+ * <p>In a value, bytes of UTF-8 other than printable ASCII, spaces and {@code %} are written as
+ * {@code %} and two hexadecimal digits; an empty value is {@code %}. A line counts once its newline
+ * is there.
+ */
+public final class JournalText {
+  private JournalText() {}
+
+  /**
+   * What could be read.
+   *
+   * @param records the sound records, oldest first
+   * @param soundBytes how far the sound lines reach: an implementation truncates the journal here
+   *     before it appends again
+   * @param damage what is wrong behind that, if anything: a record whose writing was cut off, and
+   *     that therefore never took effect
+   */
+  public record Contents(List<JournalRecord> records, int soundBytes, Optional<String> damage) {
+    /** Copies the list. */
+    public Contents {
+      records = List.copyOf(records);
+    }
+  }
+
+  /** The record as a line of ASCII, its newline included. */
+  public static byte[] encode(JournalRecord record) {
+    StringBuilder line = new StringBuilder(96);
+    switch (record) {
+      case JournalRecord.Began began -> {
+        line.append("began ")
+            .append(began.update())
+            .append(' ')
+            .append(began.carrier())
+            .append(' ');
+        line.append(began.at().toEpochMilli()).append(' ');
+        line.append(began.participants().isEmpty() ? "-" : String.join(",", began.participants()));
+      }
+      case JournalRecord.Entered entered -> {
+        line.append("entered ")
+            .append(entered.update())
+            .append(' ')
+            .append(entered.state())
+            .append(' ');
+        line.append(entered.nanoTime());
+      }
+      case JournalRecord.Fact fact -> {
+        line.append("fact ")
+            .append(fact.update())
+            .append(' ')
+            .append(fact.participant())
+            .append(' ');
+        line.append(fact.key()).append(' ');
+        escape(fact.value(), line);
+      }
+    }
+    byte[] body = line.toString().getBytes(StandardCharsets.US_ASCII);
+    line.append(' ').append(checksum(body, body.length)).append('\n');
+    return line.toString().getBytes(StandardCharsets.US_ASCII);
+  }
+
+  /**
+   * Reads a journal. A last line that was cut off or is corrupt is left out, and said.
+   *
+   * @throws JournalException if a line before the last is corrupt: something else than a crash
+   *     wrote there, and what the update did is not certain
+   */
+  public static Contents decode(byte[] journal) {
+    List<JournalRecord> records = new ArrayList<>();
+    int start = 0;
+    for (int number = 1; start < journal.length; number++) {
+      int end = start;
+      while (end < journal.length && journal[end] != '\n') {
+        end++;
+      }
+      if (end == journal.length) {
+        return new Contents(
+            records,
+            start,
+            Optional.of(
+                "line " + number + " was cut off after " + (end - start) + " bytes; left out"));
+      }
+      try {
+        records.add(line(Arrays.copyOfRange(journal, start, end)));
+      } catch (IllegalArgumentException e) {
+        String damage = "line " + number + " is corrupt (" + e.getMessage() + ")";
+        if (end + 1 < journal.length) {
+          throw new JournalException(
+              damage
+                  + " and others follow it: what the update did is not certain. Find out which process runs each guest before"
+                  + " removing the journal",
+              e);
+        }
+        return new Contents(records, start, Optional.of(damage + "; left out"));
+      }
+      start = end + 1;
+    }
+    return new Contents(records, start, Optional.empty());
+  }
+
+  private static JournalRecord line(byte[] bytes) {
+    int body = bytes.length - 9;
+    if (body < 0 || bytes[body] != ' ') {
+      throw new IllegalArgumentException("no checksum");
+    }
+    String text = new String(bytes, StandardCharsets.ISO_8859_1);
+    if (!text.substring(body + 1).equals(checksum(bytes, body))) {
+      throw new IllegalArgumentException("wrong checksum");
+    }
+    List<String> fields = new ArrayList<>();
+    int start = 0;
+    for (int space = body; start <= space; ) {
+      int end = text.indexOf(' ', start);
+      fields.add(text.substring(start, end));
+      start = end + 1;
+    }
+    int expected = fields.getFirst().equals("entered") ? 4 : 5;
+    if (fields.size() != expected) {
+      throw new IllegalArgumentException(fields.size() + " fields where " + expected + " belong");
+    }
+    UpdateId update = new UpdateId(fields.get(1));
+    return switch (fields.getFirst()) {
+      case "began" ->
+          new JournalRecord.Began(
+              update,
+              CarrierKind.valueOf(fields.get(2)),
+              Instant.ofEpochMilli(Long.parseLong(fields.get(3))),
+              fields.get(4).equals("-") ? List.of() : Arrays.asList(fields.get(4).split(",", -1)));
+      case "entered" ->
+          new JournalRecord.Entered(
+              update, UpdateState.valueOf(fields.get(2)), Long.parseLong(fields.get(3)));
+      case "fact" ->
+          new JournalRecord.Fact(update, fields.get(2), fields.get(3), unescape(fields.get(4)));
+      default -> throw new IllegalArgumentException("unknown record: " + fields.getFirst());
+    };
+  }
+
+  private static String checksum(byte[] bytes, int length) {
+    CRC32C crc = new CRC32C();
+    crc.update(bytes, 0, length);
+    return HexFormat.of().toHexDigits((int) crc.getValue());
+  }
+
+  private static void escape(String value, StringBuilder into) {
+    if (value.isEmpty()) {
+      into.append('%');
+    }
+    for (byte b : value.getBytes(StandardCharsets.UTF_8)) {
+      if (b > ' ' && b < 127 && b != '%') {
+        into.append((char) b);
+      } else {
+        into.append('%').append(HexFormat.of().toHexDigits(b));
+      }
+    }
+  }
+
+  private static String unescape(String field) {
+    if (field.equals("%")) {
+      return "";
+    }
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    for (int i = 0; i < field.length(); i++) {
+      char c = field.charAt(i);
+      if (c == '%') {
+        if (i + 3 > field.length()) {
+          throw new IllegalArgumentException("half an escape");
+        }
+        bytes.write(HexFormat.fromHexDigits(field, i + 1, i + 3));
+        i += 2;
+      } else {
+        bytes.write(c);
+      }
+    }
+    return bytes.toString(StandardCharsets.UTF_8);
+  }
+}

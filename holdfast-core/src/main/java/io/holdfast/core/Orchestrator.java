@@ -1,0 +1,842 @@
+package io.holdfast.core;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Runs one update with the exec carrier, or recovers one whose agent died.
+ *
+ * <p>Every transition is journalled before it takes effect. Until COMMITTED, a failure, a missed
+ * deadline or {@link #cancel} undoes everything; from COMMITTED on there is only forward. In the
+ * blackout it creates no thread, and its only input or output is the journal's append; a single
+ * participant is called on the thread that called {@link #run}.
+ */
+public final class Orchestrator {
+  private final UpdateId id;
+  private final Journal journal;
+  private final Workers workers;
+  private final Deadlines deadlines;
+  private final Timeline timeline;
+  private final UpdateMachine machine;
+  private final boolean recovering;
+
+  /** Those that others depend on first; empty if {@link #tangles} is not. */
+  private final List<Member> members;
+
+  private final List<Obstacle> tangles;
+
+  /** Guards what follows, and every member's running call. Never held while waiting. */
+  private final Object lock = new Object();
+
+  private @Nullable Failure stop;
+  private boolean committing;
+  private boolean started;
+  private boolean ended;
+  private Workers.@Nullable Alarm alarm;
+
+  /**
+   * Only the thread of {@link #run} uses it: COMMITTED was tried, and may be in the journal
+   * although the journal says it isn't.
+   */
+  private boolean commitUncertain;
+
+  /**
+   * A new update, which {@link #run} runs.
+   *
+   * @param participants in any order
+   * @param listener hears what happens, outside the blackout
+   * @throws IllegalArgumentException if a participant's name breaks {@link Names#RULE}
+   */
+  public Orchestrator(
+      UpdateId id,
+      Collection<? extends Participant> participants,
+      Journal journal,
+      Workers workers,
+      Deadlines deadlines,
+      Timeline.Listener listener) {
+    this(
+        id,
+        participants,
+        journal,
+        workers,
+        deadlines,
+        new Timeline(id, CarrierKind.EXEC, workers.now(), listener),
+        new UpdateMachine(CarrierKind.EXEC),
+        false);
+  }
+
+  private Orchestrator(
+      UpdateId id,
+      Collection<? extends Participant> participants,
+      Journal journal,
+      Workers workers,
+      Deadlines deadlines,
+      Timeline timeline,
+      UpdateMachine machine,
+      boolean recovering) {
+    this.id = id;
+    this.journal = journal;
+    this.workers = workers;
+    this.deadlines = deadlines;
+    this.timeline = timeline;
+    this.machine = machine;
+    this.recovering = recovering;
+    this.tangles = new ArrayList<>();
+    this.members = order(participants, tangles);
+  }
+
+  /**
+   * The recovery of an update whose agent died, which {@link #run} runs: it cancels an update that
+   * was not committed, and takes one that was committed forward.
+   *
+   * @param records what the journal holds
+   * @param participants those of the update, made anew; what they recorded they find through {@link
+   *     Step#recorded}
+   * @param journal where the recovery goes on writing
+   * @return nothing if the journal's last update ended, or never changed anything
+   * @throws IllegalArgumentException if {@code participants} are not those that the journal names
+   */
+  public static Optional<Orchestrator> recovery(
+      List<JournalRecord> records,
+      Collection<? extends Participant> participants,
+      Journal journal,
+      Workers workers,
+      Deadlines deadlines,
+      Timeline.Listener listener) {
+    JournalRecord.@Nullable Began began = null;
+    List<JournalRecord.Entered> states = new ArrayList<>();
+    List<JournalRecord.Fact> facts = new ArrayList<>();
+    for (JournalRecord record : records) {
+      switch (record) {
+        case JournalRecord.Began each -> {
+          began = each;
+          states.clear();
+          facts.clear();
+        }
+        case JournalRecord.Entered each -> states.add(each);
+        case JournalRecord.Fact each -> facts.add(each);
+      }
+    }
+    if (began == null || states.isEmpty() || states.getLast().state() == UpdateState.NORMAL) {
+      return Optional.empty();
+    }
+    Timeline timeline = new Timeline(began.update(), began.carrier(), began.at(), listener);
+    states.forEach(
+        each -> timeline.addPast(new TimelineEvent.Entered(each.nanoTime(), each.state())));
+    Orchestrator recovery =
+        new Orchestrator(
+            began.update(),
+            participants,
+            journal,
+            workers,
+            deadlines,
+            timeline,
+            new UpdateMachine(began.carrier(), states.getLast().state()),
+            true);
+    Set<String> given = new HashSet<>();
+    recovery.members.forEach(each -> given.add(each.name));
+    if (!given.equals(Set.copyOf(began.participants()))) {
+      throw new IllegalArgumentException(
+          "update "
+              + began.update()
+              + " can't be recovered: its journal names participants "
+              + began.participants()
+              + ", and what was given is "
+              + given
+              + " "
+              + recovery.tangles);
+    }
+    for (Member member : recovery.members) {
+      for (JournalRecord.Fact fact : facts) {
+        if (fact.participant().equals(member.name)) {
+          member.facts.put(fact.key(), fact.value());
+        }
+      }
+    }
+    return Optional.of(recovery);
+  }
+
+  /** The update's name. */
+  public UpdateId id() {
+    return id;
+  }
+
+  /** The state at this moment. */
+  public UpdateState state() {
+    return machine.state();
+  }
+
+  /** What has happened so far. */
+  public Timeline.Snapshot timeline() {
+    return timeline.snapshot();
+  }
+
+  /**
+   * What all participants plan.
+   *
+   * @param order the participants' names, those that others depend on first; empty if their
+   *     dependencies are an obstacle
+   * @param plans by name, in that order
+   * @param obstacles all of them, each with its participant's name
+   */
+  public record Planned(List<String> order, Map<String, Plan> plans, List<Obstacle> obstacles) {
+    /** All losses, each with its participant's name. */
+    public List<String> losses() {
+      List<String> all = new ArrayList<>();
+      plans.forEach((name, plan) -> plan.losses().forEach(loss -> all.add(name + ": " + loss)));
+      return List.copyOf(all);
+    }
+  }
+
+  /** Asks every participant for its plan, and changes nothing. */
+  public Planned plan() {
+    try (Workers.Alarm watchdog = workers.alarm(this::ring)) {
+      watch(watchdog);
+      return planNow();
+    }
+  }
+
+  /**
+   * Runs the update to its end, on this thread and as many others as there are participants besides
+   * one.
+   *
+   * @throws IllegalStateException the second time
+   */
+  public Outcome run() {
+    synchronized (lock) {
+      if (started) {
+        throw new IllegalStateException("update " + id + " was run already");
+      }
+      started = true;
+    }
+    try (Workers.Alarm watchdog = workers.alarm(this::ring)) {
+      watch(watchdog);
+      return recovering ? recoverNow() : runNow();
+    } finally {
+      synchronized (lock) {
+        ended = true;
+      }
+      timeline.tell();
+    }
+  }
+
+  /**
+   * Asks a running update to stop and undo everything; {@link #run} returns once that is done. May
+   * be called on any thread, and again.
+   *
+   * @param why for the outcome
+   * @throws RefusedException if the update is past its point of no return, has ended, or is a
+   *     recovery
+   */
+  public void cancel(String why) {
+    synchronized (lock) {
+      UpdateState state = machine.state();
+      if (state == UpdateState.CANCELLING && !ended) {
+        return;
+      }
+      if (recovering) {
+        throw new RefusedException(
+            "cancelling update " + id, state.toString(), "it is being recovered; let that end");
+      }
+      if (ended) {
+        throw new RefusedException(
+            "cancelling update " + id,
+            state.toString(),
+            "it has ended; there is nothing to cancel");
+      }
+      if (committing) {
+        throw new RefusedException(
+            "cancelling update " + id,
+            state.toString(),
+            "it is past its point of no return and can only go forward; update back to the old version once it is done");
+      }
+      stop(
+          new Failure(
+              Failure.Reason.CANCELLED,
+              state,
+              Optional.empty(),
+              Optional.empty(),
+              why,
+              Optional.empty()));
+    }
+  }
+
+  private void watch(Workers.Alarm watchdog) {
+    synchronized (lock) {
+      alarm = watchdog;
+    }
+  }
+
+  private Outcome runNow() {
+    Planned planned = planNow();
+    List<Obstacle> obstacles = new ArrayList<>(planned.obstacles());
+    if (stopped() == null && obstacles.isEmpty()) {
+      begin().ifPresent(obstacles::add);
+    }
+    Failure early = stopped();
+    if (early != null && machine.state() == UpdateState.NORMAL) {
+      return new Outcome.Cancelled(early, List.of(), timeline.snapshot());
+    }
+    if (!obstacles.isEmpty()) {
+      return new Outcome.Refused(obstacles, timeline.snapshot());
+    }
+    boolean ready =
+        all(Action.PREPARE)
+            && go(UpdateState.PREPARED)
+            && go(UpdateState.FREEZING)
+            && all(Action.FREEZE)
+            && go(UpdateState.FROZEN)
+            && all(Action.HAND_OVER)
+            && go(UpdateState.HANDED_OVER)
+            && go(UpdateState.RESTORING)
+            && all(Action.RESTORE)
+            && go(UpdateState.RESTORED)
+            && commit();
+    return ready ? forward(planned.losses()) : back();
+  }
+
+  private Planned planNow() {
+    if (!tangles.isEmpty()) {
+      return new Planned(List.of(), Map.of(), List.copyOf(tangles));
+    }
+    workers.ready(members.size());
+    Map<String, Failure> failures = new HashMap<>();
+    for (Failure failure : sweep(Action.PLAN)) {
+      failures.put(failure.participant().orElse(""), failure);
+    }
+    Map<String, Plan> plans = new LinkedHashMap<>();
+    List<Obstacle> obstacles = new ArrayList<>();
+    for (Member member : members) {
+      Failure failure = failures.get(member.name);
+      Plan plan = member.plan;
+      if (failure != null || plan == null) {
+        String why = failure == null ? "it gave none" : failure.message();
+        obstacles.add(
+            new Obstacle(
+                member.name + ": its plan", why, "repair that and try again; nothing was changed"));
+        continue;
+      }
+      plans.put(member.name, plan);
+      for (Obstacle each : plan.obstacles()) {
+        obstacles.add(new Obstacle(member.name + ": " + each.what(), each.why(), each.advice()));
+      }
+    }
+    return new Planned(names(), Collections.unmodifiableMap(plans), List.copyOf(obstacles));
+  }
+
+  /**
+   * Enters PREPARING. What keeps it from that keeps it from changing anything, and so is an
+   * obstacle.
+   */
+  private Optional<Obstacle> begin() {
+    try {
+      for (Member member : members) {
+        member.participant.boxes().forEach(box -> box.join(machine));
+      }
+      journal.append(new JournalRecord.Began(id, machine.carrier(), timeline.began(), names()));
+      enter(UpdateState.PREPARING);
+      return Optional.empty();
+    } catch (RefusedException e) {
+      return Optional.of(new Obstacle(e.tried(), "refused in state " + e.state(), e.remedy()));
+    } catch (RuntimeException e) {
+      return Optional.of(
+          new Obstacle(
+              "the journal of update " + id,
+              text(e),
+              "repair that and try again; nothing was changed"));
+    }
+  }
+
+  private List<String> names() {
+    return members.stream().map(each -> each.name).toList();
+  }
+
+  private Outcome recoverNow() {
+    workers.ready(members.size());
+    UpdateState found = machine.state();
+    for (Member member : members) {
+      member.participant.boxes().forEach(box -> box.join(machine));
+      member.begun = true;
+    }
+    if (found.phase() == Phase.BLACKOUT) {
+      timeline.hush();
+    }
+    if (found == UpdateState.CANCELLING || UpdateMachine.cancellable(found, machine.carrier())) {
+      synchronized (lock) {
+        stop =
+            new Failure(
+                Failure.Reason.FAILED,
+                found,
+                Optional.empty(),
+                Optional.empty(),
+                "the agent died before the update was committed",
+                Optional.empty());
+      }
+      return back();
+    }
+    synchronized (lock) {
+      committing = true;
+    }
+    if (found != UpdateState.RESUMED) {
+      List<Failure> failures = found == UpdateState.COMMITTED ? sweep(Action.FENCE) : List.of();
+      if (failures.isEmpty() && found == UpdateState.HANDED_OVER) {
+        failures = step(UpdateState.RESTORING);
+      }
+      // RESUMED was not journalled, so nothing was let run yet, and restoring does not take a
+      // running guest back in time.
+      if (failures.isEmpty()) {
+        failures = sweep(Action.RESTORE);
+      }
+      if (failures.isEmpty() && machine.state() == UpdateState.RESTORING) {
+        failures = step(UpdateState.RESTORED);
+      }
+      if (failures.isEmpty() && machine.state() == UpdateState.RESTORED) {
+        failures = step(UpdateState.COMMITTED);
+      }
+      if (!failures.isEmpty()) {
+        return new Outcome.Stuck(failures, timeline.snapshot());
+      }
+    }
+    return forward(List.of());
+  }
+
+  /** From COMMITTED or RESUMED to the end. */
+  private Outcome forward(List<String> losses) {
+    List<Failure> failures = sweep(Action.FENCE);
+    if (failures.isEmpty() && machine.state() == UpdateState.COMMITTED) {
+      failures = step(UpdateState.RESUMED);
+    }
+    if (failures.isEmpty()) {
+      failures = sweep(Action.RESUME);
+    }
+    timeline.tell();
+    if (failures.isEmpty()) {
+      failures = sweep(Action.FINISH);
+    }
+    if (failures.isEmpty()) {
+      machine.finished();
+      failures = step(UpdateState.NORMAL);
+    }
+    return failures.isEmpty()
+        ? new Outcome.Completed(losses, timeline.snapshot())
+        : new Outcome.Stuck(failures, timeline.snapshot());
+  }
+
+  /** From anywhere before COMMITTED back to NORMAL. */
+  private Outcome back() {
+    Failure cause = Objects.requireNonNull(stopped());
+    List<Failure> failures = new ArrayList<>();
+    if (machine.state() != UpdateState.CANCELLING) {
+      List<Failure> unwritten = step(UpdateState.CANCELLING);
+      if (!unwritten.isEmpty()) {
+        if (commitUncertain) {
+          // Recovery might find COMMITTED and let the successor run: then the predecessor must not.
+          return new Outcome.Stuck(List.of(cause, unwritten.getFirst()), timeline.snapshot());
+        }
+        // Recovery would find a state before COMMITTED and cancel too, so undoing without the
+        // record is safe.
+        failures.addAll(unwritten);
+        note(UpdateState.CANCELLING);
+      }
+    }
+    failures.addAll(sweep(Action.CANCEL));
+    List<Failure> unwritten = step(UpdateState.NORMAL);
+    if (!unwritten.isEmpty()) {
+      failures.addAll(unwritten);
+      note(UpdateState.NORMAL);
+    }
+    return new Outcome.Cancelled(cause, failures, timeline.snapshot());
+  }
+
+  /**
+   * The point of no return: from the moment that the record may be in the journal, nobody can
+   * cancel.
+   */
+  private boolean commit() {
+    synchronized (lock) {
+      if (stop != null) {
+        return false;
+      }
+      committing = true;
+    }
+    List<Failure> failures = step(UpdateState.COMMITTED);
+    if (!failures.isEmpty()) {
+      commitUncertain = true;
+      synchronized (lock) {
+        stop = failures.getFirst();
+      }
+    }
+    return failures.isEmpty();
+  }
+
+  /** A transition on the way to the commit; false if the update is to stop. */
+  private boolean go(UpdateState to) {
+    if (stopped() != null) {
+      return false;
+    }
+    List<Failure> failures = step(to);
+    failures.forEach(this::stop);
+    return failures.isEmpty();
+  }
+
+  /** Calls on the way to the commit; false if the update is to stop. */
+  private boolean all(Action action) {
+    List<Failure> unused = sweep(action);
+    return stopped() == null;
+  }
+
+  private List<Failure> step(UpdateState to) {
+    UpdateState from = machine.state();
+    try {
+      enter(to);
+      return List.of();
+    } catch (RuntimeException e) {
+      return List.of(
+          new Failure(
+              Failure.Reason.FAILED,
+              from,
+              Optional.empty(),
+              Optional.empty(),
+              "going to " + to + " failed: " + text(e),
+              Optional.of(e)));
+    }
+  }
+
+  private void enter(UpdateState to) {
+    machine.checkEnter(to);
+    journal.append(new JournalRecord.Entered(id, to, workers.nanoTime()));
+    note(to);
+  }
+
+  private void note(UpdateState to) {
+    machine.enter(to);
+    if (to.phase() == Phase.BLACKOUT) {
+      timeline.hush();
+    }
+    timeline.add(new TimelineEvent.Entered(workers.nanoTime(), to));
+  }
+
+  private @Nullable Failure stopped() {
+    synchronized (lock) {
+      return stop;
+    }
+  }
+
+  /** Remembers the first reason to stop, and interrupts whatever runs. */
+  private void stop(Failure why) {
+    synchronized (lock) {
+      if (stop == null) {
+        stop = why;
+      }
+      for (Member member : members) {
+        if (member.thread != null) {
+          workers.interrupt(member.thread);
+        }
+      }
+    }
+  }
+
+  /**
+   * The watchdog's: interrupts each call whose deadline has passed, once, and sets the alarm for
+   * the next.
+   */
+  private void ring() {
+    synchronized (lock) {
+      long now = workers.nanoTime();
+      for (Member member : members) {
+        if (member.thread != null && !member.late && member.deadline - now <= 0) {
+          member.late = true;
+          workers.interrupt(member.thread);
+        }
+      }
+      setAlarm();
+    }
+  }
+
+  private void setAlarm() {
+    Member next = null;
+    for (Member member : members) {
+      if (member.thread != null
+          && !member.late
+          && (next == null || member.deadline - next.deadline < 0)) {
+        next = member;
+      }
+    }
+    if (next != null && alarm != null) {
+      alarm.set(next.deadline);
+    }
+  }
+
+  /**
+   * Calls every participant that the action is for, each as soon as those that it waits for have
+   * returned.
+   */
+  private List<Failure> sweep(Action action) {
+    List<Failure> failures = Collections.synchronizedList(new ArrayList<>());
+    if (members.size() == 1) {
+      call(members.getFirst(), action, failures);
+      return failures;
+    }
+    boolean backwards =
+        switch (action) {
+          case FREEZE, HAND_OVER, FENCE, CANCEL -> true;
+          case PLAN, PREPARE, RESTORE, RESUME, FINISH -> false;
+        };
+    List<Workers.Gate> gates = new ArrayList<>(members.size());
+    for (Member member : members) {
+      member.failed = false;
+      gates.add(workers.gate());
+    }
+    List<Runnable> tasks = new ArrayList<>(members.size());
+    for (Member member : members) {
+      List<Member> first =
+          action == Action.PLAN ? List.of() : backwards ? member.dependents : member.dependencies;
+      tasks.add(
+          () -> {
+            first.forEach(each -> gates.get(each.index).await());
+            try {
+              boolean needs = action == Action.RESTORE || action == Action.RESUME;
+              if (needs && first.stream().anyMatch(each -> each.failed)) {
+                member.failed = true;
+              } else {
+                call(member, action, failures);
+              }
+            } finally {
+              gates.get(member.index).open();
+            }
+          });
+    }
+    workers.together(tasks);
+    return failures;
+  }
+
+  private void call(Member member, Action action, List<Failure> failures) {
+    boolean abortable = !committed() && action != Action.PLAN && action != Action.CANCEL;
+    if (action == Action.CANCEL && !member.begun) {
+      return;
+    }
+    long begin = workers.nanoTime();
+    StepOf step = new StepOf(member, action, begin + deadlines.of(action).toNanos());
+    synchronized (lock) {
+      if (abortable && stop != null) {
+        return;
+      }
+      member.begun = member.begun || action == Action.PREPARE;
+      member.thread = Thread.currentThread();
+      member.deadline = step.deadline;
+      member.late = false;
+      setAlarm();
+    }
+    timeline.add(new TimelineEvent.Began(begin, member.name, action));
+    Throwable thrown = null;
+    try {
+      member.call(action, step);
+    } catch (Throwable e) {
+      // Errors too: whatever broke in a participant, the guest must not be left standing still.
+      thrown = e;
+    }
+    boolean late;
+    synchronized (lock) {
+      member.thread = null;
+      late = member.late;
+    }
+    // An interrupt meant for the call must not hit what follows it.
+    workers.clearInterrupt();
+    Optional<String> problem = Optional.empty();
+    if (thrown != null || (late && abortable)) {
+      String message =
+          late
+              ? "not done at its deadline of "
+                  + deadlines.of(action)
+                  + (thrown == null ? "" : ": " + text(thrown))
+              : text(Objects.requireNonNull(thrown));
+      problem = Optional.of(message);
+      member.failed = true;
+      Failure failure =
+          new Failure(
+              late ? Failure.Reason.TIMED_OUT : Failure.Reason.FAILED,
+              machine.state(),
+              Optional.of(action),
+              Optional.of(member.name),
+              message,
+              Optional.ofNullable(thrown));
+      failures.add(failure);
+      if (abortable) {
+        stop(failure);
+      }
+    }
+    timeline.add(new TimelineEvent.Ended(workers.nanoTime(), member.name, action, problem));
+  }
+
+  private boolean committed() {
+    synchronized (lock) {
+      return committing;
+    }
+  }
+
+  private static String text(Throwable thrown) {
+    String message = thrown.getMessage();
+    return message == null || thrown instanceof Error ? thrown.toString() : message;
+  }
+
+  /**
+   * Sorts participants so that each comes after those that it depends on; says in {@code tangles}
+   * why that can't be done.
+   */
+  private static List<Member> order(
+      Collection<? extends Participant> participants, List<Obstacle> tangles) {
+    Map<String, Member> byName = new LinkedHashMap<>();
+    for (Participant participant : participants) {
+      Member member = new Member(participant);
+      if (byName.putIfAbsent(member.name, member) != null) {
+        tangles.add(
+            new Obstacle(member.name, "two participants have this name", "rename one of them"));
+      }
+    }
+    if (byName.isEmpty()) {
+      tangles.add(
+          new Obstacle("the update", "it has no participant", "name what is to be updated"));
+    }
+    for (Member member : byName.values()) {
+      for (String name : member.participant.after()) {
+        Member dependency = byName.get(name);
+        if (dependency == null) {
+          tangles.add(
+              new Obstacle(
+                  member.name,
+                  "it depends on " + name + ", which is not in the update",
+                  "update " + name + " too"));
+        } else {
+          member.dependencies.add(dependency);
+          dependency.dependents.add(member);
+        }
+      }
+    }
+    List<Member> ordered = new ArrayList<>();
+    List<Member> left = new ArrayList<>(byName.values());
+    while (tangles.isEmpty() && !left.isEmpty()) {
+      List<Member> free =
+          left.stream().filter(each -> ordered.containsAll(each.dependencies)).toList();
+      if (free.isEmpty()) {
+        tangles.add(
+            new Obstacle(
+                String.join(", ", left.stream().map(each -> each.name).toList()),
+                "they depend on one another in a circle, or on such a circle",
+                "break the circle"));
+      }
+      for (Member member : free) {
+        member.index = ordered.size();
+        ordered.add(member);
+      }
+      left.removeAll(free);
+    }
+    return tangles.isEmpty() ? List.copyOf(ordered) : List.of();
+  }
+
+  /** A participant in this update. */
+  private static final class Member {
+    final Participant participant;
+    final String name;
+    final List<Member> dependencies = new ArrayList<>();
+    final List<Member> dependents = new ArrayList<>();
+    final Map<String, String> facts = new ConcurrentHashMap<>();
+    int index;
+    volatile boolean failed;
+    @Nullable Plan plan;
+
+    // Guarded by the orchestrator's lock.
+    boolean begun;
+    @Nullable Thread thread;
+    long deadline;
+    boolean late;
+
+    Member(Participant participant) {
+      this.participant = participant;
+      this.name = Names.check("participant name", participant.name());
+    }
+
+    void call(Action action, Step step) throws Exception {
+      switch (action) {
+        case PLAN -> plan = participant.plan();
+        case PREPARE -> participant.prepare(step);
+        case FREEZE -> participant.freeze(step);
+        case HAND_OVER -> participant.handOver(step);
+        case RESTORE -> participant.restore(step);
+        case FENCE -> participant.fence(step);
+        case RESUME -> participant.resume(step);
+        case FINISH -> participant.finish(step);
+        case CANCEL -> participant.cancel(step);
+      }
+    }
+  }
+
+  private final class StepOf implements Step {
+    private final Member member;
+    private final Action action;
+    private final long deadline;
+
+    StepOf(Member member, Action action, long deadline) {
+      this.member = member;
+      this.action = action;
+      this.deadline = deadline;
+    }
+
+    @Override
+    public UpdateId update() {
+      return id;
+    }
+
+    @Override
+    public Action action() {
+      return action;
+    }
+
+    @Override
+    public Duration remaining() {
+      return Duration.ofNanos(Math.max(0, deadline - workers.nanoTime()));
+    }
+
+    @Override
+    public boolean recovering() {
+      return recovering;
+    }
+
+    @Override
+    public void progress(String what) {
+      timeline.add(new TimelineEvent.Progressed(workers.nanoTime(), member.name, action, what));
+    }
+
+    @Override
+    public void note(String key, String value) {
+      timeline.add(new TimelineEvent.Noted(workers.nanoTime(), member.name, action, key, value));
+    }
+
+    @Override
+    public void record(String key, String value) {
+      journal.append(new JournalRecord.Fact(id, member.name, key, value));
+      member.facts.put(key, value);
+    }
+
+    @Override
+    public Optional<String> recorded(String key) {
+      return Optional.ofNullable(member.facts.get(key));
+    }
+
+    @Override
+    public void check(Operation operation) {
+      machine.check(operation, Actor.PARTICIPANT, member.name);
+    }
+  }
+}

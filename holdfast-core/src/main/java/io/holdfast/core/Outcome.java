@@ -1,0 +1,58 @@
+package io.holdfast.core;
+
+import java.util.List;
+
+/** How an update ended. */
+public sealed interface Outcome {
+  /** What happened when. */
+  Timeline.Snapshot timeline();
+
+  /**
+   * The successor runs.
+   *
+   * @param losses what the plans said would be lost; empty after a recovery, which plans nothing
+   */
+  record Completed(List<String> losses, Timeline.Snapshot timeline) implements Outcome {
+    /** Copies the list. */
+    public Completed {
+      losses = List.copyOf(losses);
+    }
+  }
+
+  /** Nothing was changed, because of these obstacles. */
+  record Refused(List<Obstacle> obstacles, Timeline.Snapshot timeline) implements Outcome {
+    /** Copies the list. */
+    public Refused {
+      obstacles = List.copyOf(obstacles);
+    }
+  }
+
+  /**
+   * Everything was undone, and the predecessor runs.
+   *
+   * @param cause why
+   * @param cancelFailures what could not be undone, and needs someone to look after it; usually
+   *     empty
+   */
+  record Cancelled(Failure cause, List<Failure> cancelFailures, Timeline.Snapshot timeline)
+      implements Outcome {
+    /** Copies the list. */
+    public Cancelled {
+      cancelFailures = List.copyOf(cancelFailures);
+    }
+  }
+
+  /**
+   * The update can't go on by itself. The journal says how far it came, and {@link
+   * Orchestrator#recovery} goes on from there, as often as need be: forward once it is committed,
+   * back if it is not.
+   *
+   * @param causes why, the first one first
+   */
+  record Stuck(List<Failure> causes, Timeline.Snapshot timeline) implements Outcome {
+    /** Copies the list. */
+    public Stuck {
+      causes = List.copyOf(causes);
+    }
+  }
+}
