@@ -493,7 +493,7 @@ public final class Orchestrator {
 
   /** Calls on the way to the commit; false if the update is to stop. */
   private boolean all(Action action) {
-    List<Failure> unused = sweep(action);
+    List<Failure> _ = sweep(action);
     return stopped() == null;
   }
 

@@ -38,7 +38,7 @@ public final class PlatformWorkers implements Workers, AutoCloseable {
     // Core threads don't time out, so however long the brownout takes they are there for the
     // blackout.
     threads.setCorePoolSize(Math.max(0, tasks - 1));
-    int unused = threads.prestartAllCoreThreads();
+    int _ = threads.prestartAllCoreThreads();
   }
 
   @Override
@@ -106,7 +106,7 @@ public final class PlatformWorkers implements Workers, AutoCloseable {
 
   @Override
   public void clearInterrupt() {
-    boolean unused = Thread.interrupted();
+    boolean _ = Thread.interrupted();
   }
 
   /** Lets idle threads end. */
@@ -147,13 +147,12 @@ public final class PlatformWorkers implements Workers, AutoCloseable {
           }
           try {
             if (set) {
-              long unused = changed.awaitNanos(left);
+              long _ = changed.awaitNanos(left);
             } else {
               changed.await();
             }
           } catch (InterruptedException e) {
             // Nobody interrupts this thread; if someone does, the loop looks again.
-            continue;
           }
         }
         return false;

@@ -24,6 +24,7 @@ import java.util.EnumMap;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.function.Supplier;
 
@@ -61,60 +62,48 @@ public final class UpdateMachine {
       transitions();
 
   /**
-   * Per state, one cell per {@link Operation} in its order; DMA's cell is exec's, and {@link
-   * #DMA_KEXEC} has the other.
+   * The permission table. Undoing puts back what was, so in CANCELLING only the participants may
+   * drop what they preserved, and let the predecessor run.
    */
-  private static final Map<UpdateState, List<Permission>> PERMISSIONS =
-      new EnumMap<>(UpdateState.class);
+  private static final String TABLE =
+      """
+                    put take  remove map   resize guest dma-exec dma-kexec preserve unpreserve device-state
+      NORMAL        yes yes   yes    yes   yes    yes   yes      yes       yes      yes        yes
+      PREPARING     no  no    no     yes   no     yes   yes      yes       yes      no         yes
+      PREPARED      no  no    no     yes   no     yes   yes      yes       no       no         no
+      SHUTTING_DOWN no  no    no     no    no     yes   -        yes       no       no         no
+      FREEZING      no  no    no     no    no     no    yes      stopping  no       no         yes
+      FROZEN        no  no    no     no    no     no    yes      no        no       no         no
+      HANDED_OVER   no  no    no     no    no     no    yes      no        no       no         no
+      RESTORING     no  parts no     parts no     no    yes      no        no       no         no
+      RESTORED      no  parts no     yes   yes    no    yes      yes       no       no         no
+      COMMITTED     no  no    no     yes   yes    no    yes      yes       no       no         no
+      RESUMED       yes yes   yes    yes   yes    yes   yes      yes       finished finished   finished
+      CANCELLING    no  no    no     no    no     parts yes      yes       no       parts      no
+      """;
 
-  private static final Map<UpdateState, Permission> DMA_KEXEC = new EnumMap<>(UpdateState.class);
+  private static final Map<UpdateState, List<Permission>> PERMISSIONS = permissions();
 
-  static {
-    //                 put  take          remove map         resize guest DMA exec/kexec preserve
-    // unpreserve   device state
-    row(NORMAL, YES, YES, YES, YES, YES, YES, YES, YES, YES, YES, YES);
-    row(PREPARING, NO, NO, NO, YES, NO, YES, YES, YES, YES, NO, YES);
-    row(PREPARED, NO, NO, NO, YES, NO, YES, YES, YES, NO, NO, NO);
-    row(SHUTTING_DOWN, NO, NO, NO, NO, NO, YES, ABSENT, YES, NO, NO, NO);
-    row(FREEZING, NO, NO, NO, NO, NO, NO, YES, STOPPING, NO, NO, YES);
-    row(FROZEN, NO, NO, NO, NO, NO, NO, YES, NO, NO, NO, NO);
-    row(HANDED_OVER, NO, NO, NO, NO, NO, NO, YES, NO, NO, NO, NO);
-    row(RESTORING, NO, PARTICIPANTS, NO, PARTICIPANTS, NO, NO, YES, NO, NO, NO, NO);
-    row(RESTORED, NO, PARTICIPANTS, NO, YES, YES, NO, YES, YES, NO, NO, NO);
-    row(COMMITTED, NO, NO, NO, YES, YES, NO, YES, YES, NO, NO, NO);
-    row(RESUMED, YES, YES, YES, YES, YES, YES, YES, YES, AFTER_FINISH, AFTER_FINISH, AFTER_FINISH);
-    // Undoing puts back what was, so nothing but the participants' own dropping of what they
-    // preserved is permitted.
-    row(CANCELLING, NO, NO, NO, NO, NO, YES, YES, YES, NO, PARTICIPANTS, NO);
-  }
-
-  private static void row(
-      UpdateState state,
-      Permission put,
-      Permission take,
-      Permission remove,
-      Permission map,
-      Permission resize,
-      Permission runGuest,
-      Permission dmaExec,
-      Permission dmaKexec,
-      Permission preserve,
-      Permission unpreserve,
-      Permission preserveDeviceState) {
-    PERMISSIONS.put(
-        state,
-        List.of(
-            put,
-            take,
-            remove,
-            map,
-            resize,
-            runGuest,
-            dmaExec,
-            preserve,
-            unpreserve,
-            preserveDeviceState));
-    DMA_KEXEC.put(state, dmaKexec);
+  private static Map<UpdateState, List<Permission>> permissions() {
+    Map<UpdateState, List<Permission>> rows = new EnumMap<>(UpdateState.class);
+    for (String line : TABLE.lines().skip(1).toList()) {
+      List<String> words = List.of(line.split(" +", -1));
+      List<Permission> row = new ArrayList<>();
+      for (String word : words.subList(1, words.size())) {
+        row.add(
+            switch (word) {
+              case "yes" -> YES;
+              case "no" -> NO;
+              case "parts" -> PARTICIPANTS;
+              case "finished" -> AFTER_FINISH;
+              case "stopping" -> STOPPING;
+              case "-" -> ABSENT;
+              default -> throw new IllegalStateException("not a permission: " + word);
+            });
+      }
+      rows.put(UpdateState.valueOf(words.getFirst()), row);
+    }
+    return rows;
   }
 
   private static Map<CarrierKind, Map<UpdateState, Set<UpdateState>>> transitions() {
@@ -172,12 +161,20 @@ public final class UpdateMachine {
 
   /** What the permission table says. */
   public static Permission permission(UpdateState state, Operation operation, CarrierKind carrier) {
-    Permission other = ABSENT;
-    if (operation == Operation.DMA && carrier == CarrierKind.KEXEC) {
-      return DMA_KEXEC.getOrDefault(state, other);
-    }
-    List<Permission> row = PERMISSIONS.getOrDefault(state, List.of());
-    return row.get(operation.ordinal());
+    int column =
+        switch (operation) {
+          case PUT -> 0;
+          case TAKE -> 1;
+          case REMOVE -> 2;
+          case MAP -> 3;
+          case RESIZE -> 4;
+          case RUN_GUEST -> 5;
+          case DMA -> carrier == CarrierKind.EXEC ? 6 : 7;
+          case PRESERVE -> 8;
+          case UNPRESERVE -> 9;
+          case PRESERVE_DEVICE_STATE -> 10;
+        };
+    return Objects.requireNonNull(PERMISSIONS.get(state)).get(column);
   }
 
   /** What carries this update. */
