@@ -55,6 +55,19 @@ record Calls(Kernel kernel) {
     return Fd.own(kernel, (int) number, what);
   }
 
+  /**
+   * The address of memory that a call works on; it must stay valid until the call has returned.
+   *
+   * @throws IllegalStateException if it isn't valid any more, or is another thread's
+   */
+  static long address(MemorySegment segment) {
+    if (!segment.scope().isAlive() || !segment.isAccessibleBy(Thread.currentThread())) {
+      throw new IllegalStateException(
+          "memory that was freed, or belongs to another thread: " + segment);
+    }
+    return segment.address();
+  }
+
   private static long argument(long[] arguments, int i) {
     return i < arguments.length ? arguments[i] : 0;
   }

@@ -269,6 +269,8 @@ public enum Errno {
   ENOTRECOVERABLE(131, "State not recoverable"),
   /** Operation not possible due to RF-kill. */
   ERFKILL(132, "Operation not possible due to RF-kill"),
+  /** Memory page has hardware error. */
+  EHWPOISON(133, "Memory page has hardware error"),
   /** A number that Linux does not define. */
   UNKNOWN(0, "Unknown error");
 

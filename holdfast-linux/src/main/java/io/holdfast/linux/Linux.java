@@ -235,12 +235,13 @@ public final class Linux {
    * @throws IllegalArgumentException if {@code into} has no room
    */
   public int read(Fd fd, MemorySegment into) {
-    if (into.byteSize() == 0) {
-      throw new IllegalArgumentException("read " + fd.what() + " into nothing");
+    if (into.byteSize() == 0 || into.isReadOnly()) {
+      throw new IllegalArgumentException(
+          "read " + fd.what() + " into memory of no size or for reading only");
     }
     long wanted = Math.min(into.byteSize(), Integer.MAX_VALUE);
     if (into.isNative()) {
-      return (int) calls.on(Call.READ, fd, into.address(), wanted);
+      return (int) calls.on(Call.READ, fd, Calls.address(into), wanted);
     }
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment copy = arena.allocate(wanted);
@@ -266,7 +267,7 @@ public final class Linux {
     }
     long done = 0;
     while (done < from.byteSize()) {
-      done += calls.on(Call.WRITE, fd, from.address() + done, from.byteSize() - done);
+      done += calls.on(Call.WRITE, fd, Calls.address(from) + done, from.byteSize() - done);
     }
   }
 

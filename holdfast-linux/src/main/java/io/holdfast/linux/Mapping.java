@@ -66,17 +66,17 @@ public final class Mapping implements AutoCloseable {
     advise(writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
   }
 
-  private void advise(int advice) {
-    calls.make(Call.MADVISE, what, segment.address(), segment.byteSize(), advice);
+  private synchronized void advise(int advice) {
+    calls.make(Call.MADVISE, what, Calls.address(segment), segment.byteSize(), advice);
   }
 
   /**
-   * Unmaps it; does nothing the second time.
+   * Unmaps it, after the end of a call of this object's that runs; does nothing the second time.
    *
    * @throws IllegalStateException if a thread is in the middle of an access
    */
   @Override
-  public void close() {
+  public synchronized void close() {
     if (arena.scope().isAlive()) {
       arena.close();
     }

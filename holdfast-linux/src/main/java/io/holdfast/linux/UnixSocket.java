@@ -278,7 +278,7 @@ public final class UnixSocket implements AutoCloseable {
     }
 
     MemorySegment header(MemorySegment data, boolean withControl) {
-      vector.setAtIndex(ValueLayout.JAVA_LONG, 0, data.address());
+      vector.setAtIndex(ValueLayout.JAVA_LONG, 0, Calls.address(data));
       vector.setAtIndex(ValueLayout.JAVA_LONG, 1, data.byteSize());
       boolean some = withControl && control.byteSize() > 0;
       header.set(ValueLayout.JAVA_LONG, MSG_IOV, vector.address());
