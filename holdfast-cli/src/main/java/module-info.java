@@ -1,6 +1,9 @@
 /** The holdfast command. */
 module io.holdfast.cli {
   requires static transitive org.jspecify;
+  requires io.holdfast.core;
   requires io.holdfast.host;
+  requires io.holdfast.linux;
+  requires io.holdfast.varlink;
   requires info.picocli;
 }

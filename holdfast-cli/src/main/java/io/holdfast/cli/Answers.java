@@ -1,0 +1,200 @@
+package io.holdfast.cli;
+
+import io.holdfast.varlink.json.JsonArray;
+import io.holdfast.varlink.json.JsonException;
+import io.holdfast.varlink.json.JsonObject;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.function.Function;
+
+/**
+ * The types of the agent's interfaces {@code io.holdfast.Vm}, {@code io.holdfast.Update} and {@code
+ * io.holdfast.Agent} as records, read from its replies. Each {@code of} throws a {@link
+ * JsonException} that names the key that is missing or of another type.
+ */
+final class Answers {
+  private Answers() {}
+
+  /** {@code io.holdfast.Vm.Disk}. */
+  record Disk(String path, Optional<String> format, boolean readOnly) {
+    static Disk of(JsonObject json) {
+      return new Disk(
+          json.string("path"),
+          json.optionalString("format"),
+          json.optionalBool("readOnly").orElse(false));
+    }
+  }
+
+  /** {@code io.holdfast.Vm.Definition}, as far as it says more than the state of its VM. */
+  record Definition(
+      boolean hugePages,
+      Optional<String> kernel,
+      Optional<String> initrd,
+      Optional<String> append,
+      List<Disk> disks,
+      List<String> extra) {
+    static Definition of(JsonObject json) {
+      return new Definition(
+          json.optionalBool("hugePages").orElse(false),
+          json.optionalString("kernel"),
+          json.optionalString("initrd"),
+          json.optionalString("append"),
+          each(json, "disks", Disk::of),
+          json.array("extra").strings());
+    }
+  }
+
+  /** {@code io.holdfast.Vm.State}; memory in bytes. */
+  record Vm(
+      String name,
+      String state,
+      Optional<String> reason,
+      OptionalLong pid,
+      long generation,
+      String qemu,
+      String qemuVersion,
+      String machine,
+      String cpu,
+      String accelerator,
+      String acceleratorReason,
+      long memory,
+      long cpus,
+      String consoleLog,
+      Definition definition) {
+    static Vm of(JsonObject json) {
+      return new Vm(
+          json.string("name"),
+          json.string("state"),
+          json.optionalString("reason"),
+          json.optionalNumber("pid"),
+          json.number("generation"),
+          json.string("qemu"),
+          json.string("qemuVersion"),
+          json.string("machine"),
+          json.string("cpu"),
+          json.string("accelerator"),
+          json.string("acceleratorReason"),
+          json.number("memory"),
+          json.number("cpus"),
+          json.string("consoleLog"),
+          Definition.of(json.object("definition")));
+    }
+  }
+
+  /** {@code io.holdfast.Update.Obstacle}. */
+  record Obstacle(String participant, String what, String why, String advice) {
+    static Obstacle of(JsonObject json) {
+      return new Obstacle(
+          json.string("participant"),
+          json.string("what"),
+          json.string("why"),
+          json.string("advice"));
+    }
+  }
+
+  /** {@code io.holdfast.Update.Span}; start and length in nanoseconds, the notes in their order. */
+  record Span(
+      String participant,
+      String step,
+      String state,
+      String phase,
+      long start,
+      long length,
+      Map<String, String> notes) {
+    static Span of(JsonObject json) {
+      JsonObject told = json.object("notes");
+      Map<String, String> notes = new LinkedHashMap<>();
+      for (String key : told.keys()) {
+        notes.put(key, told.string(key));
+      }
+      return new Span(
+          json.string("participant"),
+          json.string("step"),
+          json.string("state"),
+          json.string("phase"),
+          json.number("start"),
+          json.number("length"),
+          Collections.unmodifiableMap(notes));
+    }
+  }
+
+  /**
+   * {@code io.holdfast.Update.Report}; started in milliseconds since 1970, brownout and blackout in
+   * nanoseconds.
+   */
+  record Report(
+      String id,
+      String kind,
+      String target,
+      String outcome,
+      String message,
+      long started,
+      long brownout,
+      long blackout,
+      List<Obstacle> obstacles,
+      List<String> preserved,
+      List<String> losses,
+      List<Span> spans) {
+    static Report of(JsonObject json) {
+      return new Report(
+          json.string("id"),
+          json.string("kind"),
+          json.string("target"),
+          json.string("outcome"),
+          json.string("message"),
+          json.number("started"),
+          json.number("brownout"),
+          json.number("blackout"),
+          each(json, "obstacles", Obstacle::of),
+          json.optionalArray("preserved").map(JsonArray::strings).orElse(List.of()),
+          json.array("losses").strings(),
+          each(json, "spans", Span::of));
+    }
+  }
+
+  /** {@code io.holdfast.Update.Progress}; elapsed in nanoseconds. */
+  record Progress(String id, String state, String participant, String message, long elapsed) {
+    static Progress of(JsonObject json) {
+      return new Progress(
+          json.string("id"),
+          json.string("state"),
+          json.string("participant"),
+          json.string("message"),
+          json.number("elapsed"));
+    }
+  }
+
+  /** The reply of {@code io.holdfast.Agent.Status}; uptime in milliseconds. */
+  record AgentStatus(
+      String version,
+      long pid,
+      long uptime,
+      String runDirectory,
+      String keeper,
+      long heldDescriptors,
+      long vms,
+      long updates,
+      List<String> recovered) {
+    static AgentStatus of(JsonObject json) {
+      return new AgentStatus(
+          json.string("version"),
+          json.number("pid"),
+          json.number("uptime"),
+          json.string("runDirectory"),
+          json.string("keeper"),
+          json.number("heldDescriptors"),
+          json.number("vms"),
+          json.number("updates"),
+          json.array("recovered").strings());
+    }
+  }
+
+  /** The objects of an array, each read by {@code of}. */
+  static <T> List<T> each(JsonObject json, String key, Function<JsonObject, T> of) {
+    return json.array(key).objects().stream().map(of).toList();
+  }
+}

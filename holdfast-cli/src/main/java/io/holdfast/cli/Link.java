@@ -1,0 +1,25 @@
+package io.holdfast.cli;
+
+import io.holdfast.varlink.json.JsonObject;
+import java.util.function.Consumer;
+
+/** A connection to the agent, on which one call runs at a time. */
+interface Link extends AutoCloseable {
+  /**
+   * Calls a method and waits for its reply.
+   *
+   * @throws Failure if the agent answers with an error or goes away
+   */
+  JsonObject call(String method, JsonObject parameters);
+
+  /**
+   * Calls a method with "more".
+   *
+   * @param each given every reply as it comes
+   * @throws Failure if the agent answers with an error or goes away
+   */
+  void stream(String method, JsonObject parameters, Consumer<JsonObject> each);
+
+  @Override
+  void close();
+}

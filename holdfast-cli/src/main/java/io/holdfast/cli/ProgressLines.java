@@ -1,0 +1,74 @@
+package io.holdfast.cli;
+
+import io.holdfast.cli.Answers.Progress;
+import java.io.PrintStream;
+import java.util.Locale;
+
+/**
+ * Shows an update's progress: on a terminal one line for each state, rewritten as news come in;
+ * elsewhere every piece of news as a line of its own. Safe for several threads: an interrupt speaks
+ * in between.
+ */
+final class ProgressLines {
+  /** Carriage return, and erase to the end of the line (ECMA-48 EL). */
+  private static final String REWRITE = "\r\u001b[K";
+
+  private final PrintStream out;
+  private final boolean terminal;
+  private final int width;
+  private String state = "";
+  private boolean open;
+
+  /**
+   * @param width columns of the terminal: a live line is cut to it, because a wrapped one can't be
+   *     rewritten
+   */
+  ProgressLines(PrintStream out, boolean terminal, int width) {
+    this.out = out;
+    this.terminal = terminal;
+    this.width = width;
+  }
+
+  synchronized void show(Progress progress) {
+    String line = line(progress);
+    if (!terminal) {
+      out.println(line);
+    } else {
+      if (open && !state.equals(progress.state())) {
+        out.println();
+        open = false;
+      }
+      out.print(
+          (open ? REWRITE : "") + (line.length() < width ? line : line.substring(0, width - 1)));
+      open = true;
+      state = progress.state();
+    }
+    out.flush();
+  }
+
+  /** Ends a line that is still open, so that what follows starts on one of its own. */
+  synchronized void end() {
+    if (open) {
+      out.println();
+      out.flush();
+      open = false;
+    }
+  }
+
+  /** Says something between the news, on a line of its own. */
+  synchronized void say(String line) {
+    end();
+    out.println(Table.clean(line));
+    out.flush();
+  }
+
+  static String line(Progress progress) {
+    String who = progress.participant().isEmpty() ? "" : progress.participant() + ": ";
+    return String.format(
+        Locale.ROOT,
+        "%10s  %-13s %s",
+        Length.text(progress.elapsed()),
+        Table.clean(progress.state()),
+        Table.clean(who + progress.message()));
+  }
+}

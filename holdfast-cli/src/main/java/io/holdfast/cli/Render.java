@@ -1,0 +1,334 @@
+package io.holdfast.cli;
+
+import static io.holdfast.cli.Table.Column.left;
+import static io.holdfast.cli.Table.Column.right;
+import static io.holdfast.cli.Table.clean;
+
+import io.holdfast.cli.Answers.AgentStatus;
+import io.holdfast.cli.Answers.Obstacle;
+import io.holdfast.cli.Answers.Report;
+import io.holdfast.cli.Answers.Span;
+import io.holdfast.cli.Answers.Vm;
+import java.time.Instant;
+import java.time.ZoneId;
+import java.time.format.DateTimeFormatter;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.stream.Collectors;
+
+/**
+ * What the agent answered, as text for people. Nothing here talks to anyone; every text ends its
+ * last line.
+ */
+final class Render {
+  private static final DateTimeFormatter TIME =
+      DateTimeFormatter.ofPattern("yyyy-MM-dd HH:mm:ss", Locale.ROOT);
+
+  private Render() {}
+
+  static String vms(List<Vm> vms) {
+    if (vms.isEmpty()) {
+      return "No VM. Start one with: holdfast vm run NAME\n";
+    }
+    Table table =
+        new Table(
+            left("NAME"),
+            left("STATE"),
+            right("PID"),
+            right("MEMORY"),
+            right("CPUS"),
+            left("QEMU"),
+            left("MACHINE"),
+            left("ACCEL"),
+            right("GENERATION"));
+    for (Vm vm : vms) {
+      table.row(
+          vm.name(),
+          vm.state(),
+          vm.pid().isPresent() ? Long.toString(vm.pid().getAsLong()) : "-",
+          Size.text(vm.memory()),
+          Long.toString(vm.cpus()),
+          vm.qemuVersion(),
+          vm.machine(),
+          vm.accelerator(),
+          Long.toString(vm.generation()));
+    }
+    StringBuilder text = new StringBuilder(table.text());
+    for (Vm vm : vms) {
+      vm.reason()
+          .ifPresent(
+              reason ->
+                  text.append(clean(vm.name() + " is " + vm.state() + ": " + reason)).append('\n'));
+    }
+    return text.toString();
+  }
+
+  static String vm(Vm vm) {
+    Facts facts = new Facts();
+    facts.add("name", vm.name());
+    facts.add("state", vm.state() + vm.reason().map(reason -> ": " + reason).orElse(""));
+    vm.pid().ifPresent(pid -> facts.add("pid", Long.toString(pid)));
+    facts.add("generation", Long.toString(vm.generation()));
+    facts.add("qemu", vm.qemu() + " (" + vm.qemuVersion() + ")");
+    facts.add("machine", vm.machine());
+    facts.add("cpu", vm.cpus() + " x " + vm.cpu());
+    facts.add("accelerator", accelerator(vm));
+    facts.add(
+        "memory", Size.text(vm.memory()) + (vm.definition().hugePages() ? ", huge pages" : ""));
+    vm.definition().kernel().ifPresent(kernel -> facts.add("kernel", kernel));
+    vm.definition().initrd().ifPresent(initrd -> facts.add("initrd", initrd));
+    vm.definition().append().ifPresent(append -> facts.add("append", append));
+    for (Answers.Disk disk : vm.definition().disks()) {
+      facts.add(
+          "disk",
+          disk.path()
+              + disk.format().map(f -> ", " + f).orElse("")
+              + (disk.readOnly() ? ", read-only" : ""));
+    }
+    facts.add("console log", vm.consoleLog());
+    if (!vm.definition().extra().isEmpty()) {
+      facts.add(
+          "extra",
+          vm.definition().extra().stream().map(Render::quoted).collect(Collectors.joining(" ")));
+    }
+    return facts.text();
+  }
+
+  /** What {@code vm run} says of the VM that it started. */
+  static String started(Vm vm) {
+    return clean(
+            "VM "
+                + vm.name()
+                + " is "
+                + vm.state()
+                + vm.reason().map(reason -> " (" + reason + ")").orElse("")
+                + (vm.pid().isPresent() ? ", pid " + vm.pid().getAsLong() : "")
+                + ": QEMU "
+                + vm.qemuVersion()
+                + ", "
+                + vm.machine()
+                + ", "
+                + accelerator(vm)
+                + ", "
+                + Size.text(vm.memory())
+                + ", "
+                + count(vm.cpus(), "CPU"))
+        + "\n"
+        + clean("Its console: " + vm.consoleLog())
+        + "\n";
+  }
+
+  static String status(AgentStatus status) {
+    Facts facts = new Facts();
+    facts.add("agent", "running, pid " + status.pid() + ", version " + status.version());
+    facts.add("up for", Length.uptime(status.uptime()));
+    facts.add("run directory", status.runDirectory());
+    facts.add(
+        "keeper", status.keeper() + ", holding " + count(status.heldDescriptors(), "descriptor"));
+    facts.add("vms", Long.toString(status.vms()));
+    facts.add("updates", Long.toString(status.updates()));
+    for (String recovered : status.recovered()) {
+      facts.add("recovered", recovered);
+    }
+    return facts.text();
+  }
+
+  static String reports(List<Report> reports, ZoneId zone) {
+    if (reports.isEmpty()) {
+      return "No update so far. Start one with: holdfast update vmm NAME\n";
+    }
+    Table table =
+        new Table(
+            left("ID"),
+            left("STARTED"),
+            left("KIND"),
+            left("TARGET"),
+            left("OUTCOME"),
+            right("BROWNOUT ms"),
+            right("BLACKOUT ms"));
+    for (Report report : reports) {
+      table.row(
+          report.id(),
+          started(report, zone),
+          report.kind(),
+          report.target(),
+          report.outcome(),
+          Length.milliseconds(report.brownout()),
+          Length.milliseconds(report.blackout()));
+    }
+    return table.text();
+  }
+
+  /** A finished update: how it ended, what stood in its way, its phases, what they add up to. */
+  static String report(Report report, ZoneId zone) {
+    StringBuilder text = new StringBuilder();
+    text.append(clean("Update " + report.id() + " (" + report.kind() + ") of " + report.target()))
+        .append(", started ")
+        .append(started(report, zone))
+        .append(": ")
+        .append(clean(report.outcome()))
+        .append('\n');
+    if (!report.message().isBlank()) {
+      text.append(clean(report.message())).append('\n');
+    }
+    if (!report.spans().isEmpty()) {
+      text.append('\n').append(spans(report.spans()));
+      text.append("\nbrownout ")
+          .append(Length.text(report.brownout()))
+          .append(", blackout ")
+          .append(Length.text(report.blackout()))
+          .append('\n');
+    }
+    return text.append(losses(report.losses())).append(obstacles(report.obstacles())).toString();
+  }
+
+  /** What an update would do: the answer to a dry run, in which the times are what is expected. */
+  static String plan(Report report) {
+    StringBuilder text = new StringBuilder();
+    text.append(clean("Plan to update the " + kind(report) + " of " + report.target()))
+        .append(": ")
+        .append(
+            report.obstacles().isEmpty() && !report.outcome().equals("refused")
+                ? "possible"
+                : "refused, nothing would be changed")
+        .append('\n');
+    if (!report.message().isBlank()) {
+      text.append(clean(report.message())).append('\n');
+    }
+    if (report.brownout() > 0 || report.blackout() > 0) {
+      text.append("expected: brownout ")
+          .append(Length.text(report.brownout()))
+          .append(", blackout ")
+          .append(Length.text(report.blackout()))
+          .append('\n');
+    }
+    List<String> preserved = new ArrayList<>(report.preserved());
+    for (Span span : report.spans()) {
+      preserved.add(
+          span.participant() + ": " + (span.notes().isEmpty() ? span.step() : notes(span.notes())));
+    }
+    text.append(list("Preserved:", preserved));
+    return text.append(losses(report.losses())).append(obstacles(report.obstacles())).toString();
+  }
+
+  /**
+   * What is in the way of an update, each with what to do about it; nothing if there is nothing.
+   */
+  static String obstacles(List<Obstacle> obstacles) {
+    if (obstacles.isEmpty()) {
+      return "";
+    }
+    StringBuilder text = new StringBuilder("\nIn the way:\n");
+    for (Obstacle obstacle : obstacles) {
+      text.append("  - ")
+          .append(clean(obstacle.participant() + ": " + obstacle.what() + ": " + obstacle.why()))
+          .append('\n');
+      if (!obstacle.advice().isBlank()) {
+        text.append("    what to do: ").append(clean(obstacle.advice())).append('\n');
+      }
+    }
+    return text.toString();
+  }
+
+  private static String losses(List<String> losses) {
+    return list("Lost by it:", losses);
+  }
+
+  private static String list(String heading, List<String> items) {
+    StringBuilder text = new StringBuilder();
+    if (!items.isEmpty()) {
+      text.append('\n').append(heading).append('\n');
+      for (String item : items) {
+        text.append("  - ").append(clean(item)).append('\n');
+      }
+    }
+    return text.toString();
+  }
+
+  private static String spans(List<Span> spans) {
+    boolean noted = spans.stream().anyMatch(span -> !span.notes().isEmpty());
+    List<Table.Column> columns =
+        new ArrayList<>(
+            List.of(
+                left("STATE"),
+                left("PARTICIPANT/STEP"),
+                left("PHASE"),
+                right("START ms"),
+                right("LENGTH ms")));
+    if (noted) {
+      columns.add(left("NOTES"));
+    }
+    Table table = new Table(columns.toArray(Table.Column[]::new));
+    for (Span span : spans) {
+      List<String> cells =
+          new ArrayList<>(
+              List.of(
+                  span.state(),
+                  span.participant() + "/" + span.step(),
+                  span.phase(),
+                  Length.milliseconds(span.start()),
+                  Length.milliseconds(span.length())));
+      if (noted) {
+        cells.add(notes(span.notes()));
+      }
+      table.row(cells.toArray(String[]::new));
+    }
+    return table.text();
+  }
+
+  private static String notes(Map<String, String> notes) {
+    return notes.entrySet().stream()
+        .map(e -> e.getKey() + " " + e.getValue())
+        .collect(Collectors.joining(", "));
+  }
+
+  private static String accelerator(Vm vm) {
+    return vm.accelerator()
+        + (vm.acceleratorReason().isEmpty() ? "" : " (" + vm.acceleratorReason() + ")");
+  }
+
+  private static String kind(Report report) {
+    return report.kind().equals("vmm") ? "VMM" : report.kind();
+  }
+
+  private static String started(Report report, ZoneId zone) {
+    return TIME.format(Instant.ofEpochMilli(report.started()).atZone(zone));
+  }
+
+  private static String count(long number, String thing) {
+    return number + " " + thing + (number == 1 ? "" : "s");
+  }
+
+  /** The argument as a shell would need it to be written. */
+  private static String quoted(String argument) {
+    return argument.matches("[A-Za-z0-9_./:=,@%+-]+")
+        ? argument
+        : "'" + argument.replace("'", "'\\''") + "'";
+  }
+
+  /** Lines of a name and its value, the values below each other. */
+  private static final class Facts {
+    private record Fact(String name, String value) {}
+
+    private final List<Fact> facts = new ArrayList<>();
+
+    void add(String name, String value) {
+      facts.add(new Fact(name, value));
+    }
+
+    String text() {
+      int width = facts.stream().mapToInt(fact -> fact.name().length()).max().orElse(0);
+      StringBuilder text = new StringBuilder();
+      for (Fact fact : facts) {
+        text.append(fact.name())
+            .append(": ")
+            .append(" ".repeat(width - fact.name().length()))
+            .append(clean(fact.value()))
+            .append('\n');
+      }
+      return text.toString();
+    }
+  }
+}

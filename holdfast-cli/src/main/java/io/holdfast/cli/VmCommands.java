@@ -1,0 +1,254 @@
+package io.holdfast.cli;
+
+import io.holdfast.cli.Answers.Vm;
+import io.holdfast.varlink.json.JsonObject;
+import java.util.List;
+import java.util.Optional;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Model.OptionSpec;
+import picocli.CommandLine.Model.PositionalParamSpec;
+import picocli.CommandLine.TypeConversionException;
+
+/** {@code holdfast vm …}. */
+final class VmCommands {
+  private VmCommands() {}
+
+  static CommandSpec group() {
+    CommandSpec group =
+        CommandLineInterface.group("vm", "Starts, shows and stops virtual machines.");
+    group.addSubcommand("run", run());
+    group.addSubcommand("list", list());
+    group.addSubcommand("show", show());
+    group.addSubcommand("stop", stop());
+    return group;
+  }
+
+  /** The argument that every command on one VM has. */
+  static PositionalParamSpec name() {
+    return PositionalParamSpec.builder()
+        .index("0")
+        .type(String.class)
+        .paramLabel("NAME")
+        .required(true)
+        .description("The VM's name.")
+        .build();
+  }
+
+  static OptionSpec qemu(String description) {
+    return OptionSpec.builder("--qemu")
+        .type(String.class)
+        .paramLabel("PATH")
+        .description(description)
+        .build();
+  }
+
+  private static CommandSpec list() {
+    return CommandLineInterface.command(
+        "list",
+        "Lists the VMs.",
+        invocation -> {
+          JsonObject reply = invocation.call("io.holdfast.Vm.List", JsonObject.empty());
+          invocation.print(
+              reply,
+              () -> Render.vms(invocation.read(reply, json -> Answers.each(json, "vms", Vm::of))));
+          return Exit.OK;
+        });
+  }
+
+  private static CommandSpec show() {
+    return CommandLineInterface.command(
+            "show",
+            "Shows a VM: what it was promised, and what runs it now.",
+            invocation -> {
+              JsonObject reply =
+                  invocation.call(
+                      "io.holdfast.Vm.Show", JsonObject.of("name", invocation.argument()));
+              invocation.print(reply, () -> Render.vm(vm(invocation, reply)));
+              return Exit.OK;
+            })
+        .addPositional(name());
+  }
+
+  private static CommandSpec stop() {
+    return CommandLineInterface.command(
+            "stop",
+            "Ends a VM: its QEMU quits, its memory is freed.",
+            invocation -> {
+              JsonObject reply =
+                  invocation.call(
+                      "io.holdfast.Vm.Stop", JsonObject.of("name", invocation.argument()));
+              invocation.print(reply, () -> "VM " + invocation.argument() + " is stopped.\n");
+              return Exit.OK;
+            })
+        .addPositional(name());
+  }
+
+  private static CommandSpec run() {
+    CommandSpec spec =
+        CommandLineInterface.command(
+            "run", "Starts a VM whose memory the agent holds.", VmCommands::run);
+    spec.usageMessage()
+        .customSynopsis("holdfast vm run NAME [OPTIONS] [-- QEMU ARGUMENTS]")
+        .footer("%nWhat comes after -- is given to QEMU as it is.");
+    spec.addPositional(name());
+    spec.addPositional(
+        PositionalParamSpec.builder()
+            .index("1..*")
+            .arity("0..*")
+            .type(List.class)
+            .auxiliaryTypes(String.class)
+            .hidden(true)
+            .build());
+    spec.addOption(
+        option(
+                "--memory",
+                "SIZE",
+                "The guest's RAM: a number and K, M, G or T, binary; 1G if not given.")
+            .type(Long.class)
+            .converters(text -> converted(() -> Size.parse(text)))
+            .build());
+    spec.addOption(
+        option("--cpus", "N", "Virtual CPUs; 1 if not given.")
+            .type(Long.class)
+            .converters(text -> converted(() -> cpus(text)))
+            .build());
+    spec.addOption(
+        option(
+                "--disk",
+                "PATH[,format=raw|qcow2][,readonly]",
+                "A disk image; may come more than once. A comma in the path is written twice.")
+            .type(List.class)
+            .auxiliaryTypes(DiskOption.class)
+            .converters(text -> converted(() -> DiskOption.parse(text)))
+            .build());
+    spec.addOption(option("--kernel", "FILE", "The kernel to boot directly.").build());
+    spec.addOption(option("--initrd", "FILE", "Its initial file system.").build());
+    spec.addOption(option("--append", "ARGS", "Its command line.").build());
+    spec.addOption(option("--machine", "M", "QEMU's machine type, such as q35.").build());
+    spec.addOption(option("--cpu", "MODEL", "QEMU's CPU model.").build());
+    spec.addOption(
+        option("--accel", "kvm|tcg", "What runs the guest's CPUs; probed if not given.")
+            .converters(text -> converted(() -> accelerator(text)))
+            .build());
+    spec.addOption(
+        OptionSpec.builder("--huge-pages")
+            .type(boolean.class)
+            .description("Back the guest's RAM by huge pages of 2 MiB.")
+            .build());
+    spec.addOption(qemu("The QEMU to run: a path, or a name to look for in PATH."));
+    return spec;
+  }
+
+  private static Exit run(Invocation invocation) {
+    List<String> extra = extra(invocation);
+    Optional<String> kernel = file(invocation, "--kernel");
+    for (String needsKernel : List.of("--initrd", "--append")) {
+      if (kernel.isEmpty() && invocation.option(needsKernel, String.class).isPresent()) {
+        throw CommandLineInterface.usage(
+            invocation.own().commandSpec(),
+            needsKernel
+                + " says something about a kernel that is booted directly: give --kernel too, or neither");
+      }
+    }
+    List<JsonObject> disks =
+        invocation.<DiskOption>options("--disk").stream()
+            .map(
+                disk ->
+                    JsonObject.of(
+                        "path",
+                        invocation.shell().absolute(disk.path()),
+                        "format",
+                        disk.format(),
+                        "readOnly",
+                        disk.readOnly()))
+            .toList();
+    JsonObject definition =
+        JsonObject.of(
+            "name",
+            invocation.argument(),
+            "qemu",
+            invocation.option("--qemu", String.class).map(invocation.shell()::program),
+            "memory",
+            invocation.option("--memory", Long.class).orElse(1L << 30),
+            "hugePages",
+            invocation.flag("--huge-pages"),
+            "cpus",
+            invocation.option("--cpus", Long.class).orElse(1L),
+            "machine",
+            invocation.option("--machine", String.class),
+            "cpu",
+            invocation.option("--cpu", String.class),
+            "accelerator",
+            invocation.option("--accel", String.class),
+            "kernel",
+            kernel,
+            "initrd",
+            file(invocation, "--initrd"),
+            "append",
+            invocation.option("--append", String.class),
+            "disks",
+            disks,
+            "extra",
+            extra);
+    JsonObject reply =
+        invocation.call("io.holdfast.Vm.Run", JsonObject.of("definition", definition));
+    invocation.print(reply, () -> Render.started(vm(invocation, reply)));
+    return Exit.OK;
+  }
+
+  /**
+   * What comes after "--". A second word before it is more likely a mistake than meant for QEMU.
+   */
+  private static List<String> extra(Invocation invocation) {
+    List<String> extra = invocation.own().matchedPositionalValue(1, List.of());
+    List<String> words = invocation.parsed().originalArgs();
+    int end = words.indexOf("--");
+    int after = end < 0 ? 0 : words.size() - end - 1;
+    if (extra.size() > after) {
+      throw CommandLineInterface.usage(
+          invocation.own().commandSpec(),
+          "'" + extra.getFirst() + "' is one word too many: QEMU's own arguments come after --");
+    }
+    return extra;
+  }
+
+  private static Vm vm(Invocation invocation, JsonObject reply) {
+    return invocation.read(reply, json -> Vm.of(json.object("vm")));
+  }
+
+  private static Optional<String> file(Invocation invocation, String option) {
+    return invocation.option(option, String.class).map(invocation.shell()::absolute);
+  }
+
+  private static OptionSpec.Builder option(String name, String label, String description) {
+    return OptionSpec.builder(name).type(String.class).paramLabel(label).description(description);
+  }
+
+  private static long cpus(String text) {
+    if (!text.matches("[1-9][0-9]{0,5}")) {
+      throw new IllegalArgumentException(
+          "'" + text + "' is no number of CPUs: write a whole number from 1 on");
+    }
+    return Long.parseLong(text);
+  }
+
+  private static String accelerator(String text) {
+    if (!text.equals("kvm") && !text.equals("tcg")) {
+      throw new IllegalArgumentException(
+          "'" + text + "' is not known: write kvm or tcg, or leave --accel out");
+    }
+    return text;
+  }
+
+  private interface Conversion<T> {
+    T value();
+  }
+
+  private static <T> T converted(Conversion<T> conversion) {
+    try {
+      return conversion.value();
+    } catch (IllegalArgumentException e) {
+      throw new TypeConversionException(String.valueOf(e.getMessage()));
+    }
+  }
+}
