@@ -49,7 +49,8 @@ final class Advice {
           "There is no such program, on this path or in PATH, or the interpreter it names in its first line is missing:"
               + " install it or correct the path.";
       case EACCES ->
-          "The file is not executable for this user (chmod +x), or its file system is mounted noexec.";
+          "The file is not executable for this user (chmod +x), or its file system is mounted noexec, or it was not found"
+              + " and PATH has a directory that this user may not search.";
       case ENOEXEC ->
           "The file is no program for this machine: another architecture, or a script without a #! line.";
       case ETXTBSY ->

@@ -7,7 +7,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -20,6 +24,7 @@ import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -88,20 +93,68 @@ class ProcessesTest {
   }
 
   @Test
-  void aChildIsInItsOwnSessionWithDefaultSignals() {
+  void aChildIsInItsOwnSession() {
     try (ChildProcess child = linux.spawn(SpawnRequest.of(List.of("sleep", "100")))) {
       assertThat(Self.stat(child.pid()).get(Self.SESSION))
           .isEqualTo(Integer.toString(child.pid()))
           .isNotEqualTo(Self.stat((int) ProcessHandle.current().pid()).get(Self.SESSION));
-      String status = Self.text("/proc/" + child.pid() + "/status");
-      assertThat(status)
-          .contains("SigBlk:\t0000000000000000")
-          .contains("SigIgn:\t0000000000000000");
-      assertThat(Self.text("/proc/self/status"))
-          .as("there is something to reset")
-          .doesNotContain("SigIgn:\t0000000000000000");
       child.pidfd().signal(Signal.KILL);
       assertThat(child.waitFor()).isEqualTo(new ExitStatus.Killed(9));
+    }
+  }
+
+  @Test
+  void aChildHasDefaultSignalsWhateverTheParentIgnoresAndBlocks() throws Exception {
+    String none = "0000000000000000";
+    CompletableFuture<String> childs = new CompletableFuture<>();
+    // On a thread of its own, which takes its blocked signals with it.
+    Thread thread =
+        Thread.ofPlatform()
+            .start(
+                () -> {
+                  try (Arena arena = Arena.ofConfined()) {
+                    MemorySegment usr1 = arena.allocate(128, 8);
+                    usr1.set(ValueLayout.JAVA_LONG, 0, 1L << (Signal.USR1.number() - 1));
+                    libc("pthread_sigmask", 0, usr1.address(), 0);
+                    libc("signal", Signal.USR1.number(), 1, 0); // SIG_IGN
+                    String mine = Self.text("/proc/thread-self/status");
+                    assertThat(mine)
+                        .doesNotContain("SigBlk:\t" + none)
+                        .doesNotContain("SigIgn:\t" + none);
+                    try (ChildProcess child =
+                        linux.spawn(SpawnRequest.of(List.of("sleep", "100")))) {
+                      childs.complete(Self.text("/proc/" + child.pid() + "/status"));
+                      child.pidfd().signal(Signal.KILL);
+                      child.waitFor();
+                    }
+                  } catch (Throwable t) {
+                    childs.completeExceptionally(t);
+                  } finally {
+                    libc("signal", Signal.USR1.number(), 0, 0);
+                  }
+                });
+    thread.join();
+    assertThat(childs.get()).contains("SigBlk:\t" + none).contains("SigIgn:\t" + none);
+  }
+
+  /** Calls what Holdfast itself never does. */
+  private static void libc(String function, long a, long b, long c) {
+    Linker linker = Linker.nativeLinker();
+    FunctionDescriptor longs =
+        FunctionDescriptor.of(
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG);
+    try {
+      long result =
+          (long)
+              linker
+                  .downcallHandle(linker.defaultLookup().findOrThrow(function), longs)
+                  .invokeExact(a, b, c);
+      assertThat(result).isNotEqualTo(-1);
+    } catch (Throwable t) {
+      throw new AssertionError(function, t);
     }
   }
 
@@ -172,7 +225,15 @@ class ProcessesTest {
   @Test
   void programsThatCannotStartSayWhy(@TempDir Path directory) throws IOException {
     var before = Self.descriptors();
-    notStarted(Errno.ENOENT, "no such program", "holdfast-no-such-program");
+    // A directory of PATH that this user may not search could have the program.
+    boolean wholePath =
+        Stream.of(System.getenv("PATH").split(":", -1))
+            .map(Path::of)
+            .allMatch(p -> Files.isExecutable(p) || !hidden(p));
+    notStarted(
+        wholePath ? Errno.ENOENT : Errno.EACCES,
+        wholePath ? "no such program" : "PATH",
+        "holdfast-no-such-program");
     notStarted(Errno.ENOENT, "no such program", directory.resolve("missing").toString());
     Path plain = Files.writeString(directory.resolve("plain"), "text");
     notStarted(Errno.EACCES, "chmod +x", plain.toString());
@@ -188,6 +249,16 @@ class ProcessesTest {
     }
     assertThat(Self.descriptors()).isEqualTo(before);
     assertThat(Self.children()).isEmpty();
+  }
+
+  /** Whether a directory is there, or may be, but can't be searched by this user. */
+  private static boolean hidden(Path directory) {
+    for (Path p = directory; p != null; p = p.getParent()) {
+      if (Files.exists(p)) {
+        return !Files.isExecutable(p);
+      }
+    }
+    return false;
   }
 
   @Test
