@@ -154,6 +154,12 @@ final class Answers {
           json.array("losses").strings(),
           each(json, "spans", Span::of));
     }
+
+    Report withoutMessage() {
+      return new Report(
+          id, kind, target, outcome, "", started, brownout, blackout, obstacles, preserved, losses,
+          spans);
+    }
   }
 
   /** {@code io.holdfast.Update.Progress}; elapsed in nanoseconds. */

@@ -43,7 +43,11 @@ public final class Holdfast {
     Exit exit = new CommandLineInterface(shell, interrupts).run(arguments);
     out.flush();
     finished.complete(exit);
-    System.exit(exit.code());
+    if (exit != Exit.OK) {
+      // Not otherwise: an agent that was told to end waits for this thread, and exit() in turn for
+      // the agent.
+      System.exit(exit.code());
+    }
   }
 
   private static void agent(List<String> arguments) {

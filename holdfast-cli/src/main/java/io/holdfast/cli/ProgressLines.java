@@ -29,19 +29,23 @@ final class ProgressLines {
     this.width = width;
   }
 
+  /** Shows a piece of news; one that names no state belongs to the state before it. */
   synchronized void show(Progress progress) {
-    String line = line(progress);
+    boolean entered = !progress.state().isEmpty() && !progress.state().equals(state);
+    if (entered) {
+      state = progress.state();
+    }
+    String line = line(progress, state);
     if (!terminal) {
       out.println(line);
     } else {
-      if (open && !state.equals(progress.state())) {
+      if (open && entered) {
         out.println();
         open = false;
       }
       out.print(
           (open ? REWRITE : "") + (line.length() < width ? line : line.substring(0, width - 1)));
       open = true;
-      state = progress.state();
     }
     out.flush();
   }
@@ -62,13 +66,14 @@ final class ProgressLines {
     out.flush();
   }
 
-  static String line(Progress progress) {
+  private static String line(Progress progress, String state) {
     String who = progress.participant().isEmpty() ? "" : progress.participant() + ": ";
     return String.format(
-        Locale.ROOT,
-        "%10s  %-13s %s",
-        Length.text(progress.elapsed()),
-        Table.clean(progress.state()),
-        Table.clean(who + progress.message()));
+            Locale.ROOT,
+            "%10s  %-13s %s",
+            Length.text(progress.elapsed()),
+            Table.clean(state),
+            Table.clean(who + progress.message()))
+        .stripTrailing();
   }
 }

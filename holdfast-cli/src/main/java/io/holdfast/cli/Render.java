@@ -204,12 +204,7 @@ final class Render {
           .append(Length.text(report.blackout()))
           .append('\n');
     }
-    List<String> preserved = new ArrayList<>(report.preserved());
-    for (Span span : report.spans()) {
-      preserved.add(
-          span.participant() + ": " + (span.notes().isEmpty() ? span.step() : notes(span.notes())));
-    }
-    text.append(list("Preserved:", preserved));
+    text.append(list("Preserved:", report.preserved()));
     return text.append(losses(report.losses())).append(obstacles(report.obstacles())).toString();
   }
 

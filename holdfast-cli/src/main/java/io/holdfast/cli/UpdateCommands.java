@@ -97,36 +97,36 @@ final class UpdateCommands {
             invocation.option("--qemu", String.class).map(invocation.shell()::program),
             "dryRun",
             dryRun);
-    Running running = new Running(invocation);
-    JsonObject reply = running.follow(parameters);
+    JsonObject reply = new Running(invocation).follow(parameters);
     Report report = report(invocation, reply);
-    invocation.print(
-        reply,
-        () -> dryRun ? Render.plan(report) : Render.report(report, invocation.shell().zone()));
     Exit exit = exit(report.outcome());
-    if (exit != Exit.OK && !invocation.json()) {
-      invocation
-          .shell()
-          .err()
-          .println("holdfast: " + Table.clean(invocation.trying() + " " + ending(report)));
+    if (dryRun || exit == Exit.OK || invocation.json()) {
+      invocation.print(
+          reply,
+          () -> dryRun ? Render.plan(report) : Render.report(report, invocation.shell().zone()));
+      return exit;
+    }
+    Shell shell = invocation.shell();
+    if (exit == Exit.FAILED) {
+      // What it came to is the error; how far it got is what was asked for.
+      shell.out().print(Render.report(report.withoutMessage(), shell.zone()));
+      shell.out().flush();
+    }
+    shell
+        .err()
+        .println(
+            "holdfast: "
+                + Table.clean(
+                    invocation.trying() + ": " + report.outcome() + ": " + report.message()));
+    if (exit == Exit.REFUSED) {
+      shell.err().print(Render.obstacles(report.obstacles()));
     }
     return exit;
   }
 
-  /** How an update that isn't completed ended, as the last word on it. */
-  private static String ending(Report report) {
-    String message = report.message().isBlank() ? "" : ": " + report.message();
-    return switch (report.outcome()) {
-      case "refused" -> "is refused by the plan, nothing was changed" + message;
-      case "cancelled" -> "is cancelled" + message;
-      case "stuck" -> "is stuck" + message;
-      default -> "ended as " + report.outcome() + message;
-    };
-  }
-
   private static Exit exit(String outcome) {
     return switch (outcome) {
-      case "completed", "recovered" -> Exit.OK;
+      case "completed", "recovered", "planned" -> Exit.OK;
       case "refused" -> Exit.REFUSED;
       default -> Exit.FAILED;
     };

@@ -15,8 +15,8 @@ class ProgressLinesTest {
   private static final Progress STARTING =
       new Progress("u7", "PREPARING", "vm:web", "starting QEMU 10.0.2", 1_000_000);
   private static final Progress MAPPED =
-      new Progress("u7", "PREPARING", "vm:web", "memory mapped", 800_000_000);
-  private static final Progress FROZEN = new Progress("u7", "FROZEN", "", "frozen", 1_209_340_000);
+      new Progress("u7", "", "vm:web", "memory mapped", 800_000_000);
+  private static final Progress FROZEN = new Progress("u7", "FROZEN", "", "", 1_209_340_000);
 
   @Test
   void printsLinesWhereNobodyWatches() {
@@ -30,7 +30,7 @@ class ProgressLinesTest {
             """
                 1.0 ms  PREPARING     vm:web: starting QEMU 10.0.2
               800.0 ms  PREPARING     vm:web: memory mapped
-                1.21 s  FROZEN        frozen
+                1.21 s  FROZEN
             """);
   }
 
@@ -48,9 +48,9 @@ class ProgressLinesTest {
         .isEqualTo(
             "    1.0 ms  PREPARING     vm:web: starting QEMU 10.0.2"
                 + "\r\u001b[K  800.0 ms  PREPARING     vm:web: memory mapped\n"
-                + "    1.21 s  FROZEN        frozen\n"
+                + "    1.21 s  FROZEN\n"
                 + "Interrupted\n"
-                + "    1.21 s  FROZEN        frozen\n");
+                + "    1.21 s  FROZEN\n");
   }
 
   @Test

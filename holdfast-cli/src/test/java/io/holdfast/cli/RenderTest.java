@@ -135,14 +135,20 @@ class RenderTest {
         .isEqualTo(
             """
             Plan to update the VMM of web: possible
+            it can be done. guest RAM, 1 GiB, in place
             expected: brownout 1.20 s, blackout 15.0 ms
-
-            Preserved:
-              - vm:web: memory 1 GiB stays in place, devices 0.3 MB move
 
             Lost by it:
               - user-mode connections
             """);
+  }
+
+  @Test
+  void listsWhatIsPreservedWhereTheAgentSaysIt() {
+    assertThat(
+            Render.plan(
+                Report.of(Samples.PLAN.with("preserved", List.of("guest RAM", "disk vda")))))
+        .contains("\n\nPreserved:\n  - guest RAM\n  - disk vda\n\nLost by it:\n");
   }
 
   @Test

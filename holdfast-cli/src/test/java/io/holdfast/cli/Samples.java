@@ -67,10 +67,10 @@ final class Samples {
   static final JsonObject PLAN =
       Json.parse(
           """
-          {"id":"","kind":"vmm","target":"web","outcome":"completed","message":"","started":1795430520000,
+          {"id":"u9","kind":"vmm","target":"web","outcome":"planned",
+           "message":"it can be done. guest RAM, 1 GiB, in place","started":1795430520000,
            "brownout":1200000000,"blackout":15000000,"obstacles":[],"losses":["user-mode connections"],
-           "spans":[{"participant":"vm:web","step":"plan","state":"NORMAL","phase":"brownout","start":0,
-             "length":0,"notes":{"memory":"1 GiB stays in place","devices":"0.3 MB move"}}]}
+           "spans":[]}
           """);
 
   static final JsonObject STATUS =
