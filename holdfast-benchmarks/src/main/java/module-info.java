@@ -1,6 +1,8 @@
 /** Benchmarks, the demo and the observer. */
+@SuppressWarnings("requires-automatic") // HdrHistogram names no module; its file's name does
 module io.holdfast.benchmarks {
   requires static transitive org.jspecify;
-  requires io.holdfast.host;
-  requires org.HdrHistogram;
+  requires transitive io.holdfast.linux;
+  requires io.holdfast.varlink;
+  requires HdrHistogram;
 }
