@@ -1,0 +1,77 @@
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import javax.xml.parsers.DocumentBuilderFactory;
+import javax.xml.parsers.ParserConfigurationException;
+import org.w3c.dom.Element;
+import org.w3c.dom.Node;
+import org.xml.sax.SAXException;
+
+/**
+ * Adds up all modules' surefire reports below the folder given: failed tests, skipped tests by reason, and one
+ * last line {@code N passed, N failed, N skipped}. Exits 1 if a test failed or none ran.
+ */
+final class TestSummary {
+  public static void main(String[] arguments) throws IOException, ParserConfigurationException, SAXException {
+    List<Path> reports;
+    try (var files = Files.walk(Path.of(arguments[0]))) {
+      reports = files.filter(f -> f.toString().matches(".*/target/surefire-reports/TEST-[^/]*\\.xml")).sorted().toList();
+    }
+    int passed = 0;
+    int failed = 0;
+    Map<String, List<String>> skipped = new TreeMap<>();
+    var builder = DocumentBuilderFactory.newInstance().newDocumentBuilder();
+    System.out.println();
+    for (Path report : reports) {
+      var tests = builder.parse(report.toFile()).getElementsByTagName("testcase");
+      for (int i = 0; i < tests.getLength(); i++) {
+        Element test = (Element) tests.item(i);
+        String simpleClass = test.getAttribute("classname").replaceAll(".*\\.", "");
+        String name = simpleClass + (test.getAttribute("name").isEmpty() ? "" : "." + test.getAttribute("name"));
+        switch (outcome(test)) {
+          case Outcome.Passed _ -> passed++;
+          case Outcome.Failed(String message) -> {
+            failed++;
+            System.out.println("FAILED   " + name + ": " + message.lines().findFirst().orElse("no message"));
+          }
+          case Outcome.Skipped(String reason) -> skipped.computeIfAbsent(reason, _ -> new ArrayList<>()).add(name);
+        }
+      }
+    }
+    skipped.forEach((reason, names) -> System.out.println("skipped  " + String.join(", ", names) + ": " + reason));
+    int skips = skipped.values().stream().mapToInt(List::size).sum();
+    System.out.println(passed + " passed, " + failed + " failed, " + skips + " skipped");
+    System.exit(failed > 0 || passed == 0 ? 1 : 0);
+  }
+
+  private sealed interface Outcome {
+    record Passed() implements Outcome {}
+
+    record Failed(String message) implements Outcome {}
+
+    record Skipped(String reason) implements Outcome {}
+  }
+
+  private static Outcome outcome(Element test) {
+    for (Node n = test.getFirstChild(); n != null; n = n.getNextSibling()) {
+      if (n instanceof Element e) {
+        switch (e.getTagName()) {
+          case "failure", "error" -> {
+            String message = e.getAttribute("message");
+            return new Outcome.Failed((message.isBlank() ? e.getTextContent() : message).strip());
+          }
+          case "skipped" -> {
+            String reason = e.getAttribute("message").replaceFirst("^Assumption failed: ", "");
+            return new Outcome.Skipped(reason.isBlank() ? "NO REASON GIVEN" : reason.strip().replaceAll("\\s+", " "));
+          }
+          default -> {} // system-out and the like
+        }
+      }
+    }
+    return new Outcome.Passed();
+  }
+}
