@@ -19,7 +19,8 @@ public interface Journal {
   /**
    * Everything appended so far, oldest first.
    *
-   * @throws JournalException if it can't be read, or is damaged before its last record
+   * @throws JournalException if it can't be read, or is damaged otherwise than by a last record cut
+   *     off
    */
   List<JournalRecord> read();
 }

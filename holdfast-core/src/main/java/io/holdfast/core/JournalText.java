@@ -80,10 +80,11 @@ public final class JournalText {
   }
 
   /**
-   * Reads a journal. A last line that was cut off or is corrupt is left out, and said.
+   * Reads a journal. A last line without its newline was cut off by a crash: its append never
+   * returned, so it took no effect; it is left out, and said.
    *
-   * @throws JournalException if a line before the last is corrupt: something else than a crash
-   *     wrote there, and what the update did is not certain
+   * @throws JournalException if a whole line is corrupt, the last one too: it may have been the
+   *     commit, and leaving that out could let a guest run twice
    */
   public static Contents decode(byte[] journal) {
     List<JournalRecord> records = new ArrayList<>();
@@ -103,15 +104,14 @@ public final class JournalText {
       try {
         records.add(line(Arrays.copyOfRange(journal, start, end)));
       } catch (IllegalArgumentException e) {
-        String damage = "line " + number + " is corrupt (" + e.getMessage() + ")";
-        if (end + 1 < journal.length) {
-          throw new JournalException(
-              damage
-                  + " and others follow it: what the update did is not certain. Find out which process runs each guest before"
-                  + " removing the journal",
-              e);
-        }
-        return new Contents(records, start, Optional.of(damage + "; left out"));
+        throw new JournalException(
+            "line "
+                + number
+                + " of the journal is whole but corrupt ("
+                + e.getMessage()
+                + "): no crash does that, and what the update did is not certain. Find out which"
+                + " process runs each guest before removing the journal",
+            e);
       }
       start = end + 1;
     }

@@ -31,8 +31,8 @@
  *   <li><b>The agent dies</b>: its successor reads the {@link io.holdfast.core.Journal} and asks
  *       {@link io.holdfast.core.Orchestrator#recovery}. Not committed: cancel. COMMITTED: fence
  *       again, restore whatever died, resume, finish. RESUMED: fence again, resume, finish, but
- *       restore nothing, for the successor may have run since. A torn last line of the journal is a
- *       record that never took effect.
+ *       restore nothing, for the successor may have run since. A last line of the journal that the
+ *       crash cut off never took effect; any other damage is refused.
  *   <li><b>A call ignores its interrupt</b>: the update waits for it, because nobody can undo what
  *       still goes on.
  * </ul>
