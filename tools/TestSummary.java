@@ -36,7 +36,7 @@ final class TestSummary {
           case Outcome.Passed _ -> passed++;
           case Outcome.Failed(String message) -> {
             failed++;
-            System.out.println("FAILED   " + name + ": " + message.lines().findFirst().orElse("no message"));
+            System.out.println("FAILED   " + name + ": " + message);
           }
           case Outcome.Skipped(String reason) -> skipped.computeIfAbsent(reason, _ -> new ArrayList<>()).add(name);
         }
@@ -61,17 +61,23 @@ final class TestSummary {
       if (n instanceof Element e) {
         switch (e.getTagName()) {
           case "failure", "error" -> {
-            String message = e.getAttribute("message");
-            return new Outcome.Failed((message.isBlank() ? e.getTextContent() : message).strip());
+            return new Outcome.Failed(said(e));
           }
           case "skipped" -> {
-            String reason = e.getAttribute("message").replaceFirst("^Assumption failed: ", "");
-            return new Outcome.Skipped(reason.isBlank() ? "NO REASON GIVEN" : reason.strip().replaceAll("\\s+", " "));
+            String reason = said(e).replaceFirst("^(\\S+TestAbortedException: )?(Assumption failed: )?", "");
+            return new Outcome.Skipped(reason.isBlank() ? "NO REASON GIVEN" : reason);
           }
           default -> {} // system-out and the like
         }
       }
     }
     return new Outcome.Passed();
+  }
+
+  /** The message, or where surefire puts it for an aborted test: the first line of the stack trace. */
+  private static String said(Element outcome) {
+    String message = outcome.getAttribute("message");
+    String text = message.isBlank() ? outcome.getTextContent() : message;
+    return text.strip().lines().findFirst().orElse("");
   }
 }

@@ -13,4 +13,4 @@ if [ "${1:-}" = agent ]; then
 fi
 # Small and quick to start: one collector thread, the first compiler only.
 exec "$home/bin/java" ${cache:+"-XX:AOTCache=$cache"} --module-path "$lib" --enable-native-access=io.holdfast.linux \
-  -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xmx64m -Xshare:auto -m "$main" "$@"
+  -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xmx64m -m "$main" "$@"
