@@ -1,5 +1,0 @@
-/** TODO. */
-@NullMarked
-package io.holdfast.host;
-
-import org.jspecify.annotations.NullMarked;

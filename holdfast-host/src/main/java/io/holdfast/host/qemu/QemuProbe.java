@@ -1,0 +1,262 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.linux.ChildProcess;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.FdPair;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.Signal;
+import io.holdfast.linux.SocketType;
+import io.holdfast.linux.SpawnRequest;
+import io.holdfast.linux.SystemCallException;
+import io.holdfast.linux.UnixSocket;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Function;
+
+/**
+ * Asks QEMU binaries what they can do, by running each once without a machine. Answers are kept as long as the file
+ * stays the same.
+ */
+public final class QemuProbe {
+  private static final int CONTROL = 3;
+  private static final Duration START = Duration.ofSeconds(20);
+
+  private record Key(String path, Object file, long size, long modified) {}
+
+  private final Linux linux;
+  private final Path scratch;
+  private final Map<Key, QemuBinary> known = new ConcurrentHashMap<>();
+  private final Map<List<Object>, String> models = new ConcurrentHashMap<>();
+
+  /**
+   * Makes a probe.
+   *
+   * @param scratch a directory for what a QEMU prints while it is probed
+   */
+  public QemuProbe(Linux linux, Path scratch) {
+    this.linux = linux;
+    this.scratch = scratch;
+  }
+
+  /**
+   * What a binary can do.
+   *
+   * @throws QemuUnusableException if there is no such file, it can't be executed, or it is no QEMU
+   */
+  public QemuBinary binary(String path) throws QemuUnusableException {
+    Key key = key(path);
+    QemuBinary kept = known.get(key);
+    if (kept != null) {
+      return kept;
+    }
+    QemuBinary found = running(path, "none", List.of(), qmp -> describe(path, qmp));
+    known.put(key, found);
+    return found;
+  }
+
+  /**
+   * Expands a CPU model to its properties, so that any QEMU can be told to present exactly this CPU.
+   *
+   * @param model as {@code -cpu} takes it, without properties or with {@code name,prop=value}
+   * @param accelerator {@code tcg} or {@code kvm}
+   * @return for {@code -cpu}: the featureless base model and every property that is on, enforced
+   * @throws QemuUnusableException if the binary has no such model, or this host can't provide it
+   */
+  public String expand(QemuBinary binary, String model, String accelerator) throws QemuUnusableException {
+    List<Object> key = List.of(key(binary.path()), model, accelerator);
+    String kept = models.get(key);
+    if (kept != null) {
+      return kept;
+    }
+    String expanded =
+        running(
+            binary.path(), "none", List.of("-accel", accelerator), qmp -> expansion(qmp, binary.path(), model));
+    models.put(key, expanded);
+    return expanded;
+  }
+
+  private static String expansion(Qmp qmp, String path, String model) throws IOException {
+    String[] parts = model.split(",");
+    JsonObject asked = JsonObject.of("name", parts[0]);
+    JsonObject given = JsonObject.empty();
+    for (int i = 1; i < parts.length; i++) {
+      given = withProperty(given, parts[i], model);
+    }
+    if (parts.length > 1) {
+      asked = asked.with("props", given);
+    }
+    JsonObject reply;
+    try {
+      reply = qmp.execute("query-cpu-model-expansion", JsonObject.of("type", "static", "model", asked));
+    } catch (QmpException e) {
+      throw new QemuUnusableException(
+          path, "it can't provide the CPU model " + model + ": " + e.getMessage(), "List its models with " + path + " -cpu help.", e);
+    }
+    JsonObject expanded = reply.object("return").object("model");
+    // In the order of their names, so that one promise is one string.
+    Map<String, Object> properties = new TreeMap<>(expanded.object("props").members());
+    StringBuilder cpu = new StringBuilder(expanded.string("name"));
+    properties.forEach(
+        (name, value) -> {
+          // Off is the base model's state already, and a property may be unknown to the other QEMU.
+          if (!Boolean.FALSE.equals(value)) {
+            cpu.append(',').append(name).append('=').append(Boolean.TRUE.equals(value) ? "on" : value);
+          }
+        });
+    return cpu.append(",enforce=on").toString();
+  }
+
+  private static JsonObject withProperty(JsonObject given, String property, String model) throws IOException {
+    if (property.startsWith("+")) {
+      return given.with(property.substring(1), true);
+    }
+    if (property.startsWith("-")) {
+      return given.with(property.substring(1), false);
+    }
+    int equals = property.indexOf('=');
+    if (equals < 1) {
+      throw new IOException("CPU property " + property + " in " + model + " has no value; write " + property + "=on");
+    }
+    String value = property.substring(equals + 1);
+    Object typed =
+        switch (value) {
+          case "on", "true" -> true;
+          case "off", "false" -> false;
+          default -> value.matches("[0-9]{1,18}") ? (Object) Long.parseLong(value) : value;
+        };
+    return given.with(property.substring(0, equals), typed);
+  }
+
+  /**
+   * What a binary says against running this promise: nothing if it would take it. The machine type is looked up, and the
+   * CPU is built for real, by a QEMU of that binary that runs nothing.
+   */
+  public List<String> lacks(QemuBinary binary, Promise promise) throws QemuUnusableException {
+    List<String> missing = new ArrayList<>();
+    if (binary.machine(promise.machine()).isEmpty()) {
+      missing.add("machine type " + promise.machine());
+      return missing;
+    }
+    for (String capability : Set.of("x-ignore-shared", "events")) {
+      if (!binary.capabilities().contains(capability)) {
+        missing.add("migration capability " + capability);
+      }
+    }
+    try {
+      String unused =
+          running(
+              binary.path(),
+              promise.machine(),
+              List.of("-accel", promise.accelerator(), "-cpu", promise.cpu(), "-m", "64M"),
+              qmp -> qmp.execute("query-status").toString());
+    } catch (QemuUnusableException e) {
+      missing.add("the guest's CPU on " + promise.machine() + ": " + e.reason());
+    }
+    return missing;
+  }
+
+  private interface Question<T> {
+    T ask(Qmp qmp) throws IOException;
+  }
+
+  private <T> T running(String path, String machine, List<String> more, Question<T> question)
+      throws QemuUnusableException {
+    List<String> args = new ArrayList<>(List.of(path, "-machine", machine, "-nodefaults", "-no-user-config", "-display", "none", "-S"));
+    args.addAll(List.of("-chardev", "socket,id=qmp,fd=" + CONTROL, "-mon", "chardev=qmp,mode=control"));
+    args.addAll(more);
+    Path said = scratch.resolve("probe-" + Thread.currentThread().threadId() + "-" + System.nanoTime() + ".log");
+    FdPair pair = linux.socketPair(SocketType.STREAM);
+    try (pair;
+        Fd log = linux.open(said, io.holdfast.linux.OpenFlag.CREATE, io.holdfast.linux.OpenFlag.WRITE)) {
+      ChildProcess child;
+      try {
+        child = linux.spawn(SpawnRequest.of(args).withInherited(Map.of(CONTROL, pair.right())).withOutput(log));
+      } catch (SystemCallException e) {
+        throw new QemuUnusableException(path, String.valueOf(e.getMessage()), "Name an executable qemu-system binary.", e);
+      }
+      pair.right().close();
+      try (child;
+          Qmp qmp = Qmp.over(linux.adopt(pair.left().duplicate()), path, START)) {
+        return question.ask(qmp);
+      } catch (QemuUnusableException e) {
+        throw e;
+      } catch (IOException | RuntimeException e) {
+        throw new QemuUnusableException(
+            path, saidBy(said, String.valueOf(e.getMessage())), "Name a qemu-system binary of version 7.2 or newer that works on this host.", e);
+      } finally {
+        boolean unused = child.pidfd().signal(Signal.KILL);
+        child.waitFor();
+      }
+    } finally {
+      deleteQuietly(said);
+    }
+  }
+
+  private static String saidBy(Path log, String otherwise) {
+    try {
+      String text = Files.readString(log, StandardCharsets.UTF_8).strip();
+      return text.isEmpty() ? otherwise : text.lines().limit(4).reduce((a, b) -> a + "; " + b).orElse(otherwise);
+    } catch (IOException e) {
+      return otherwise;
+    }
+  }
+
+  private static void deleteQuietly(Path file) {
+    try {
+      Files.deleteIfExists(file);
+    } catch (IOException e) {
+      // A leftover of some bytes in the run directory harms nobody, and hides no better error.
+      System.getLogger(QemuProbe.class.getName()).log(System.Logger.Level.DEBUG, "left over: " + file, e);
+    }
+  }
+
+  private static QemuBinary describe(String path, Qmp qmp) throws IOException {
+    JsonObject version = qmp.execute("query-version").object("return");
+    JsonObject numbers = version.object("qemu");
+    List<String> machines = new ArrayList<>();
+    Map<String, String> aliases = new HashMap<>();
+    for (JsonObject machine : qmp.execute("query-machines").array("return").objects()) {
+      machines.add(machine.string("name"));
+      machine.optionalString("alias").ifPresent(alias -> aliases.put(alias, machine.string("name")));
+    }
+    List<String> capabilities =
+        qmp.execute("query-migrate-capabilities").array("return").objects().stream()
+            .map((Function<JsonObject, String>) c -> c.string("capability"))
+            .toList();
+    return new QemuBinary(
+        path,
+        numbers.number("major") + "." + numbers.number("minor") + "." + numbers.number("micro"),
+        version.string("package"),
+        machines,
+        aliases,
+        capabilities);
+  }
+
+  private static Key key(String path) throws QemuUnusableException {
+    try {
+      Path file = Path.of(path);
+      BasicFileAttributes a = Files.readAttributes(file, BasicFileAttributes.class);
+      if (!a.isRegularFile()) {
+        throw new QemuUnusableException(path, "it is not a file", "Name an executable qemu-system binary.");
+      }
+      if (!Files.isExecutable(file)) {
+        throw new QemuUnusableException(path, "it is not executable", "Give it the execute permission, or name another binary.");
+      }
+      return new Key(path, String.valueOf(a.fileKey()), a.size(), a.lastModifiedTime().toMillis());
+    } catch (IOException e) {
+      throw new QemuUnusableException(path, "there is no such file", "Install QEMU (package qemu-system-x86), or name its binary.", e);
+    }
+  }
+}

@@ -1,0 +1,19 @@
+package io.holdfast.host.qemu;
+
+import java.io.IOException;
+
+/** QEMU refused a command, or its control channel ended: what was asked, and what QEMU said. */
+public final class QmpException extends IOException {
+  private static final long serialVersionUID = 1L;
+  private final String errorClass;
+
+  QmpException(String errorClass, String message) {
+    super(message);
+    this.errorClass = errorClass;
+  }
+
+  /** QEMU's error class, such as {@code GenericError}; {@code Closed} or {@code Timeout} where QEMU said nothing. */
+  public String errorClass() {
+    return errorClass;
+  }
+}
