@@ -1,6 +1,9 @@
-/** The agent, the keeper and the QEMU participant. */
+/** What makes it real: the agent, the keeper and the QEMU participant. */
 module io.holdfast.host {
   requires static transitive org.jspecify;
   requires transitive io.holdfast.core;
   requires transitive io.holdfast.varlink;
+
+  exports io.holdfast.host.agent;
+  exports io.holdfast.host.qemu;
 }

@@ -1,5 +1,7 @@
 package io.holdfast.host.qemu;
 
+import io.holdfast.varlink.json.JsonObject;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -31,5 +33,28 @@ public record QemuBinary(
   public Optional<String> machine(String nameOrAlias) {
     String resolved = aliases.getOrDefault(nameOrAlias, nameOrAlias);
     return machines.contains(resolved) ? Optional.of(resolved) : Optional.empty();
+  }
+
+  JsonObject toJson() {
+    return JsonObject.of(
+        "path", path,
+        "version", version,
+        "package", package_,
+        "machines", machines,
+        "aliases", aliases,
+        "capabilities", capabilities);
+  }
+
+  static QemuBinary fromJson(JsonObject json) {
+    Map<String, String> aliases = new HashMap<>();
+    JsonObject named = json.object("aliases");
+    named.keys().forEach(alias -> aliases.put(alias, named.string(alias)));
+    return new QemuBinary(
+        json.string("path"),
+        json.string("version"),
+        json.string("package"),
+        json.array("machines").strings(),
+        aliases,
+        json.array("capabilities").strings());
   }
 }

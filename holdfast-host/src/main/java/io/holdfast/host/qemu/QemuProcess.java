@@ -13,6 +13,7 @@ import io.holdfast.linux.UnixListener;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -28,6 +29,7 @@ import java.util.Optional;
  */
 public final class QemuProcess implements AutoCloseable {
   private static final Duration START = Duration.ofSeconds(30);
+  private static final Duration ANSWER = Duration.ofSeconds(5);
   private static final Duration DEATH = Duration.ofSeconds(30);
 
   /**
@@ -43,6 +45,38 @@ public final class QemuProcess implements AutoCloseable {
       return new Identity(Integer.parseInt(text.substring(0, at)), Long.parseLong(text.substring(at + 1)));
     }
 
+    /**
+     * Who a process is now.
+     *
+     * @throws IOException if there is none of this number
+     */
+    public static Identity of(int pid) throws IOException {
+      String stat = Files.readString(Path.of("/proc/" + pid + "/stat"), StandardCharsets.ISO_8859_1);
+      // The command name, in parentheses, may itself hold spaces and parentheses.
+      String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
+      return new Identity(pid, Long.parseLong(fields[19]));
+    }
+
+    /** A handle of exactly this process, the caller's to close; empty if it is gone. */
+    public Optional<PidFd> find(Linux linux) {
+      PidFd found;
+      try {
+        found = linux.pidfd(pid);
+      } catch (SystemCallException e) {
+        return Optional.empty();
+      }
+      try {
+        // Read after the handle is open: the number can't have changed hands in between.
+        if (of(pid).equals(this) && !found.hasExited()) {
+          return Optional.of(found);
+        }
+      } catch (IOException e) {
+        System.getLogger(QemuProcess.class.getName()).log(System.Logger.Level.DEBUG, "no process " + this, e);
+      }
+      found.close();
+      return Optional.empty();
+    }
+
     @Override
     public String toString() {
       return pid + "@" + startTime;
@@ -51,13 +85,18 @@ public final class QemuProcess implements AutoCloseable {
 
   private final Identity identity;
   private final Optional<ChildProcess> child;
-  private final PidFd pidfd;
-  private final Qmp qmp;
+  private final Optional<PidFd> pidfd;
+  private final Optional<Qmp> qmp;
   private final Path directory;
   private final QemuBinary binary;
 
   private QemuProcess(
-      Identity identity, Optional<ChildProcess> child, PidFd pidfd, Qmp qmp, Path directory, QemuBinary binary) {
+      Identity identity,
+      Optional<ChildProcess> child,
+      Optional<PidFd> pidfd,
+      Optional<Qmp> qmp,
+      Path directory,
+      QemuBinary binary) {
     this.identity = identity;
     this.child = child;
     this.pidfd = pidfd;
@@ -85,6 +124,7 @@ public final class QemuProcess implements AutoCloseable {
     String who = (incoming ? "the successor of " : "QEMU of ") + promise.name();
     Path socket = socket(directory);
     Path said = output(directory);
+    Files.createDirectories(directory);
     Files.deleteIfExists(socket);
     try (UnixListener listener = linux.listen(socket, 4);
         Fd log = linux.open(said, OpenFlag.CREATE, OpenFlag.WRITE, OpenFlag.APPEND)) {
@@ -96,10 +136,10 @@ public final class QemuProcess implements AutoCloseable {
       try {
         Qmp qmp = Qmp.connect(linux, socket, who, START);
         return new QemuProcess(
-            new Identity(child.pid(), startTime(child.pid())),
+            Identity.of(child.pid()),
             Optional.of(child),
-            child.pidfd(),
-            qmp,
+            Optional.of(child.pidfd()),
+            Optional.of(qmp),
             directory,
             binary);
       } catch (IOException | SystemCallException e) {
@@ -115,62 +155,106 @@ public final class QemuProcess implements AutoCloseable {
             e);
       }
     } catch (IOException | SystemCallException e) {
-      Files.deleteIfExists(socket);
+      removeNames(directory);
       throw e;
     }
   }
 
   /**
-   * Finds a generation again that another agent started.
+   * Finds a generation again that another agent started. One that has ended is found as such: {@link #hasExited}.
    *
-   * @return empty if that process is gone
    * @throws IOException if it is there but does not answer
    */
-  static Optional<QemuProcess> attach(Linux linux, Identity identity, QemuBinary binary, Path directory, String who)
+  static QemuProcess attach(Linux linux, Identity identity, QemuBinary binary, Path directory, String who)
       throws IOException {
-    Optional<PidFd> found = find(linux, identity);
-    if (found.isEmpty()) {
-      return Optional.empty();
+    Optional<PidFd> pidfd = identity.find(linux);
+    if (pidfd.isEmpty()) {
+      return new QemuProcess(identity, Optional.empty(), pidfd, Optional.empty(), directory, binary);
     }
-    PidFd pidfd = found.get();
     try {
-      Qmp qmp = Qmp.connect(linux, socket(directory), who, START);
-      return Optional.of(new QemuProcess(identity, Optional.empty(), pidfd, qmp, directory, binary));
+      Qmp qmp = Qmp.connect(linux, socket(directory), who, ANSWER);
+      return new QemuProcess(identity, Optional.empty(), pidfd, Optional.of(qmp), directory, binary);
     } catch (IOException | SystemCallException e) {
-      boolean dead = pidfd.hasExited();
-      pidfd.close();
-      if (dead) {
-        return Optional.empty();
+      if (pidfd.get().hasExited() || stopped(identity)) {
+        // A fenced one can't answer and never will; it can still be ended.
+        return new QemuProcess(identity, Optional.empty(), pidfd, Optional.empty(), directory, binary);
       }
+      pidfd.get().close();
       throw new IOException(who + " (process " + identity.pid() + ") runs but does not answer: " + e.getMessage(), e);
     }
   }
 
-  /** A handle of exactly this process, empty if it is gone. */
-  static Optional<PidFd> find(Linux linux, Identity identity) {
-    PidFd pidfd;
-    try {
-      pidfd = linux.pidfd(identity.pid());
-    } catch (SystemCallException e) {
+  private static boolean stopped(Identity identity) throws IOException {
+    String stat = Files.readString(Path.of("/proc/" + identity.pid() + "/stat"), StandardCharsets.ISO_8859_1);
+    return stat.charAt(stat.lastIndexOf(')') + 2) == 'T';
+  }
+
+  /**
+   * Finds a generation whose identity was never written down, because the agent died just after it had started it.
+   *
+   * @return empty if there is none: nothing listens on its socket
+   */
+  static Optional<QemuProcess> attachUnknown(Linux linux, QemuBinary binary, Path directory, String who)
+      throws IOException {
+    Optional<Identity> found = runningOn(directory);
+    return found.isPresent()
+        ? Optional.of(attach(linux, found.get(), binary, directory, who))
+        : Optional.empty();
+  }
+
+  /** Ends a generation whose identity was never written down, if there is one, and removes its names. */
+  static void endUnknown(Linux linux, Path directory) throws IOException {
+    Optional<Identity> found = runningOn(directory);
+    if (found.isPresent()) {
+      Optional<PidFd> pidfd = found.get().find(linux);
+      if (pidfd.isPresent()) {
+        try (PidFd process = pidfd.get()) {
+          boolean unused = process.signal(Signal.KILL);
+          boolean unusedExit = process.awaitExit(DEATH);
+        }
+      }
+    }
+    removeNames(directory);
+  }
+
+  /**
+   * Who listens on the control socket of a generation: the process that has it open under {@link CommandLine#QMP}, as
+   * /proc/net/unix and /proc/PID/fd tell (proc(5)).
+   */
+  private static Optional<Identity> runningOn(Path directory) throws IOException {
+    String path = socket(directory).toString();
+    Optional<String> inode =
+        Files.readAllLines(Path.of("/proc/net/unix")).stream()
+            .filter(line -> line.endsWith(" " + path))
+            .map(line -> line.trim().split(" +")[6])
+            .findFirst();
+    if (inode.isEmpty()) {
       return Optional.empty();
     }
-    try {
-      // Read after the handle is open: the number can't have changed hands in between.
-      if (startTime(identity.pid()) == identity.startTime() && !pidfd.hasExited()) {
-        return Optional.of(pidfd);
+    try (DirectoryStream<Path> processes = Files.newDirectoryStream(Path.of("/proc"), "[0-9]*")) {
+      for (Path process : processes) {
+        if (holds(process.resolve("fd/" + CommandLine.QMP), inode.get())) {
+          return Optional.of(Identity.of(Integer.parseInt(process.getFileName().toString())));
+        }
       }
-    } catch (IOException e) {
-      System.getLogger(QemuProcess.class.getName()).log(System.Logger.Level.DEBUG, "no process " + identity, e);
     }
-    pidfd.close();
     return Optional.empty();
   }
 
-  private static long startTime(int pid) throws IOException {
-    String stat = Files.readString(Path.of("/proc/" + pid + "/stat"), StandardCharsets.ISO_8859_1);
-    // The command name, in parentheses, may itself hold spaces and parentheses.
-    String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
-    return Long.parseLong(fields[19]);
+  private static boolean holds(Path descriptor, String inode) {
+    try {
+      return Files.readSymbolicLink(descriptor).toString().equals("socket:[" + inode + "]");
+    } catch (IOException e) {
+      // Somebody else's process, or one that has no such descriptor.
+      return false;
+    }
+  }
+
+  /** Removes a generation's names; for one whose process is gone. */
+  static void removeNames(Path directory) throws IOException {
+    Files.deleteIfExists(socket(directory));
+    Files.deleteIfExists(output(directory));
+    Files.deleteIfExists(directory);
   }
 
   private static Path socket(Path directory) {
@@ -196,9 +280,14 @@ public final class QemuProcess implements AutoCloseable {
     return binary;
   }
 
-  /** Its control channel. */
-  public Qmp qmp() {
-    return qmp;
+  /**
+   * Its control channel.
+   *
+   * @throws QmpException if it had ended, or was fenced, before this agent found it
+   */
+  public Qmp qmp() throws QmpException {
+    return qmp.orElseThrow(
+        () -> new QmpException("Closed", "process " + identity.pid() + " does not answer: it has ended or is fenced"));
   }
 
   /** The directory of this generation's names. */
@@ -208,19 +297,19 @@ public final class QemuProcess implements AutoCloseable {
 
   /** Whether it has ended. */
   public boolean hasExited() {
-    return pidfd.hasExited();
+    return pidfd.isEmpty() || pidfd.get().hasExited();
   }
 
   /** QEMU's run state, such as {@code running}, {@code paused} or {@code postmigrate}. */
   String status() throws QmpException {
-    return qmp.execute("query-status").object("return").string("status");
+    return qmp().execute("query-status").object("return").string("status");
   }
 
   /** Switches migration capabilities on. */
   void enable(String... capabilities) throws QmpException {
     List<JsonObject> on =
         List.of(capabilities).stream().map(c -> JsonObject.of("capability", c, "state", true)).toList();
-    JsonObject unused = qmp.execute("migrate-set-capabilities", JsonObject.of("capabilities", on));
+    JsonObject unused = qmp().execute("migrate-set-capabilities", JsonObject.of("capabilities", on));
   }
 
   /**
@@ -228,7 +317,7 @@ public final class QemuProcess implements AutoCloseable {
    * which unmaps the guest's memory; {@link #end} follows when the guest runs again.
    */
   void fence() {
-    boolean unused = pidfd.signal(Signal.STOP);
+    boolean unused = pidfd.isPresent() && pidfd.get().signal(Signal.STOP);
   }
 
   /**
@@ -237,18 +326,30 @@ public final class QemuProcess implements AutoCloseable {
    * @throws IOException if it does not go: it hangs in the kernel
    */
   void end() throws IOException {
-    boolean unused = pidfd.signal(Signal.KILL);
-    qmp.close();
-    if (!pidfd.awaitExit(DEATH)) {
+    boolean unused = pidfd.isPresent() && pidfd.get().signal(Signal.KILL);
+    qmp.ifPresent(Qmp::close);
+    if (pidfd.isPresent() && !pidfd.get().awaitExit(DEATH)) {
       throw new IOException(
           "process " + identity.pid() + " was killed but does not end: it hangs in the kernel (see /proc/"
               + identity.pid() + "/stack)");
     }
-    child.ifPresent(ChildProcess::reap);
+    Optional<ExitStatus> unusedStatus = child.flatMap(ChildProcess::reap);
     close();
-    Files.deleteIfExists(socket(directory));
-    Files.deleteIfExists(output(directory));
-    Files.deleteIfExists(directory);
+    removeNames(directory);
+  }
+
+  /** Ends it in good order, so that its disk images are complete; by {@link #end} if that takes too long. */
+  void quit() throws IOException {
+    if (!hasExited() && qmp.isPresent()) {
+      try {
+        JsonObject unused = qmp().execute("quit");
+      } catch (QmpException e) {
+        // It may go before it answers; what counts is whether it goes.
+        System.getLogger(QemuProcess.class.getName()).log(System.Logger.Level.DEBUG, "quit", e);
+      }
+      boolean unused = pidfd.isPresent() && pidfd.get().awaitExit(ANSWER);
+    }
+    end();
   }
 
   /** How it ended, once it has; empty for one that another agent started. */
@@ -268,7 +369,7 @@ public final class QemuProcess implements AutoCloseable {
   /** Lets go of the process, which goes on. */
   @Override
   public void close() {
-    qmp.close();
-    child.ifPresentOrElse(ChildProcess::close, pidfd::close);
+    qmp.ifPresent(Qmp::close);
+    child.ifPresentOrElse(ChildProcess::close, () -> pidfd.ifPresent(PidFd::close));
   }
 }

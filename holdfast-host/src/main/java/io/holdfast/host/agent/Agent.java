@@ -1,0 +1,226 @@
+package io.holdfast.host.agent;
+
+import io.holdfast.host.qemu.QemuProbe;
+import io.holdfast.host.qemu.Vm;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.SystemCallException;
+import io.holdfast.linux.UnixListener;
+import io.holdfast.varlink.Call;
+import io.holdfast.varlink.VarlinkInterface;
+import io.holdfast.varlink.VarlinkServer;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.channels.FileChannel;
+import java.nio.channels.FileLock;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+
+/**
+ * The daemon: {@code holdfast agent [--run DIR] [--socket PATH]}.
+ *
+ * <p>It takes back what an earlier agent left, then listens. Only root and its own user may call it. On SIGTERM and
+ * SIGINT it stops listening and goes; the VMs go on, and the next agent finds them.
+ */
+public final class Agent implements AutoCloseable {
+  /** Version of Holdfast. */
+  public static final String VERSION = "0.1.0";
+
+  private static final String USAGE = "usage: holdfast agent [--run DIR] [--socket PATH]";
+
+  private final Linux linux;
+  private final Places places;
+  private final FileChannel lockFile;
+  private final ProcessKeeper keeper;
+  private final Vms vms;
+  private final Updates updates;
+  private final List<String> recovered = new ArrayList<>();
+  private final long started = System.nanoTime();
+  private final VarlinkServer server;
+
+  /**
+   * Starts an agent and listens.
+   *
+   * @throws IOException if another agent has the run directory, or its socket is in use
+   */
+  public Agent(Linux linux, Places places) throws IOException {
+    this.linux = linux;
+    this.places = places;
+    places.create();
+    this.lockFile =
+        FileChannel.open(places.run().resolve("agent.lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+    FileLock lock = lockFile.tryLock();
+    if (lock == null) {
+      lockFile.close();
+      throw new IOException(
+          "another agent has " + places.run() + "; talk to that one, or choose another directory with --run DIR");
+    }
+    this.keeper = ProcessKeeper.open(linux, places.run().resolve("keeper"));
+    this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()));
+    this.updates = new Updates(linux, places, vms, keeper);
+    vms.recover(recovered);
+    updates.recover(recovered);
+    this.server = serve(listen());
+  }
+
+  private UnixListener listen() throws IOException {
+    Path socket = places.socket();
+    if (Files.exists(socket)) {
+      // The lock says that no agent of this directory runs; but the path may be told, and anybody's.
+      try (var unused = linux.connect(socket)) {
+        throw new IOException(
+            "socket " + socket + " is in use by another service; choose another one with --socket PATH");
+      } catch (SystemCallException nobody) {
+        Files.delete(socket);
+      }
+    }
+    return linux.listen(socket, 64);
+  }
+
+  private VarlinkServer serve(UnixListener listener) throws IOException {
+    int me = linux.effectiveUser();
+    return VarlinkServer.builder("Holdfast", "holdfast", VERSION, "https://holdfast.example")
+        .implement(definition("Agent"))
+        .implement(definition("Vm"))
+        .implement(definition("Update"))
+        .allow(peer -> peer.uid() == 0 || peer.uid() == me)
+        .on("io.holdfast.Agent.Status", call -> call.reply(status()))
+        .on("io.holdfast.Vm.Run", call -> call.reply(vm(vms.run(call.parameters().object("definition")))))
+        .on("io.holdfast.Vm.List", call -> call.reply(JsonObject.of("vms", vms.all().stream().map(vms::state).toList())))
+        .on("io.holdfast.Vm.Show", call -> call.reply(vm(vms.get(call.parameters().string("name")))))
+        .on("io.holdfast.Vm.Stop", call -> vms.stop(call.parameters().string("name")))
+        .on("io.holdfast.Vm.Memory", this::memory)
+        .on("io.holdfast.Update.Vmm", this::updateVmm)
+        .on("io.holdfast.Update.Cancel", call -> updates.cancel(call.parameters().string("id")))
+        .on("io.holdfast.Update.List", call -> call.reply(JsonObject.of("reports", updates.list())))
+        .on(
+            "io.holdfast.Update.Show",
+            call -> call.reply(JsonObject.of("report", updates.show(call.parameters().string("id")))))
+        .start(listener);
+  }
+
+  private static VarlinkInterface definition(String name) throws IOException {
+    String file = "io.holdfast." + name + ".varlink";
+    try (InputStream in = Agent.class.getResourceAsStream(file)) {
+      if (in == null) {
+        throw new IOException("this build of Holdfast lacks its interface file " + file);
+      }
+      return VarlinkInterface.parse(new String(in.readAllBytes(), StandardCharsets.UTF_8));
+    }
+  }
+
+  private JsonObject vm(Vm vm) {
+    return JsonObject.of("vm", vms.state(vm));
+  }
+
+  private JsonObject status() {
+    return JsonObject.of(
+        "version", VERSION,
+        "pid", ProcessHandle.current().pid(),
+        "uptime", (System.nanoTime() - started) / 1_000_000,
+        "runDirectory", places.run().toString(),
+        "keeper", keeper.describe(),
+        "heldDescriptors", keeper.size(),
+        "vms", vms.all().size(),
+        "updates", updates.size(),
+        "recovered", recovered);
+  }
+
+  private void memory(Call call) {
+    Vm vm = vms.get(call.parameters().string("name"));
+    Fd ram = vm.ram();
+    call.reply(JsonObject.of("descriptor", 0, "bytes", vm.promise().memory()), List.of(ram));
+  }
+
+  private void updateVmm(Call call) {
+    JsonObject asked = call.parameters();
+    JsonObject report =
+        updates.vmm(
+            asked.string("name"),
+            asked.optionalString("qemu"),
+            asked.optionalBool("dryRun").orElse(false),
+            progress -> {
+              if (call.more()) {
+                // A client that went away changes nothing: the update goes on to its end.
+                boolean unused = call.progress(JsonObject.of("progress", progress));
+              }
+            });
+    call.reply(JsonObject.of("report", report));
+  }
+
+  /** Stops listening. The VMs and the keeper go on, unless there is nothing left to keep. */
+  @Override
+  public void close() {
+    server.close();
+    boolean nothing = vms.all().isEmpty() && keeper.size() == 0;
+    vms.close();
+    try {
+      Files.deleteIfExists(places.socket());
+      if (nothing) {
+        keeper.end(linux);
+      } else {
+        keeper.close();
+      }
+      lockFile.close();
+    } catch (IOException e) {
+      System.getLogger(Agent.class.getName()).log(System.Logger.Level.WARNING, "at the end", e);
+    }
+  }
+
+  /** What an earlier agent left, and what became of it; empty if nothing. */
+  public List<String> recovered() {
+    return List.copyOf(recovered);
+  }
+
+  /** Runs an agent until it is told to end. */
+  public static void main(String[] args) throws InterruptedException {
+    Optional<Path> run = Optional.empty();
+    Optional<Path> socket = Optional.empty();
+    for (int i = 0; i < args.length; i++) {
+      boolean value = i + 1 < args.length;
+      if (args[i].equals("--run") && value) {
+        run = Optional.of(Path.of(args[++i]).toAbsolutePath());
+      } else if (args[i].equals("--socket") && value) {
+        socket = Optional.of(Path.of(args[++i]).toAbsolutePath());
+      } else {
+        boolean help = args[i].equals("--help") || args[i].equals("-h");
+        (help ? System.out : System.err).println((help ? "" : "holdfast agent: what is " + args[i] + "?\n") + USAGE);
+        System.exit(help ? 0 : 2);
+      }
+    }
+    Path directory = run.orElseGet(Places::defaultRun);
+    Places places = new Places(directory, socket.orElse(Places.socket(directory)));
+    Agent agent;
+    try {
+      agent = new Agent(Linux.system(), places);
+    } catch (IOException | RuntimeException e) {
+      System.err.println("holdfast agent: " + e.getMessage());
+      System.exit(1);
+      return;
+    }
+    CountDownLatch end = new CountDownLatch(1);
+    Thread main = Thread.currentThread();
+    Runtime.getRuntime()
+        .addShutdownHook(
+            new Thread(
+                () -> {
+                  end.countDown();
+                  try {
+                    main.join(10_000);
+                  } catch (InterruptedException e) {
+                    Thread.currentThread().interrupt();
+                  }
+                }));
+    agent.recovered().forEach(line -> System.err.println("holdfast agent: " + line));
+    System.err.println("holdfast agent: ready on " + places.socket());
+    end.await();
+    agent.close();
+  }
+}

@@ -1,0 +1,210 @@
+package io.holdfast.host.agent;
+
+import io.holdfast.core.Names;
+import io.holdfast.host.qemu.Accelerator;
+import io.holdfast.host.qemu.Disk;
+import io.holdfast.host.qemu.Promise;
+import io.holdfast.host.qemu.QemuBinary;
+import io.holdfast.host.qemu.QemuProbe;
+import io.holdfast.host.qemu.QemuUnusableException;
+import io.holdfast.linux.Linux;
+import io.holdfast.varlink.VarlinkError;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+
+/** Makes a promise out of what a user asked for: everything that QEMU would choose by itself is chosen here, once. */
+final class DefinitionReader {
+  private static final long LEAST_MEMORY = 16L << 20;
+  private static final int MOST_DISKS = 24;
+  private static final byte[] QCOW2 = {'Q', 'F', 'I', (byte) 0xfb};
+
+  private final Linux linux;
+  private final QemuProbe probe;
+  private final Path scratch;
+  private Optional<Accelerator> probed = Optional.empty();
+
+  /** A promise, and the QEMU that first keeps it. */
+  record Accepted(Promise promise, QemuBinary binary) {}
+
+  DefinitionReader(Linux linux, QemuProbe probe, Path scratch) {
+    this.linux = linux;
+    this.probe = probe;
+    this.scratch = scratch;
+  }
+
+  /**
+   * Reads a {@code Definition} of interface io.holdfast.Vm.
+   *
+   * @throws VarlinkError BadDefinition, naming the field and what to do
+   */
+  Accepted read(JsonObject definition) {
+    String name = name(definition.string("name"));
+    QemuBinary binary = binary(definition.optionalString("qemu").orElse(defaultQemu()));
+    long memory = definition.number("memory");
+    if (memory < LEAST_MEMORY || memory % (1 << 20) != 0) {
+      throw bad("memory", memory + " bytes: take at least 16 MiB, in whole MiB");
+    }
+    long cpus = definition.number("cpus");
+    if (cpus < 1 || cpus > 255) {
+      throw bad("cpus", cpus + ": take 1 to 255");
+    }
+    boolean hugePages = definition.optionalBool("hugePages").orElse(false);
+    if (hugePages) {
+      checkHugePages();
+    }
+    Accelerator accelerator = accelerator(definition, binary);
+    String machine = definition.optionalString("machine").orElse("q35");
+    String versioned =
+        binary
+            .machine(machine)
+            .orElseThrow(
+                () -> bad("machine", machine + ": " + binary.path() + " has no such machine; see " + binary.path() + " -machine help"));
+    if (!versioned.matches(".*-[0-9]+\\.[0-9]+")) {
+      throw bad("machine", machine + ": it has no version, so another QEMU may mean another machine by it; take q35 or pc");
+    }
+    String model =
+        definition.optionalString("cpu").orElse(accelerator.name().equals("kvm") ? "host" : "max");
+    String cpu;
+    try {
+      cpu = probe.expand(binary, model, accelerator.name());
+    } catch (QemuUnusableException e) {
+      throw bad("cpu", e.reason() + ". " + e.advice());
+    }
+    Optional<String> kernel = file(definition, "kernel");
+    Optional<String> initrd = file(definition, "initrd");
+    if (kernel.isEmpty() && (initrd.isPresent() || definition.optionalString("append").isPresent())) {
+      throw bad("kernel", "an initrd or a kernel command line without a kernel; name one with --kernel");
+    }
+    List<Disk> disks = disks(definition);
+    if (kernel.isEmpty() && disks.isEmpty()) {
+      throw bad("kernel", "nothing to boot from; name a kernel or a disk");
+    }
+    Promise promise =
+        new Promise(
+            name,
+            memory,
+            hugePages,
+            (int) cpus,
+            versioned,
+            cpu,
+            accelerator.name(),
+            accelerator.reason(),
+            definition.optionalString("append"),
+            kernel.isPresent(),
+            initrd.isPresent(),
+            disks,
+            definition.array("extra").strings());
+    return new Accepted(promise, binary);
+  }
+
+  /** A VM's name if it is one. */
+  static String name(String name) {
+    try {
+      return Names.check("VM name", name);
+    } catch (IllegalArgumentException e) {
+      throw bad("name", String.valueOf(e.getMessage()));
+    }
+  }
+
+  private static String defaultQemu() {
+    for (String directory : System.getenv().getOrDefault("PATH", "/usr/bin").split(":")) {
+      Path candidate = Path.of(directory, "qemu-system-x86_64");
+      if (!directory.isEmpty() && Files.isExecutable(candidate)) {
+        return candidate.toString();
+      }
+    }
+    throw bad("qemu", "there is no qemu-system-x86_64 in the agent's PATH; install package qemu-system-x86, or name a binary");
+  }
+
+  private QemuBinary binary(String path) {
+    try {
+      return probe.binary(path);
+    } catch (QemuUnusableException e) {
+      throw bad("qemu", String.valueOf(e.getMessage()));
+    }
+  }
+
+  private synchronized Accelerator accelerator(JsonObject definition, QemuBinary binary) {
+    Optional<String> asked = definition.optionalString("accelerator");
+    if (asked.isPresent()) {
+      String name = asked.get();
+      if (!name.equals("kvm") && !name.equals("tcg")) {
+        throw bad("accelerator", name + ": take kvm or tcg");
+      }
+      return new Accelerator(name, "asked for");
+    }
+    Accelerator found =
+        probed.isPresent() ? probed.get() : Accelerator.probe(linux, binary.path(), scratch);
+    probed = Optional.of(found);
+    return found;
+  }
+
+  private static void checkHugePages() {
+    Path setting = Path.of("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+    String now;
+    try {
+      now = Files.readString(setting).strip();
+    } catch (IOException e) {
+      now = "this kernel has none";
+    }
+    if (now.contains("[never]") || now.contains("[deny]") || !now.contains("[")) {
+      throw bad(
+          "hugePages",
+          "the kernel gives memfds no transparent huge pages (" + now + "); as root: echo advise > " + setting);
+    }
+  }
+
+  private static Optional<String> file(JsonObject definition, String field) {
+    Optional<String> path = definition.optionalString(field);
+    if (path.isPresent() && !Files.isReadable(Path.of(path.get()))) {
+      throw bad(field, path.get() + ": there is no such file, or the agent may not read it");
+    }
+    return path;
+  }
+
+  private static List<Disk> disks(JsonObject definition) {
+    List<Disk> disks = new ArrayList<>();
+    for (JsonObject disk : definition.array("disks").objects()) {
+      String path = disk.string("path");
+      boolean readOnly = disk.optionalBool("readOnly").orElse(false);
+      Path file = Path.of(path);
+      if (!file.isAbsolute() || !Files.isReadable(file) || !(readOnly || Files.isWritable(file))) {
+        throw bad(
+            "disks",
+            path + ": not an absolute path of an image that the agent may "
+                + (readOnly ? "read" : "read and write")
+                + "; make one with `qemu-img create -f qcow2 " + path + " 10G`");
+      }
+      String format = disk.optionalString("format").orElseGet(() -> format(file));
+      if (!format.equals("raw") && !format.equals("qcow2")) {
+        throw bad("disks", path + ": format " + format + "; take raw or qcow2");
+      }
+      disks.add(new Disk(path, format, readOnly));
+    }
+    if (disks.size() > MOST_DISKS) {
+      throw bad("disks", disks.size() + " disks; a VM takes at most " + MOST_DISKS);
+    }
+    return disks;
+  }
+
+  /** qcow2 by its magic (QEMU's docs/interop/qcow2.txt), else raw. */
+  private static String format(Path file) {
+    try (InputStream in = Files.newInputStream(file)) {
+      return Arrays.equals(in.readNBytes(QCOW2.length), QCOW2) ? "qcow2" : "raw";
+    } catch (IOException e) {
+      throw bad("disks", file + ": can't be read: " + e.getMessage());
+    }
+  }
+
+  static VarlinkError bad(String field, String message) {
+    return new VarlinkError(
+        "io.holdfast.Vm.BadDefinition", JsonObject.of("field", field, "message", field + " " + message));
+  }
+}

@@ -1,0 +1,33 @@
+package io.holdfast.host.agent;
+
+import io.holdfast.linux.Fd;
+import java.util.Map;
+import java.util.Set;
+
+/** Holds duplicates of the agent's descriptors, so that the agent's death loses none. Any thread may call it. */
+interface Keeper extends AutoCloseable {
+  /**
+   * Keeps a descriptor under a label; one kept under that label before is let go.
+   *
+   * @param label printable, at most 200 bytes
+   * @param fd borrowed: the keeper holds a duplicate
+   * @throws io.holdfast.linux.SystemCallException if it could not be kept; nothing has changed then
+   */
+  void keep(String label, Fd fd);
+
+  /** Lets the descriptors of these labels go; labels that it does not have are no error. */
+  void drop(Set<String> labels);
+
+  /** Everything that is kept, each a duplicate that the caller owns. */
+  Map<String, Fd> kept();
+
+  /** Who keeps, for people: {@code process 123}. */
+  String describe();
+
+  /** How many labels are kept. */
+  int size();
+
+  /** Lets go of the keeper, which goes on keeping. */
+  @Override
+  void close();
+}

@@ -1,0 +1,65 @@
+package io.holdfast.host.agent;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+
+/**
+ * Where the agent keeps its names: the run directory, which only its own user may enter.
+ *
+ * @param run the run directory, on a tmpfs where there is one
+ * @param socket where the agent listens
+ */
+public record Places(Path run, Path socket) {
+  /** The run directory unless told otherwise: HOLDFAST_RUN, or /run/holdfast for root, or the user's own. */
+  public static Path defaultRun() {
+    String told = System.getenv("HOLDFAST_RUN");
+    if (told != null && !told.isEmpty()) {
+      return Path.of(told).toAbsolutePath();
+    }
+    if (System.getProperty("user.name", "").equals("root")) {
+      return Path.of("/run/holdfast");
+    }
+    String user = System.getenv("XDG_RUNTIME_DIR");
+    return user != null && !user.isEmpty()
+        ? Path.of(user).resolve("holdfast")
+        : Path.of(System.getProperty("java.io.tmpdir", "/tmp"), "holdfast-" + System.getProperty("user.name", "user"));
+  }
+
+  /** Where the agent listens unless told otherwise: HOLDFAST_SOCKET, or {@code agent.sock} in the run directory. */
+  public static Path socket(Path run) {
+    String told = System.getenv("HOLDFAST_SOCKET");
+    return told != null && !told.isEmpty() ? Path.of(told).toAbsolutePath() : run.resolve("agent.sock");
+  }
+
+  /** As {@link #socket(Path)} of the default run directory. */
+  public static Path socket() {
+    return socket(defaultRun());
+  }
+
+  /** The directory of all VMs. */
+  Path vms() {
+    return run.resolve("vms");
+  }
+
+  /** One VM's directory. */
+  Path vm(String name) {
+    return vms().resolve(name);
+  }
+
+  /** The directory of the updates: a journal and a report each. */
+  Path updates() {
+    return run.resolve("updates");
+  }
+
+  /** Makes the directories that are missing, for this user only. */
+  void create() throws IOException {
+    var mine = PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
+    for (Path directory : new Path[] {run, vms(), updates()}) {
+      if (!Files.isDirectory(directory)) {
+        Files.createDirectories(directory, mine);
+      }
+    }
+  }
+}

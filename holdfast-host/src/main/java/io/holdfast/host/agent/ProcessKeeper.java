@@ -1,0 +1,208 @@
+package io.holdfast.host.agent;
+
+import io.holdfast.host.qemu.QemuProcess.Identity;
+import io.holdfast.linux.ChildProcess;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.FdPair;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.PidFd;
+import io.holdfast.linux.Received;
+import io.holdfast.linux.Signal;
+import io.holdfast.linux.SocketType;
+import io.holdfast.linux.SpawnRequest;
+import io.holdfast.linux.UnixSocket;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+
+/**
+ * Keeps descriptors in the queue of a socket that an idle process holds: descriptors in flight (unix(7), SCM_RIGHTS)
+ * live as long as the socket does. The process is a {@code sleep} in a session of its own that never looks at them; each
+ * message in the queue is a label with its descriptor. A later message of the same label replaces an earlier one.
+ *
+ * <p>Replacing and dropping first queue what stays once more, then take the old messages out: an agent that dies in
+ * between leaves duplicates, never a loss.
+ */
+final class ProcessKeeper implements Keeper {
+  private static final int READ_END = 3;
+  private static final int WRITE_END = 4;
+  private static final int LONGEST_LABEL = 200;
+
+  private final Identity identity;
+  private final UnixSocket reader;
+  private final UnixSocket writer;
+  private final Path record;
+  private final Map<String, Fd> mirror = new LinkedHashMap<>();
+
+  private ProcessKeeper(Identity identity, UnixSocket reader, UnixSocket writer, Path record) {
+    this.identity = identity;
+    this.reader = reader;
+    this.writer = writer;
+    this.record = record;
+  }
+
+  /**
+   * Finds the keeper of an earlier agent again, or starts one.
+   *
+   * @param record the file that tells the next agent who the keeper is
+   * @throws IOException if there is a keeper that can't be reached: its descriptors would be lost
+   */
+  static ProcessKeeper open(Linux linux, Path record) throws IOException {
+    if (Files.exists(record)) {
+      Identity identity = Identity.parse(Files.readString(record).strip());
+      Optional<PidFd> found = identity.find(linux);
+      if (found.isPresent()) {
+        try (PidFd process = found.get()) {
+          ProcessKeeper keeper =
+              new ProcessKeeper(
+                  identity, linux.adopt(process.take(READ_END)), linux.adopt(process.take(WRITE_END)), record);
+          keeper.readQueue();
+          return keeper;
+        }
+      }
+    }
+    try (FdPair pair = linux.socketPair(SocketType.SEQPACKET);
+        ChildProcess child =
+            linux.spawn(
+                SpawnRequest.of(List.of("sleep", "infinity"))
+                    .withInherited(Map.of(READ_END, pair.left(), WRITE_END, pair.right())))) {
+      Identity identity = Identity.of(child.pid());
+      Path aside = record.resolveSibling(record.getFileName() + ".new");
+      Files.writeString(aside, identity + "\n");
+      Files.move(aside, record, StandardCopyOption.ATOMIC_MOVE);
+      return new ProcessKeeper(
+          identity, linux.adopt(pair.left().duplicate()), linux.adopt(pair.right().duplicate()), record);
+    }
+  }
+
+  private void readQueue() {
+    byte[] label = new byte[LONGEST_LABEL];
+    reader.peekFrom(0);
+    try {
+      while (true) {
+        Optional<Received> next = reader.peek(label);
+        if (next.isEmpty() || next.get().end()) {
+          break;
+        }
+        remember(text(label, next.get().bytes()), next.get().descriptors());
+      }
+    } finally {
+      reader.peekFrom(-1);
+    }
+  }
+
+  private void remember(String label, List<Fd> descriptors) {
+    for (Fd fd : descriptors) {
+      Fd before = mirror.put(label, fd);
+      if (before != null) {
+        before.close();
+      }
+    }
+  }
+
+  private static String text(byte[] bytes, int length) {
+    return new String(bytes, 0, length, StandardCharsets.UTF_8);
+  }
+
+  @Override
+  public synchronized void keep(String label, Fd fd) {
+    byte[] bytes = label.getBytes(StandardCharsets.UTF_8);
+    if (bytes.length == 0 || bytes.length > LONGEST_LABEL) {
+      throw new IllegalArgumentException("a keeper's label has 1 to " + LONGEST_LABEL + " bytes: " + label);
+    }
+    Fd mine = fd.duplicate();
+    try {
+      writer.send(bytes, 0, bytes.length, List.of(mine));
+    } catch (RuntimeException e) {
+      mine.close();
+      throw e;
+    }
+    boolean replaced = mirror.containsKey(label);
+    remember(label, List.of(mine));
+    if (replaced) {
+      requeue();
+    }
+  }
+
+  @Override
+  public synchronized void drop(Set<String> labels) {
+    Set<String> present = new HashSet<>(labels);
+    present.retainAll(mirror.keySet());
+    if (present.isEmpty()) {
+      return;
+    }
+    for (String label : present) {
+      Fd fd = mirror.remove(label);
+      if (fd != null) {
+        fd.close();
+      }
+    }
+    requeue();
+  }
+
+  /** Makes the queue what the mirror is: what stays is queued again behind a marker, then all before it is taken out. */
+  private void requeue() {
+    byte[] marker = {0};
+    writer.send(marker);
+    mirror.forEach((label, fd) -> {
+      byte[] bytes = label.getBytes(StandardCharsets.UTF_8);
+      writer.send(bytes, 0, bytes.length, List.of(fd));
+    });
+    byte[] buffer = new byte[LONGEST_LABEL];
+    while (true) {
+      Optional<Received> taken = reader.receiveNow(buffer);
+      if (taken.isEmpty()) {
+        return;
+      }
+      taken.get().closeDescriptors();
+      if (taken.get().bytes() == 1 && buffer[0] == 0) {
+        return;
+      }
+    }
+  }
+
+  @Override
+  public synchronized Map<String, Fd> kept() {
+    Map<String, Fd> copies = new LinkedHashMap<>();
+    mirror.forEach((label, fd) -> copies.put(label, fd.duplicate()));
+    return copies;
+  }
+
+  @Override
+  public String describe() {
+    return "process " + identity.pid();
+  }
+
+  @Override
+  public synchronized int size() {
+    return mirror.size();
+  }
+
+  @Override
+  public synchronized void close() {
+    mirror.values().forEach(Fd::close);
+    mirror.clear();
+    reader.close();
+    writer.close();
+  }
+
+  /** Ends the keeper process; for an agent that stops for good and holds nothing. */
+  void end(Linux linux) throws IOException {
+    close();
+    Optional<PidFd> found = identity.find(linux);
+    if (found.isPresent()) {
+      try (PidFd process = found.get()) {
+        boolean unused = process.signal(Signal.KILL);
+      }
+    }
+    Files.deleteIfExists(record);
+  }
+}

@@ -1,0 +1,141 @@
+package io.holdfast.host.agent;
+
+import io.holdfast.core.Failure;
+import io.holdfast.core.Obstacle;
+import io.holdfast.core.Orchestrator;
+import io.holdfast.core.Outcome;
+import io.holdfast.core.Phase;
+import io.holdfast.core.Timeline;
+import io.holdfast.core.UpdateId;
+import io.holdfast.core.UpdateState;
+import io.holdfast.varlink.json.JsonObject;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+
+/** Timelines and outcomes as {@code Report}s of interface io.holdfast.Update. */
+final class Reports {
+  private Reports() {}
+
+  /**
+   * How an update ended.
+   *
+   * @param before what happened before a recovery within the same agent, if there was one
+   */
+  static JsonObject of(UpdateId id, String target, Outcome outcome, Optional<Outcome> before) {
+    List<JsonObject> obstacles = new ArrayList<>();
+    List<String> losses = new ArrayList<>();
+    String name;
+    String message;
+    switch (outcome) {
+      case Outcome.Completed completed -> {
+        boolean again = before.isPresent() || completed.timeline().calls().stream().noneMatch(c -> c.action().words().equals("prepare"));
+        name = again ? "recovered" : "completed";
+        message =
+            "VM " + target + " runs on its successor"
+                + before.map(b -> ", which needed a second attempt: " + causes(b)).orElse(again ? ", after a recovery" : "");
+        losses.addAll(completed.losses());
+      }
+      case Outcome.Refused refused -> {
+        name = "refused";
+        message = "nothing was changed: " + refused.obstacles().size() + " obstacle(s)";
+        for (Obstacle obstacle : refused.obstacles()) {
+          obstacles.add(Updates.obstacle(target, obstacle));
+        }
+      }
+      case Outcome.Cancelled cancelled -> {
+        name = "cancelled";
+        message =
+            cancelled.cause()
+                + (cancelled.cancelFailures().isEmpty()
+                    ? ". Everything was undone; VM " + target + " runs on its predecessor"
+                    : ". Not everything could be undone: " + cancelled.cancelFailures());
+      }
+      case Outcome.Stuck stuck -> {
+        name = "stuck";
+        message =
+            causes(stuck) + ". The update can only go on from here; the agent tries again when it is started again";
+      }
+    }
+    return report(id, target, name, message, obstacles, losses, outcome.timeline());
+  }
+
+  private static String causes(Outcome outcome) {
+    return outcome instanceof Outcome.Stuck stuck
+        ? String.join("; ", stuck.causes().stream().map(Failure::toString).toList())
+        : "";
+  }
+
+  /** A plan, as of a dry run. */
+  static JsonObject planned(UpdateId id, String target, Orchestrator.Planned plan, Timeline.Snapshot timeline) {
+    List<JsonObject> obstacles = plan.obstacles().stream().map(o -> Updates.obstacle(target, o)).toList();
+    List<String> preserved = new ArrayList<>();
+    plan.plans().values().forEach(p -> preserved.addAll(p.preserved()));
+    Optional<Duration> brownout = plan.plans().values().stream().flatMap(p -> p.brownout().stream()).findFirst();
+    Optional<Duration> blackout = plan.plans().values().stream().flatMap(p -> p.blackout().stream()).findFirst();
+    String message =
+        (obstacles.isEmpty() ? "it can be done" : "it can't be done: " + obstacles.size() + " obstacle(s)")
+            + ". " + String.join("; ", preserved);
+    return report(
+            id, target, obstacles.isEmpty() ? "planned" : "refused", message, obstacles, plan.losses(), timeline)
+        .with("brownout", brownout.map(Duration::toNanos).orElse(0L))
+        .with("blackout", blackout.map(Duration::toNanos).orElse(0L));
+  }
+
+  private static JsonObject report(
+      UpdateId id,
+      String target,
+      String outcome,
+      String message,
+      List<JsonObject> obstacles,
+      List<String> losses,
+      Timeline.Snapshot timeline) {
+    return JsonObject.of(
+        "id", id.toString(),
+        "kind", "vmm",
+        "target", target,
+        "outcome", outcome,
+        "message", message,
+        "started", timeline.began().toEpochMilli(),
+        "brownout", timeline.brownout().map(Duration::toNanos).orElse(0L),
+        "blackout", timeline.blackout().map(Duration::toNanos).orElse(0L),
+        "obstacles", obstacles,
+        "losses", losses,
+        "spans", spans(timeline));
+  }
+
+  private static List<JsonObject> spans(Timeline.Snapshot timeline) {
+    List<JsonObject> spans = new ArrayList<>();
+    for (Timeline.CallSpan call : timeline.calls()) {
+      Timeline.StateSpan state = stateAt(timeline, call.start());
+      Map<String, String> notes = new HashMap<>();
+      timeline.notes().stream()
+          .filter(n -> n.action() == call.action() && n.participant().equals(call.participant()) && !n.key().equals("progress"))
+          .forEach(n -> notes.put(n.key(), n.value()));
+      call.failure().ifPresent(f -> notes.put("failure", f));
+      spans.add(
+          JsonObject.of(
+              "participant", call.participant(),
+              "step", call.action().words(),
+              "state", state.state().toString(),
+              "phase", state.state().phase() == Phase.BLACKOUT ? "blackout" : "brownout",
+              "start", call.start(),
+              "length", call.end().orElse(call.start()) - call.start(),
+              "notes", notes));
+    }
+    return spans;
+  }
+
+  private static Timeline.StateSpan stateAt(Timeline.Snapshot timeline, long time) {
+    Timeline.StateSpan found = new Timeline.StateSpan(UpdateState.NORMAL, 0, Optional.empty());
+    for (Timeline.StateSpan state : timeline.states()) {
+      if (state.start() <= time) {
+        found = state;
+      }
+    }
+    return found;
+  }
+}

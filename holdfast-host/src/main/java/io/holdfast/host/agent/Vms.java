@@ -1,0 +1,297 @@
+package io.holdfast.host.agent;
+
+import io.holdfast.core.Box;
+import io.holdfast.core.Entry;
+import io.holdfast.host.qemu.Promise;
+import io.holdfast.host.qemu.QemuProbe;
+import io.holdfast.host.qemu.Vm;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.Mapping;
+import io.holdfast.linux.MemfdOption;
+import io.holdfast.linux.OpenFlag;
+import io.holdfast.linux.Protection;
+import io.holdfast.linux.Seal;
+import io.holdfast.linux.SystemCallException;
+import io.holdfast.varlink.VarlinkError;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeMap;
+
+/** The agent's VMs, by name. One operation at a time has a VM: who wants another is told what has it. */
+final class Vms {
+  private static final System.Logger LOG = System.getLogger(Vms.class.getName());
+
+  private final Linux linux;
+  private final Places places;
+  private final Keeper keeper;
+  private final QemuProbe probe;
+  private final DefinitionReader definitions;
+  private final Map<String, Vm> vms = new TreeMap<>();
+
+  /** What has a VM at the moment, such as {@code an update}; a name without a VM yet is being started. */
+  private final Map<String, String> busy = new HashMap<>();
+
+  Vms(Linux linux, Places places, Keeper keeper, QemuProbe probe) {
+    this.linux = linux;
+    this.places = places;
+    this.keeper = keeper;
+    this.probe = probe;
+    this.definitions = new DefinitionReader(linux, probe, places.run());
+  }
+
+  /** Finds the VMs of an earlier agent again; what it left half started is removed. */
+  void recover(List<String> story) throws IOException {
+    Map<String, Map<String, Fd>> kept = new HashMap<>();
+    keeper
+        .kept()
+        .forEach(
+            (label, fd) -> {
+              int slash = label.indexOf('/');
+              kept.computeIfAbsent(label.substring(0, Math.max(0, slash)), n -> new HashMap<>())
+                  .put(label.substring(slash + 1), fd);
+            });
+    try (DirectoryStream<Path> directories = Files.newDirectoryStream(places.vms())) {
+      for (Path directory : directories) {
+        String name = directory.getFileName().toString();
+        Map<String, Fd> descriptors = kept.getOrDefault(name, Map.of());
+        try {
+          recover(name, directory, descriptors, story);
+        } catch (IOException | RuntimeException e) {
+          // One VM that can't be recovered must not keep the agent from the others.
+          story.add("VM " + name + " could not be taken back: " + e.getMessage());
+          LOG.log(System.Logger.Level.ERROR, "VM " + name + " could not be taken back", e);
+        }
+      }
+    } finally {
+      kept.values().forEach(descriptors -> descriptors.values().forEach(Fd::close));
+    }
+  }
+
+  private void recover(String name, Path directory, Map<String, Fd> descriptors, List<String> story)
+      throws IOException {
+    Optional<JsonObject> record = Vm.readRecord(directory);
+    if (record.isEmpty()) {
+      Vm.removeHalfStarted(linux, directory);
+      drop(name, descriptors.keySet());
+      story.add("VM " + name + " was only half started, and has been removed");
+      return;
+    }
+    Box box = new Box(name, name);
+    descriptors.forEach(
+        (label, fd) -> {
+          if (!label.equals(DeviceStates.LABEL)) {
+            box.put(label, fd.duplicate(), "memfd");
+          }
+        });
+    Vm vm = Vm.attach(linux, record.get(), box, directory);
+    vms.put(name, vm);
+    story.add("VM " + name + " was found again" + vm.lost().map(l -> ", lost: " + l).orElse(""));
+  }
+
+  /** Starts a VM. */
+  Vm run(JsonObject definition) {
+    String name = DefinitionReader.name(definition.string("name"));
+    synchronized (this) {
+      if (vms.containsKey(name) || busy.containsKey(name)) {
+        throw new VarlinkError(
+            "io.holdfast.Vm.VmExists",
+            JsonObject.of("name", name, "message", "there is a VM " + name + " already; stop it first, or choose another name"));
+      }
+      busy.put(name, "its start");
+    }
+    try {
+      DefinitionReader.Accepted accepted = definitions.read(definition);
+      Vm vm = start(accepted, definition);
+      synchronized (this) {
+        vms.put(name, vm);
+      }
+      return vm;
+    } finally {
+      release(name);
+    }
+  }
+
+  private Vm start(DefinitionReader.Accepted accepted, JsonObject definition) {
+    Promise promise = accepted.promise();
+    String name = promise.name();
+    Path directory = places.vm(name);
+    Box box = new Box(name, name);
+    try {
+      Files.createDirectories(directory);
+      box.put("ram", ram(promise), "memfd");
+      for (String file : List.of("kernel", "initrd")) {
+        Optional<String> path = definition.optionalString(file);
+        if (path.isPresent()) {
+          box.put(file, linux.open(Path.of(path.get()), OpenFlag.READ), "file");
+        }
+      }
+      box.entries()
+          .forEach(
+              (label, entry) -> {
+                if (entry instanceof Entry.Descriptor(Fd fd, String kind)) {
+                  keeper.keep(name + "/" + label, fd);
+                }
+              });
+      return Vm.start(linux, accepted.binary(), promise, box, directory);
+    } catch (IOException | SystemCallException e) {
+      drop(name, box.entries().keySet());
+      box.close();
+      removeQuietly(directory);
+      throw notPossible("VM " + name + " could not be started: " + e.getMessage());
+    }
+  }
+
+  private static void removeQuietly(Path directory) {
+    try {
+      Files.deleteIfExists(directory.resolve("console.log"));
+      Files.deleteIfExists(directory);
+    } catch (IOException e) {
+      LOG.log(System.Logger.Level.WARNING, "left over: " + directory, e);
+    }
+  }
+
+  /** Guest RAM. Its size is sealed: no QEMU can take a page from another one's guest. */
+  private Fd ram(Promise promise) {
+    Fd ram = linux.memfd("ram of " + promise.name(), promise.memory(), MemfdOption.ALLOW_SEALING);
+    try {
+      linux.seal(ram, Set.of(Seal.GROW, Seal.SHRINK));
+      if (promise.hugePages()) {
+        // Advice holds for a mapping, and pages stay what they were allocated as: so they are allocated here.
+        try (Mapping mapping = linux.map(ram, 0, promise.memory(), Protection.READ, Protection.WRITE)) {
+          mapping.adviseHuge();
+          mapping.populate();
+        }
+      }
+      return ram;
+    } catch (RuntimeException e) {
+      ram.close();
+      throw e;
+    }
+  }
+
+  /** All VMs. */
+  synchronized List<Vm> all() {
+    return List.copyOf(vms.values());
+  }
+
+  /** The VM of this name, if there is one. */
+  synchronized Optional<Vm> find(String name) {
+    return Optional.ofNullable(vms.get(name));
+  }
+
+  /** The VM of this name. */
+  Vm get(String name) {
+    return find(DefinitionReader.name(name))
+        .orElseThrow(
+            () ->
+                new VarlinkError(
+                    "io.holdfast.Vm.NoSuchVm",
+                    JsonObject.of("name", name, "message", "there is no VM " + name + "; `holdfast vm list` shows those there are")));
+  }
+
+  /**
+   * Takes a VM for one operation, until {@link #release}.
+   *
+   * @param what takes it, such as {@code an update}
+   */
+  synchronized Vm claim(String name, String what) {
+    Vm vm = get(name);
+    String has = busy.putIfAbsent(name, what);
+    if (has != null) {
+      throw notPossible("VM " + name + " is taken by " + has + "; wait until that has ended");
+    }
+    return vm;
+  }
+
+  synchronized void release(String name) {
+    busy.remove(name);
+  }
+
+  /** Ends a VM and frees its memory. */
+  void stop(String name) {
+    Vm vm = claim(name, "its stop");
+    try {
+      Set<String> labels = new HashSet<>(vm.box().entries().keySet());
+      vm.end();
+      drop(name, labels);
+      synchronized (this) {
+        vms.remove(name);
+      }
+    } catch (IOException e) {
+      throw notPossible("VM " + name + " could not be stopped: " + e.getMessage());
+    } finally {
+      release(name);
+    }
+  }
+
+  private void drop(String name, Set<String> labels) {
+    Set<String> mine = new HashSet<>();
+    labels.forEach(label -> mine.add(name + "/" + label));
+    mine.add(name + "/" + DeviceStates.LABEL);
+    keeper.drop(mine);
+  }
+
+  /** A VM as interface io.holdfast.Vm shows it. */
+  JsonObject state(Vm vm) {
+    Promise promise = vm.promise();
+    Optional<String> lost = vm.lost();
+    String state = lost.isPresent() ? "lost" : updating(promise.name()) ? "updating" : vm.running() ? "running" : "paused";
+    List<JsonObject> disks = new ArrayList<>();
+    promise
+        .disks()
+        .forEach(d -> disks.add(JsonObject.of("path", d.path(), "format", d.format(), "readOnly", d.readOnly())));
+    return JsonObject.of(
+        "name", promise.name(),
+        "state", state,
+        "reason", lost,
+        "pid", lost.isPresent() ? Optional.empty() : Optional.of((long) vm.process().identity().pid()),
+        "generation", vm.generation(),
+        "qemu", vm.process().binary().path(),
+        "qemuVersion", vm.process().binary().version(),
+        "machine", promise.machine(),
+        "cpu", promise.cpu(),
+        "accelerator", promise.accelerator(),
+        "acceleratorReason", promise.acceleratorReason(),
+        "memory", promise.memory(),
+        "cpus", promise.cpus(),
+        "consoleLog", vm.consoleLog().toString(),
+        "definition",
+            JsonObject.of(
+                "name", promise.name(),
+                "memory", promise.memory(),
+                "hugePages", promise.hugePages(),
+                "cpus", promise.cpus(),
+                "append", promise.append(),
+                "disks", disks,
+                "extra", promise.extra()));
+  }
+
+  private synchronized boolean updating(String name) {
+    return busy.getOrDefault(name, "").startsWith("update");
+  }
+
+  static VarlinkError notPossible(String message) {
+    return new VarlinkError("io.holdfast.Vm.NotPossible", JsonObject.of("message", message));
+  }
+
+  QemuProbe probe() {
+    return probe;
+  }
+
+  /** Lets go of all VMs, which go on. */
+  synchronized void close() {
+    vms.values().forEach(Vm::close);
+    vms.clear();
+  }
+}

@@ -1,0 +1,41 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.core.Obstacle;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Optional;
+
+/** Whether the host has memory for a successor beside the predecessor. */
+final class Memory {
+  /** What a QEMU takes for itself: its own pages, and under TCG its translated code. */
+  private static final long OWN = 256L << 20;
+
+  /** Page tables of the mapped guest RAM: 8 bytes for each 4 KiB. */
+  private static final int TABLES = 512;
+
+  private Memory() {}
+
+  static Optional<Obstacle> obstacle(Promise promise) throws IOException {
+    long needed = OWN + promise.memory() / TABLES;
+    long available = available();
+    return available >= needed
+        ? Optional.empty()
+        : Optional.of(
+            new Obstacle(
+                "host memory",
+                "a successor of VM %s needs about %d MiB beside the guest's RAM, and %d MiB are available"
+                    .formatted(promise.name(), needed >> 20, available >> 20),
+                "Free memory, or move another guest away first."));
+  }
+
+  /** MemAvailable of /proc/meminfo (proc(5)), in bytes. */
+  private static long available() throws IOException {
+    return Files.readAllLines(Path.of("/proc/meminfo")).stream()
+        .filter(line -> line.startsWith("MemAvailable:"))
+        .map(line -> line.replaceAll("[^0-9]", ""))
+        .mapToLong(kib -> Long.parseLong(kib) * 1024)
+        .findFirst()
+        .orElse(Long.MAX_VALUE);
+  }
+}

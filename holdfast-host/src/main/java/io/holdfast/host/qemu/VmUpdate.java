@@ -1,0 +1,407 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.core.Box;
+import io.holdfast.core.Obstacle;
+import io.holdfast.core.Participant;
+import io.holdfast.core.Plan;
+import io.holdfast.core.Step;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.FdPair;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.SocketType;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * A VM as a participant of an update: it gets another QEMU process under it.
+ *
+ * <p>Brownout: the successor comes up on the same memory and the same promise, with that memory mapped and populated,
+ * and both are connected through a {@link Relay}. Blackout: the predecessor stops and its device state flows. After the
+ * commit the predecessor is fenced by SIGSTOP, and the successor runs. Then the predecessor is killed.
+ */
+public final class VmUpdate implements Participant {
+  /** The journal's key for the path of the QEMU that the update goes to. */
+  public static final String TARGET = "target";
+
+  private static final String SUCCESSOR = "successor";
+  private static final String STARTING = "starting";
+  private static final String STOPPED = "stopped";
+  private static final String RUNS = "runs";
+  private static final String OUT = "holdfast-out";
+  private static final String IN = "holdfast-in";
+
+  private final Linux linux;
+  private final Vm vm;
+  private final QemuProbe probe;
+  private final String target;
+  private final DeviceState deviceState;
+  private final QemuProcess predecessor;
+  private final int generation;
+
+  private Optional<QemuProcess> successor = Optional.empty();
+  private Optional<Relay> relay = Optional.empty();
+  private Optional<Qmp.Expectation> loaded = Optional.empty();
+
+  /** Keeps the copy of the device state where the agent's death does not lose it. */
+  public interface DeviceState {
+    /** Makes an empty one, kept from now on; the descriptor is the caller's. */
+    Fd create(String vm);
+
+    /** The one that an earlier agent made; the caller's. Empty if there is none. */
+    Optional<Fd> find(String vm);
+
+    /** Lets it go. */
+    void drop(String vm);
+  }
+
+  /**
+   * Makes a participant for one update.
+   *
+   * @param target path of the QEMU binary to go to
+   */
+  public VmUpdate(Linux linux, Vm vm, QemuProbe probe, String target, DeviceState deviceState) {
+    this.linux = linux;
+    this.vm = vm;
+    this.probe = probe;
+    this.target = target;
+    this.deviceState = deviceState;
+    this.predecessor = vm.process();
+    this.generation = vm.generation() + 1;
+  }
+
+  @Override
+  public String name() {
+    return vm.promise().name();
+  }
+
+  @Override
+  public List<Box> boxes() {
+    return List.of(vm.box());
+  }
+
+  @Override
+  public Plan plan() throws IOException {
+    List<Obstacle> obstacles = new ArrayList<>();
+    Optional<String> lost = vm.lost();
+    if (lost.isPresent()) {
+      return Plan.refused(new Obstacle("VM " + name(), lost.get(), "Stop it with `holdfast vm stop " + name() + "`."));
+    }
+    String status = predecessor.status();
+    if (!status.equals("running")) {
+      obstacles.add(new Obstacle("VM " + name(), "its guest is " + status + ", not running", "Let it run first."));
+    }
+    String into = target;
+    try {
+      QemuBinary binary = probe.binary(target);
+      into = "QEMU " + binary.version() + " (" + target + ")";
+      for (String missing : probe.lacks(binary, vm.promise())) {
+        obstacles.add(
+            new Obstacle(
+                into,
+                "it lacks what the guest was promised: " + missing,
+                "Update to a QEMU that has it; " + predecessor.binary().path() + " " + predecessor.binary().version()
+                    + " does."));
+      }
+    } catch (QemuUnusableException e) {
+      obstacles.add(new Obstacle(target, e.reason(), e.advice()));
+    }
+    for (String reason : blockers()) {
+      obstacles.add(new Obstacle("VM " + name(), reason, "Remove what QEMU names, then try again."));
+    }
+    for (Disk disk : vm.promise().disks()) {
+      if (!Files.isReadable(Path.of(disk.path()))) {
+        obstacles.add(new Obstacle("disk " + disk.path(), "the image is not there any more", "Put it back under its name."));
+      }
+    }
+    Memory.obstacle(vm.promise()).ifPresent(obstacles::add);
+    return new Plan(
+        List.of(
+            "guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is",
+            "device state goes from QEMU " + predecessor.binary().version() + " to " + into,
+            vm.promise().disks().size() + " disk image(s), console log " + vm.consoleLog()),
+        obstacles,
+        List.of(),
+        Optional.of(Duration.ofMillis(700 + (vm.promise().memory() >> 20) / 4)),
+        Optional.of(Duration.ofMillis(15)));
+  }
+
+  /** QEMU's own reasons against migrating, and what runs on its disks. */
+  private List<String> blockers() throws QmpException {
+    List<String> reasons = new ArrayList<>();
+    JsonObject migration = predecessor.qmp().execute("query-migrate").object("return");
+    migration.optionalArray("blocked-reasons").ifPresent(array -> reasons.addAll(array.strings()));
+    for (JsonObject job : predecessor.qmp().execute("query-block-jobs").array("return").objects()) {
+      reasons.add("a block job is under way: " + job.string("type") + " on " + job.string("device"));
+    }
+    return reasons;
+  }
+
+  @Override
+  public void prepare(Step step) throws IOException {
+    QemuBinary binary = probe.binary(target);
+    // Journalled before there is a process: recovery looks for it by the socket in this generation's directory.
+    step.record(TARGET, target);
+    step.record(SUCCESSOR, STARTING);
+    step.progress("starting QEMU " + binary.version() + " and mapping " + (vm.promise().memory() >> 20) + " MiB");
+    QemuProcess started = startSuccessor(binary);
+    successor = Optional.of(started);
+    step.record(SUCCESSOR, started.identity().toString());
+    step.note("successor.pid", Integer.toString(started.identity().pid()));
+    step.note("successor.version", binary.version());
+    step.progress("connecting");
+    predecessor.enable("events", "x-ignore-shared");
+    // Only some hundred KiB of device state go this way, and QEMU's default would pace them.
+    JsonObject unused =
+        predecessor.qmp().execute("migrate-set-parameters", JsonObject.of("max-bandwidth", 1L << 40));
+    try (FdPair out = linux.socketPair(SocketType.STREAM)) {
+      give(predecessor, OUT, out.left());
+      out.left().close();
+      connect(started, linux.adopt(out.right().duplicate()).fd(), deviceState.create(name()));
+    }
+    // What is written out now, QEMU's own flush in the blackout finds done.
+    for (Disk disk : vm.promise().disks()) {
+      if (!disk.readOnly()) {
+        try (FileChannel image = FileChannel.open(Path.of(disk.path()), StandardOpenOption.WRITE)) {
+          image.force(false);
+        }
+      }
+    }
+  }
+
+  private QemuProcess startSuccessor(QemuBinary binary) throws IOException {
+    Path directory = Vm.generationDirectory(vm.directory(), generation);
+    QemuProcess started =
+        QemuProcess.start(linux, binary, vm.promise(), directory, vm.consoleLog(), Vm.inherited(vm.box()), true);
+    try {
+      started.enable("events", "x-ignore-shared");
+      return started;
+    } catch (QmpException e) {
+      started.end();
+      throw e;
+    }
+  }
+
+  /** Lets a successor load what comes from {@code source}, whose ownership is taken, as is that of {@code copy}. */
+  private void connect(QemuProcess to, Fd source, Fd copy) throws IOException {
+    try (FdPair in = linux.socketPair(SocketType.STREAM)) {
+      give(to, IN, in.right());
+      in.right().close();
+      loaded = Optional.of(to.qmp().expectMigration("completed", "failed"));
+      JsonObject unused = to.qmp().execute("migrate-incoming", JsonObject.of("uri", "fd:" + IN));
+      relay = Optional.of(new Relay(linux, source, in.left().duplicate(), copy));
+    }
+  }
+
+  private static void give(QemuProcess to, String name, Fd fd) throws QmpException {
+    JsonObject unused = to.qmp().execute("getfd", JsonObject.of("fdname", name), Qmp.COMMAND, List.of(fd));
+  }
+
+  @Override
+  public void freeze(Step step) throws IOException {
+    step.record(STOPPED, "yes");
+    Qmp.Expectation stopped = predecessor.qmp().expect("STOP");
+    JsonObject unusedReply = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
+    JsonObject unusedEvent = stopped.await(step.remaining());
+  }
+
+  @Override
+  public void handOver(Step step) throws IOException {
+    JsonObject unused =
+        predecessor
+            .qmp()
+            .execute("migrate", JsonObject.of("uri", "fd:" + OUT), step.remaining(), List.of());
+  }
+
+  @Override
+  public void restore(Step step) throws IOException {
+    if (changedHands(step)) {
+      return;
+    }
+    if (step.recovering()) {
+      restoreAgain(step);
+    } else {
+      awaitLoad(step, "the successor");
+    }
+  }
+
+  private void awaitLoad(Step step, String who) throws IOException {
+    JsonObject event = loaded.orElseThrow().await(step.remaining());
+    if (!event.object("data").string("status").equals("completed")) {
+      throw new IOException(
+          who + " could not load the device state"
+              + successor.flatMap(QemuProcess::said).map(s -> ": " + s).orElse(""));
+    }
+    long bytes = relay.orElseThrow().await(step.remaining());
+    step.note("device-state.bytes", Long.toString(bytes));
+  }
+
+  /** After the commit, before the guest ran: the successor that is there, or another one from the kept state. */
+  private void restoreAgain(Step step) throws IOException {
+    Optional<QemuProcess> found = findSuccessor(step);
+    if (found.isPresent() && found.get().status().equals("paused")) {
+      successor = found;
+      return;
+    }
+    if (found.isPresent()) {
+      found.get().end();
+    }
+    Fd kept =
+        deviceState
+            .find(name())
+            .orElseThrow(
+                () -> new IOException("the device state of VM " + name() + " is gone: it can't be started again"));
+    step.progress("the successor died before the guest ran in it: starting it again from the same state");
+    try (kept;
+        FdPair again = linux.socketPair(SocketType.STREAM);
+        Fd copy = linux.memfd("device state", 0)) {
+      QemuProcess started = startSuccessor(probe.binary(target));
+      successor = Optional.of(started);
+      step.record(SUCCESSOR, started.identity().toString());
+      connect(started, again.left().duplicate(), copy.duplicate());
+      again.left().close();
+      pump(kept, again.right());
+      again.close();
+      awaitLoad(step, "the successor, started again,");
+    }
+  }
+
+  /** Sends what {@code from} holds, from its start to its end. */
+  private void pump(Fd from, Fd to) {
+    linux.seek(from, 0);
+    try (var arena = java.lang.foreign.Arena.ofConfined()) {
+      var buffer = arena.allocate(64 * 1024);
+      for (int bytes = linux.read(from, buffer); bytes > 0; bytes = linux.read(from, buffer)) {
+        linux.write(to, buffer.asSlice(0, bytes));
+      }
+    }
+  }
+
+  private Optional<QemuProcess> findSuccessor(Step step) throws IOException {
+    if (successor.isPresent()) {
+      return successor.get().hasExited() ? Optional.empty() : successor;
+    }
+    Optional<String> recorded = step.recorded(SUCCESSOR);
+    if (recorded.isEmpty()) {
+      return Optional.empty();
+    }
+    Path directory = Vm.generationDirectory(vm.directory(), generation);
+    String who = "the successor of " + name();
+    if (recorded.get().equals(STARTING)) {
+      return QemuProcess.attachUnknown(linux, probe.binary(target), directory, who);
+    }
+    QemuProcess found =
+        QemuProcess.attach(linux, QemuProcess.Identity.parse(recorded.get()), probe.binary(target), directory, who);
+    return found.hasExited() ? Optional.empty() : Optional.of(found);
+  }
+
+  @Override
+  public void fence(Step step) {
+    if (!changedHands(step)) {
+      predecessor.fence();
+    }
+  }
+
+  /** Whether an earlier agent died after it had written down that the successor runs the VM: nothing is left to do. */
+  private boolean changedHands(Step step) {
+    return step.recorded(SUCCESSOR).equals(Optional.of(predecessor.identity().toString()));
+  }
+
+  @Override
+  public void resume(Step step) throws IOException {
+    if (changedHands(step)) {
+      return;
+    }
+    QemuProcess runs = successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone(step));
+    successor = Optional.of(runs);
+    if (step.recovering() && runs.status().equals("running")) {
+      return;
+    }
+    if (runs.hasExited()) {
+      throw gone(step);
+    }
+    // From here on the guest may have run: were the successor to die now, the kept state would be a fork of it.
+    step.record(RUNS, "yes");
+    Qmp.Expectation resumed = runs.qmp().expect("RESUME");
+    JsonObject unusedReply = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
+    JsonObject unusedEvent = resumed.await(step.remaining());
+  }
+
+  private IOException gone(Step step) {
+    return new IOException(
+        "the successor of VM " + name() + " is gone"
+            + (step.recorded(RUNS).isPresent()
+                ? ", and the guest may have run in it: it can't be started again from its state without a fork"
+                : ""));
+  }
+
+  @Override
+  public void finish(Step step) throws IOException {
+    if (changedHands(step)) {
+      deviceState.drop(name());
+      return;
+    }
+    QemuProcess runs = successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone(step));
+    // First the end of the one, then the record of the other: recovery copes with a record of a dead process.
+    predecessor.end();
+    vm.becomes(generation, runs);
+    relay.ifPresent(Relay::close);
+    deviceState.drop(name());
+  }
+
+  @Override
+  public void cancel(Step step) throws IOException {
+    relay.ifPresent(Relay::close);
+    Optional<QemuProcess> started = findSuccessor(step);
+    if (started.isPresent()) {
+      started.get().end();
+    } else if (successor.isPresent()) {
+      successor.get().end();
+    }
+    QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
+    deviceState.drop(name());
+    if (predecessor.hasExited()) {
+      throw new IOException(
+          "the predecessor of VM " + name() + " died before its state was sent: the guest is lost. "
+              + vm.lost().orElse("")
+              + " Stop it with `holdfast vm stop " + name() + "`, and run it again from its disks.");
+    }
+    Qmp qmp = predecessor.qmp();
+    if (migrating()) {
+      Qmp.Expectation ended = qmp.expectMigration("completed", "failed", "cancelled");
+      JsonObject unused = qmp.execute("migrate_cancel");
+      if (migrating()) {
+        JsonObject unusedEvent = ended.await(step.remaining());
+      }
+    }
+    JsonObject closed = closeDescriptor(qmp);
+    if (step.recorded(STOPPED).isPresent() && !predecessor.status().equals("running")) {
+      JsonObject unused = qmp.execute("cont");
+    }
+  }
+
+  /** A descriptor that was given but never used is QEMU's until it is told otherwise. */
+  private static JsonObject closeDescriptor(Qmp qmp) {
+    try {
+      return qmp.execute("closefd", JsonObject.of("fdname", OUT));
+    } catch (QmpException e) {
+      return JsonObject.of("used", e.errorClass());
+    }
+  }
+
+  private boolean migrating() throws QmpException {
+    JsonObject state = predecessor.qmp().execute("query-migrate").object("return");
+    String status = state.optionalString("status").orElse("none");
+    return switch (status) {
+      case "setup", "active", "device", "pre-switchover", "cancelling", "wait-unplug", "postcopy-active" -> true;
+      default -> false;
+    };
+  }
+}
