@@ -26,8 +26,9 @@ import java.util.concurrent.CountDownLatch;
 /**
  * The daemon: {@code holdfast agent [--run DIR] [--socket PATH]}.
  *
- * <p>It takes back what an earlier agent left, then listens. Only root and its own user may call it. On SIGTERM and
- * SIGINT it stops listening and goes; the VMs go on, and the next agent finds them.
+ * <p>It takes back what an earlier agent left, then listens. Only root and its own user may call
+ * it. On SIGTERM and SIGINT it stops listening and goes; the VMs go on, and the next agent finds
+ * them.
  */
 public final class Agent implements AutoCloseable {
   /** Version of Holdfast. */
@@ -55,12 +56,17 @@ public final class Agent implements AutoCloseable {
     this.places = places;
     places.create();
     this.lockFile =
-        FileChannel.open(places.run().resolve("agent.lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+        FileChannel.open(
+            places.run().resolve("agent.lock"),
+            StandardOpenOption.CREATE,
+            StandardOpenOption.WRITE);
     FileLock lock = lockFile.tryLock();
     if (lock == null) {
       lockFile.close();
       throw new IOException(
-          "another agent has " + places.run() + "; talk to that one, or choose another directory with --run DIR");
+          "another agent has "
+              + places.run()
+              + "; talk to that one, or choose another directory with --run DIR");
     }
     this.keeper = ProcessKeeper.open(linux, places.run().resolve("keeper"));
     this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()));
@@ -73,15 +79,26 @@ public final class Agent implements AutoCloseable {
   private UnixListener listen() throws IOException {
     Path socket = places.socket();
     if (Files.exists(socket)) {
-      // The lock says that no agent of this directory runs; but the path may be told, and anybody's.
-      try (var unused = linux.connect(socket)) {
+      // The lock says that no agent of this directory runs; but the path may be told, and
+      // anybody's.
+      if (answers(socket)) {
         throw new IOException(
-            "socket " + socket + " is in use by another service; choose another one with --socket PATH");
-      } catch (SystemCallException nobody) {
-        Files.delete(socket);
+            "socket "
+                + socket
+                + " is in use by another service; choose another one with --socket PATH");
       }
+      Files.delete(socket);
     }
     return linux.listen(socket, 64);
+  }
+
+  private boolean answers(Path socket) {
+    try {
+      linux.connect(socket).close();
+      return true;
+    } catch (SystemCallException nobody) {
+      return false;
+    }
   }
 
   private VarlinkServer serve(UnixListener listener) throws IOException {
@@ -92,9 +109,15 @@ public final class Agent implements AutoCloseable {
         .implement(definition("Update"))
         .allow(peer -> peer.uid() == 0 || peer.uid() == me)
         .on("io.holdfast.Agent.Status", call -> call.reply(status()))
-        .on("io.holdfast.Vm.Run", call -> call.reply(vm(vms.run(call.parameters().object("definition")))))
-        .on("io.holdfast.Vm.List", call -> call.reply(JsonObject.of("vms", vms.all().stream().map(vms::state).toList())))
-        .on("io.holdfast.Vm.Show", call -> call.reply(vm(vms.get(call.parameters().string("name")))))
+        .on(
+            "io.holdfast.Vm.Run",
+            call -> call.reply(vm(vms.run(call.parameters().object("definition")))))
+        .on(
+            "io.holdfast.Vm.List",
+            call -> call.reply(JsonObject.of("vms", vms.all().stream().map(vms::state).toList())))
+        .on(
+            "io.holdfast.Vm.Show",
+            call -> call.reply(vm(vms.get(call.parameters().string("name")))))
         .on("io.holdfast.Vm.Stop", call -> vms.stop(call.parameters().string("name")))
         .on("io.holdfast.Vm.Memory", this::memory)
         .on("io.holdfast.Update.Vmm", this::updateVmm)
@@ -102,7 +125,8 @@ public final class Agent implements AutoCloseable {
         .on("io.holdfast.Update.List", call -> call.reply(JsonObject.of("reports", updates.list())))
         .on(
             "io.holdfast.Update.Show",
-            call -> call.reply(JsonObject.of("report", updates.show(call.parameters().string("id")))))
+            call ->
+                call.reply(JsonObject.of("report", updates.show(call.parameters().string("id")))))
         .start(listener);
   }
 
@@ -191,12 +215,13 @@ public final class Agent implements AutoCloseable {
         socket = Optional.of(Path.of(args[++i]).toAbsolutePath());
       } else {
         boolean help = args[i].equals("--help") || args[i].equals("-h");
-        (help ? System.out : System.err).println((help ? "" : "holdfast agent: what is " + args[i] + "?\n") + USAGE);
+        (help ? System.out : System.err)
+            .println((help ? "" : "holdfast agent: what is " + args[i] + "?\n") + USAGE);
         System.exit(help ? 0 : 2);
       }
     }
     Path directory = run.orElseGet(Places::defaultRun);
-    Places places = new Places(directory, socket.orElse(Places.socket(directory)));
+    Places places = new Places(directory, socket.orElse(Places.defaultSocket(directory)));
     Agent agent;
     try {
       agent = new Agent(Linux.system(), places);

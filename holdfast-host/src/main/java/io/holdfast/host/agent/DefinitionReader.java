@@ -19,7 +19,10 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 
-/** Makes a promise out of what a user asked for: everything that QEMU would choose by itself is chosen here, once. */
+/**
+ * Makes a promise out of what a user asked for: everything that QEMU would choose by itself is
+ * chosen here, once.
+ */
 final class DefinitionReader {
   private static final long LEAST_MEMORY = 16L << 20;
   private static final int MOST_DISKS = 24;
@@ -65,9 +68,20 @@ final class DefinitionReader {
         binary
             .machine(machine)
             .orElseThrow(
-                () -> bad("machine", machine + ": " + binary.path() + " has no such machine; see " + binary.path() + " -machine help"));
+                () ->
+                    bad(
+                        "machine",
+                        machine
+                            + ": "
+                            + binary.path()
+                            + " has no such machine; see "
+                            + binary.path()
+                            + " -machine help"));
     if (!versioned.matches(".*-[0-9]+\\.[0-9]+")) {
-      throw bad("machine", machine + ": it has no version, so another QEMU may mean another machine by it; take q35 or pc");
+      throw bad(
+          "machine",
+          machine
+              + ": it has no version, so another QEMU may mean another machine by it; take q35 or pc");
     }
     String model =
         definition.optionalString("cpu").orElse(accelerator.name().equals("kvm") ? "host" : "max");
@@ -79,8 +93,10 @@ final class DefinitionReader {
     }
     Optional<String> kernel = file(definition, "kernel");
     Optional<String> initrd = file(definition, "initrd");
-    if (kernel.isEmpty() && (initrd.isPresent() || definition.optionalString("append").isPresent())) {
-      throw bad("kernel", "an initrd or a kernel command line without a kernel; name one with --kernel");
+    if (kernel.isEmpty()
+        && (initrd.isPresent() || definition.optionalString("append").isPresent())) {
+      throw bad(
+          "kernel", "an initrd or a kernel command line without a kernel; name one with --kernel");
     }
     List<Disk> disks = disks(definition);
     if (kernel.isEmpty() && disks.isEmpty()) {
@@ -120,7 +136,9 @@ final class DefinitionReader {
         return candidate.toString();
       }
     }
-    throw bad("qemu", "there is no qemu-system-x86_64 in the agent's PATH; install package qemu-system-x86, or name a binary");
+    throw bad(
+        "qemu",
+        "there is no qemu-system-x86_64 in the agent's PATH; install package qemu-system-x86, or name a binary");
   }
 
   private QemuBinary binary(String path) {
@@ -157,7 +175,10 @@ final class DefinitionReader {
     if (now.contains("[never]") || now.contains("[deny]") || !now.contains("[")) {
       throw bad(
           "hugePages",
-          "the kernel gives memfds no transparent huge pages (" + now + "); as root: echo advise > " + setting);
+          "the kernel gives memfds no transparent huge pages ("
+              + now
+              + "); as root: echo advise > "
+              + setting);
     }
   }
 
@@ -178,9 +199,12 @@ final class DefinitionReader {
       if (!file.isAbsolute() || !Files.isReadable(file) || !(readOnly || Files.isWritable(file))) {
         throw bad(
             "disks",
-            path + ": not an absolute path of an image that the agent may "
+            path
+                + ": not an absolute path of an image that the agent may "
                 + (readOnly ? "read" : "read and write")
-                + "; make one with `qemu-img create -f qcow2 " + path + " 10G`");
+                + "; make one with `qemu-img create -f qcow2 "
+                + path
+                + " 10G`");
       }
       String format = disk.optionalString("format").orElseGet(() -> format(file));
       if (!format.equals("raw") && !format.equals("qcow2")) {
@@ -205,6 +229,7 @@ final class DefinitionReader {
 
   static VarlinkError bad(String field, String message) {
     return new VarlinkError(
-        "io.holdfast.Vm.BadDefinition", JsonObject.of("field", field, "message", field + " " + message));
+        "io.holdfast.Vm.BadDefinition",
+        JsonObject.of("field", field, "message", field + " " + message));
   }
 }

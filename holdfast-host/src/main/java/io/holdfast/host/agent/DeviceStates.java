@@ -7,7 +7,9 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 
-/** Copies of device states, in memfds that the keeper holds from before the first byte is in them. */
+/**
+ * Copies of device states, in memfds that the keeper holds from before the first byte is in them.
+ */
 record DeviceStates(Linux linux, Keeper keeper) implements VmUpdate.DeviceState {
   static final String LABEL = "device-state";
 

@@ -13,8 +13,8 @@ import java.nio.file.StandardOpenOption;
 import java.util.List;
 
 /**
- * The journal of one update, in a file of the run directory. It outlives the agent, and need not outlive the kernel:
- * nothing is synced.
+ * The journal of one update, in a file of the run directory. It outlives the agent, and need not
+ * outlive the kernel: nothing is synced.
  */
 final class JournalFile implements Journal, AutoCloseable {
   private final Path path;
@@ -26,10 +26,14 @@ final class JournalFile implements Journal, AutoCloseable {
     this.channel = channel;
   }
 
-  /** Opens a journal, and makes it if it is missing. A last record that was cut off is removed: it never took effect. */
+  /**
+   * Opens a journal, and makes it if it is missing. A last record that was cut off is removed: it
+   * never took effect.
+   */
   static JournalFile open(Path path) throws IOException {
     FileChannel channel =
-        FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.READ);
+        FileChannel.open(
+            path, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.READ);
     long sound = JournalText.decode(Files.readAllBytes(path)).soundBytes();
     channel.truncate(sound);
     channel.position(sound);
@@ -39,7 +43,8 @@ final class JournalFile implements Journal, AutoCloseable {
   @Override
   public synchronized void append(JournalRecord record) {
     if (broken) {
-      throw new JournalException("journal " + path + " could not be written before, and is not any more");
+      throw new JournalException(
+          "journal " + path + " could not be written before, and is not any more");
     }
     ByteBuffer line = ByteBuffer.wrap(JournalText.encode(record));
     try {
@@ -56,7 +61,8 @@ final class JournalFile implements Journal, AutoCloseable {
         throw e;
       }
     } catch (IOException e) {
-      throw new JournalException("writing journal " + path + ": " + e.getMessage() + "; is its file system full?", e);
+      throw new JournalException(
+          "writing journal " + path + ": " + e.getMessage() + "; is its file system full?", e);
     }
   }
 

@@ -4,7 +4,10 @@ import io.holdfast.linux.Fd;
 import java.util.Map;
 import java.util.Set;
 
-/** Holds duplicates of the agent's descriptors, so that the agent's death loses none. Any thread may call it. */
+/**
+ * Holds duplicates of the agent's descriptors, so that the agent's death loses none. Any thread may
+ * call it.
+ */
 interface Keeper extends AutoCloseable {
   /**
    * Keeps a descriptor under a label; one kept under that label before is let go.

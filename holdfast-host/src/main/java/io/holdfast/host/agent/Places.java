@@ -12,7 +12,10 @@ import java.nio.file.attribute.PosixFilePermissions;
  * @param socket where the agent listens
  */
 public record Places(Path run, Path socket) {
-  /** The run directory unless told otherwise: HOLDFAST_RUN, or /run/holdfast for root, or the user's own. */
+  /**
+   * The run directory unless told otherwise: HOLDFAST_RUN, or /run/holdfast for root, or the user's
+   * own.
+   */
   public static Path defaultRun() {
     String told = System.getenv("HOLDFAST_RUN");
     if (told != null && !told.isEmpty()) {
@@ -24,18 +27,20 @@ public record Places(Path run, Path socket) {
     String user = System.getenv("XDG_RUNTIME_DIR");
     return user != null && !user.isEmpty()
         ? Path.of(user).resolve("holdfast")
-        : Path.of(System.getProperty("java.io.tmpdir", "/tmp"), "holdfast-" + System.getProperty("user.name", "user"));
+        : Path.of(
+            System.getProperty("java.io.tmpdir", "/tmp"),
+            "holdfast-" + System.getProperty("user.name", "user"));
   }
 
-  /** Where the agent listens unless told otherwise: HOLDFAST_SOCKET, or {@code agent.sock} in the run directory. */
-  public static Path socket(Path run) {
+  /**
+   * Where the agent listens unless told otherwise: HOLDFAST_SOCKET, or {@code agent.sock} in the
+   * run directory.
+   */
+  public static Path defaultSocket(Path run) {
     String told = System.getenv("HOLDFAST_SOCKET");
-    return told != null && !told.isEmpty() ? Path.of(told).toAbsolutePath() : run.resolve("agent.sock");
-  }
-
-  /** As {@link #socket(Path)} of the default run directory. */
-  public static Path socket() {
-    return socket(defaultRun());
+    return told != null && !told.isEmpty()
+        ? Path.of(told).toAbsolutePath()
+        : run.resolve("agent.sock");
   }
 
   /** The directory of all VMs. */

@@ -24,12 +24,13 @@ import java.util.Optional;
 import java.util.Set;
 
 /**
- * Keeps descriptors in the queue of a socket that an idle process holds: descriptors in flight (unix(7), SCM_RIGHTS)
- * live as long as the socket does. The process is a {@code sleep} in a session of its own that never looks at them; each
- * message in the queue is a label with its descriptor. A later message of the same label replaces an earlier one.
+ * Keeps descriptors in the queue of a socket that an idle process holds: descriptors in flight
+ * (unix(7), SCM_RIGHTS) live as long as the socket does. The process is a {@code sleep} in a
+ * session of its own that never looks at them; each message in the queue is a label with its
+ * descriptor. A later message of the same label replaces an earlier one.
  *
- * <p>Replacing and dropping first queue what stays once more, then take the old messages out: an agent that dies in
- * between leaves duplicates, never a loss.
+ * <p>Replacing and dropping first queue what stays once more, then take the old messages out: an
+ * agent that dies in between leaves duplicates, never a loss.
  */
 final class ProcessKeeper implements Keeper {
   private static final int READ_END = 3;
@@ -63,7 +64,10 @@ final class ProcessKeeper implements Keeper {
         try (PidFd process = found.get()) {
           ProcessKeeper keeper =
               new ProcessKeeper(
-                  identity, linux.adopt(process.take(READ_END)), linux.adopt(process.take(WRITE_END)), record);
+                  identity,
+                  linux.adopt(process.take(READ_END)),
+                  linux.adopt(process.take(WRITE_END)),
+                  record);
           keeper.readQueue();
           return keeper;
         }
@@ -79,7 +83,10 @@ final class ProcessKeeper implements Keeper {
       Files.writeString(aside, identity + "\n");
       Files.move(aside, record, StandardCopyOption.ATOMIC_MOVE);
       return new ProcessKeeper(
-          identity, linux.adopt(pair.left().duplicate()), linux.adopt(pair.right().duplicate()), record);
+          identity,
+          linux.adopt(pair.left().duplicate()),
+          linux.adopt(pair.right().duplicate()),
+          record);
     }
   }
 
@@ -116,7 +123,8 @@ final class ProcessKeeper implements Keeper {
   public synchronized void keep(String label, Fd fd) {
     byte[] bytes = label.getBytes(StandardCharsets.UTF_8);
     if (bytes.length == 0 || bytes.length > LONGEST_LABEL) {
-      throw new IllegalArgumentException("a keeper's label has 1 to " + LONGEST_LABEL + " bytes: " + label);
+      throw new IllegalArgumentException(
+          "a keeper's label has 1 to " + LONGEST_LABEL + " bytes: " + label);
     }
     Fd mine = fd.duplicate();
     try {
@@ -148,14 +156,18 @@ final class ProcessKeeper implements Keeper {
     requeue();
   }
 
-  /** Makes the queue what the mirror is: what stays is queued again behind a marker, then all before it is taken out. */
+  /**
+   * Makes the queue what the mirror is: what stays is queued again behind a marker, then all before
+   * it is taken out.
+   */
   private void requeue() {
     byte[] marker = {0};
     writer.send(marker);
-    mirror.forEach((label, fd) -> {
-      byte[] bytes = label.getBytes(StandardCharsets.UTF_8);
-      writer.send(bytes, 0, bytes.length, List.of(fd));
-    });
+    mirror.forEach(
+        (label, fd) -> {
+          byte[] bytes = label.getBytes(StandardCharsets.UTF_8);
+          writer.send(bytes, 0, bytes.length, List.of(fd));
+        });
     byte[] buffer = new byte[LONGEST_LABEL];
     while (true) {
       Optional<Received> taken = reader.receiveNow(buffer);

@@ -1,23 +1,29 @@
 package io.holdfast.host.agent;
 
+import io.holdfast.core.Action;
 import io.holdfast.core.Failure;
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Orchestrator;
 import io.holdfast.core.Outcome;
-import io.holdfast.core.Phase;
 import io.holdfast.core.Timeline;
 import io.holdfast.core.UpdateId;
 import io.holdfast.core.UpdateState;
 import io.holdfast.varlink.json.JsonObject;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 
 /** Timelines and outcomes as {@code Report}s of interface io.holdfast.Update. */
 final class Reports {
+  /** The calls during which the guest stands still; the state alone does not tell, as RESUMED begins before it runs. */
+  private static final Set<Action> DARK =
+      EnumSet.of(Action.FREEZE, Action.HAND_OVER, Action.RESTORE, Action.FENCE, Action.RESUME);
+
   private Reports() {}
 
   /**
@@ -32,11 +38,18 @@ final class Reports {
     String message;
     switch (outcome) {
       case Outcome.Completed completed -> {
-        boolean again = before.isPresent() || completed.timeline().calls().stream().noneMatch(c -> c.action().words().equals("prepare"));
+        boolean again =
+            before.isPresent()
+                || completed.timeline().calls().stream()
+                    .noneMatch(c -> c.action().words().equals("prepare"));
         name = again ? "recovered" : "completed";
         message =
-            "VM " + target + " runs on its successor"
-                + before.map(b -> ", which needed a second attempt: " + causes(b)).orElse(again ? ", after a recovery" : "");
+            "VM "
+                + target
+                + " runs on its successor"
+                + before
+                    .map(b -> ", which needed a second attempt: " + causes(b))
+                    .orElse(again ? ", after a recovery" : "");
         losses.addAll(completed.losses());
       }
       case Outcome.Refused refused -> {
@@ -57,7 +70,8 @@ final class Reports {
       case Outcome.Stuck stuck -> {
         name = "stuck";
         message =
-            causes(stuck) + ". The update can only go on from here; the agent tries again when it is started again";
+            causes(stuck)
+                + ". The update can only go on from here; the agent tries again when it is started again";
       }
     }
     return report(id, target, name, message, obstacles, losses, outcome.timeline());
@@ -70,17 +84,30 @@ final class Reports {
   }
 
   /** A plan, as of a dry run. */
-  static JsonObject planned(UpdateId id, String target, Orchestrator.Planned plan, Timeline.Snapshot timeline) {
-    List<JsonObject> obstacles = plan.obstacles().stream().map(o -> Updates.obstacle(target, o)).toList();
+  static JsonObject planned(
+      UpdateId id, String target, Orchestrator.Planned plan, Timeline.Snapshot timeline) {
+    List<JsonObject> obstacles =
+        plan.obstacles().stream().map(o -> Updates.obstacle(target, o)).toList();
     List<String> preserved = new ArrayList<>();
     plan.plans().values().forEach(p -> preserved.addAll(p.preserved()));
-    Optional<Duration> brownout = plan.plans().values().stream().flatMap(p -> p.brownout().stream()).findFirst();
-    Optional<Duration> blackout = plan.plans().values().stream().flatMap(p -> p.blackout().stream()).findFirst();
+    Optional<Duration> brownout =
+        plan.plans().values().stream().flatMap(p -> p.brownout().stream()).findFirst();
+    Optional<Duration> blackout =
+        plan.plans().values().stream().flatMap(p -> p.blackout().stream()).findFirst();
     String message =
-        (obstacles.isEmpty() ? "it can be done" : "it can't be done: " + obstacles.size() + " obstacle(s)")
-            + ". " + String.join("; ", preserved);
+        (obstacles.isEmpty()
+                ? "it can be done"
+                : "it can't be done: " + obstacles.size() + " obstacle(s)")
+            + ". "
+            + String.join("; ", preserved);
     return report(
-            id, target, obstacles.isEmpty() ? "planned" : "refused", message, obstacles, plan.losses(), timeline)
+            id,
+            target,
+            obstacles.isEmpty() ? "planned" : "refused",
+            message,
+            obstacles,
+            plan.losses(),
+            timeline)
         .with("brownout", brownout.map(Duration::toNanos).orElse(0L))
         .with("blackout", blackout.map(Duration::toNanos).orElse(0L));
   }
@@ -94,17 +121,28 @@ final class Reports {
       List<String> losses,
       Timeline.Snapshot timeline) {
     return JsonObject.of(
-        "id", id.toString(),
-        "kind", "vmm",
-        "target", target,
-        "outcome", outcome,
-        "message", message,
-        "started", timeline.began().toEpochMilli(),
-        "brownout", timeline.brownout().map(Duration::toNanos).orElse(0L),
-        "blackout", timeline.blackout().map(Duration::toNanos).orElse(0L),
-        "obstacles", obstacles,
-        "losses", losses,
-        "spans", spans(timeline));
+        "id",
+        id.toString(),
+        "kind",
+        "vmm",
+        "target",
+        target,
+        "outcome",
+        outcome,
+        "message",
+        message,
+        "started",
+        timeline.began().toEpochMilli(),
+        "brownout",
+        timeline.brownout().map(Duration::toNanos).orElse(0L),
+        "blackout",
+        timeline.blackout().map(Duration::toNanos).orElse(0L),
+        "obstacles",
+        obstacles,
+        "losses",
+        losses,
+        "spans",
+        spans(timeline));
   }
 
   private static List<JsonObject> spans(Timeline.Snapshot timeline) {
@@ -113,7 +151,11 @@ final class Reports {
       Timeline.StateSpan state = stateAt(timeline, call.start());
       Map<String, String> notes = new HashMap<>();
       timeline.notes().stream()
-          .filter(n -> n.action() == call.action() && n.participant().equals(call.participant()) && !n.key().equals("progress"))
+          .filter(
+              n ->
+                  n.action() == call.action()
+                      && n.participant().equals(call.participant())
+                      && !n.key().equals("progress"))
           .forEach(n -> notes.put(n.key(), n.value()));
       call.failure().ifPresent(f -> notes.put("failure", f));
       spans.add(
@@ -121,7 +163,7 @@ final class Reports {
               "participant", call.participant(),
               "step", call.action().words(),
               "state", state.state().toString(),
-              "phase", state.state().phase() == Phase.BLACKOUT ? "blackout" : "brownout",
+              "phase", DARK.contains(call.action()) ? "blackout" : "brownout",
               "start", call.start(),
               "length", call.end().orElse(call.start()) - call.start(),
               "notes", notes));

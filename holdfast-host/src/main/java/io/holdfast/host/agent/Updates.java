@@ -69,8 +69,10 @@ final class Updates {
    * @param progress hears of it, outside the blackout
    * @return a {@code Report} of interface io.holdfast.Update
    */
-  JsonObject vmm(String name, Optional<String> qemu, boolean dryRun, Consumer<JsonObject> progress) {
-    UpdateId id = new UpdateId(STAMP.format(workers.now()) + "-" + name(name) + "-" + next.incrementAndGet());
+  JsonObject vmm(
+      String name, Optional<String> qemu, boolean dryRun, Consumer<JsonObject> progress) {
+    UpdateId id =
+        new UpdateId(STAMP.format(workers.now()) + "-" + name(name) + "-" + next.incrementAndGet());
     Vm vm = vms.claim(name, "update " + id);
     try {
       String target = qemu.orElse(vm.process().binary().path());
@@ -92,7 +94,8 @@ final class Updates {
     Path nowhere = Files.createTempFile(places.updates(), "plan", ".journal");
     try (JournalFile journal = JournalFile.open(nowhere)) {
       Orchestrator orchestrator =
-          new Orchestrator(id, List.of(participant), journal, workers, Deadlines.usual(), event -> {});
+          new Orchestrator(
+              id, List.of(participant), journal, workers, Deadlines.usual(), event -> {});
       Orchestrator.Planned plan = orchestrator.plan();
       return Reports.planned(id, participant.name(), plan, orchestrator.timeline());
     } finally {
@@ -100,7 +103,8 @@ final class Updates {
     }
   }
 
-  private JsonObject run(UpdateId id, VmUpdate participant, Consumer<JsonObject> progress) throws IOException {
+  private JsonObject run(UpdateId id, VmUpdate participant, Consumer<JsonObject> progress)
+      throws IOException {
     JournalFile journal = JournalFile.open(places.updates().resolve(id + ".journal"));
     long zero = workers.nanoTime();
     Timeline.Listener listener = event -> progress(id, event, zero).ifPresent(progress);
@@ -125,7 +129,12 @@ final class Updates {
         outcome = again.get().run();
       }
     }
-    JsonObject report = Reports.of(id, participant.name(), outcome, outcome == first ? Optional.empty() : Optional.of(first));
+    JsonObject report =
+        Reports.of(
+            id,
+            participant.name(),
+            outcome,
+            outcome == first ? Optional.empty() : Optional.of(first));
     keep(id, report);
     if (outcome instanceof Outcome.Stuck) {
       journal.close();
@@ -137,18 +146,38 @@ final class Updates {
 
   private static Optional<JsonObject> progress(UpdateId id, TimelineEvent event, long zero) {
     return switch (event) {
-      case TimelineEvent.Entered e -> Optional.of(progress(id, e.at() - zero, e.state().toString(), "", ""));
-      case TimelineEvent.Progressed p -> Optional.of(progress(id, p.at() - zero, "", p.participant(), p.what()));
+      case TimelineEvent.Entered e ->
+          Optional.of(progress(id, e.at() - zero, e.state().toString(), "", ""));
+      case TimelineEvent.Progressed p ->
+          Optional.of(progress(id, p.at() - zero, "", p.participant(), p.what()));
       case TimelineEvent.Began b -> Optional.empty();
       case TimelineEvent.Ended e ->
-          e.failure().map(f -> progress(id, e.at() - zero, "", e.participant(), e.action().words() + " failed: " + f));
+          e.failure()
+              .map(
+                  f ->
+                      progress(
+                          id,
+                          e.at() - zero,
+                          "",
+                          e.participant(),
+                          e.action().words() + " failed: " + f));
       case TimelineEvent.Noted n -> Optional.empty();
     };
   }
 
-  private static JsonObject progress(UpdateId id, long elapsed, String state, String participant, String message) {
+  private static JsonObject progress(
+      UpdateId id, long elapsed, String state, String participant, String message) {
     return JsonObject.of(
-        "id", id.toString(), "state", state, "participant", participant, "message", message, "elapsed", elapsed);
+        "id",
+        id.toString(),
+        "state",
+        state,
+        "participant",
+        participant,
+        "message",
+        message,
+        "elapsed",
+        elapsed);
   }
 
   /** Finishes or undoes what an earlier agent left. */
@@ -158,7 +187,8 @@ final class Updates {
         try {
           recover(path, story);
         } catch (IOException | RuntimeException e) {
-          story.add("update journal " + path.getFileName() + " could not be taken up: " + e.getMessage());
+          story.add(
+              "update journal " + path.getFileName() + " could not be taken up: " + e.getMessage());
           LOG.log(System.Logger.Level.ERROR, "update journal " + path, e);
         }
       }
@@ -169,7 +199,13 @@ final class Updates {
     JournalFile journal = JournalFile.open(path);
     List<JournalRecord> records = journal.read();
     Optional<JournalRecord.Began> began =
-        records.stream().flatMap(r -> r instanceof JournalRecord.Began b ? java.util.stream.Stream.of(b) : java.util.stream.Stream.empty()).findFirst();
+        records.stream()
+            .flatMap(
+                r ->
+                    r instanceof JournalRecord.Began b
+                        ? java.util.stream.Stream.of(b)
+                        : java.util.stream.Stream.empty())
+            .findFirst();
     if (began.isEmpty()) {
       journal.remove();
       return;
@@ -179,12 +215,17 @@ final class Updates {
     try {
       String target =
           records.stream()
-              .flatMap(r -> r instanceof JournalRecord.Fact f && f.key().equals(VmUpdate.TARGET) ? java.util.stream.Stream.of(f.value()) : java.util.stream.Stream.empty())
+              .flatMap(
+                  r ->
+                      r instanceof JournalRecord.Fact f && f.key().equals(VmUpdate.TARGET)
+                          ? java.util.stream.Stream.of(f.value())
+                          : java.util.stream.Stream.empty())
               .findFirst()
               .orElse(vm.process().binary().path());
       VmUpdate participant = new VmUpdate(linux, vm, vms.probe(), target, deviceStates);
       Optional<Orchestrator> recovery =
-          Orchestrator.recovery(records, List.of(participant), journal, workers, Deadlines.usual(), e -> {});
+          Orchestrator.recovery(
+              records, List.of(participant), journal, workers, Deadlines.usual(), e -> {});
       if (recovery.isPresent()) {
         Outcome outcome = recovery.get().run();
         JsonObject report = Reports.of(began.get().update(), name, outcome, Optional.empty());
@@ -211,7 +252,8 @@ final class Updates {
       orchestrator.cancel("cancelled by the user");
     } catch (RefusedException e) {
       throw new VarlinkError(
-          "io.holdfast.Update.NotPossible", JsonObject.of("message", String.valueOf(e.getMessage())));
+          "io.holdfast.Update.NotPossible",
+          JsonObject.of("message", String.valueOf(e.getMessage())));
     }
   }
 
@@ -253,11 +295,16 @@ final class Updates {
     return list().stream()
         .filter(report -> report.string("id").equals(id))
         .findFirst()
-        .orElseThrow(() -> noSuchUpdate(id, "there is no update " + id + "; `holdfast update list` shows those there are"));
+        .orElseThrow(
+            () ->
+                noSuchUpdate(
+                    id,
+                    "there is no update " + id + "; `holdfast update list` shows those there are"));
   }
 
   private static VarlinkError noSuchUpdate(String id, String message) {
-    return new VarlinkError("io.holdfast.Update.NoSuchUpdate", JsonObject.of("id", id, "message", message));
+    return new VarlinkError(
+        "io.holdfast.Update.NoSuchUpdate", JsonObject.of("id", id, "message", message));
   }
 
   /** What failed, for people. */
@@ -267,6 +314,13 @@ final class Updates {
 
   static JsonObject obstacle(String participant, Obstacle obstacle) {
     return JsonObject.of(
-        "participant", participant, "what", obstacle.what(), "why", obstacle.why(), "advice", obstacle.advice());
+        "participant",
+        participant,
+        "what",
+        obstacle.what(),
+        "why",
+        obstacle.why(),
+        "advice",
+        obstacle.advice());
   }
 }

@@ -28,7 +28,10 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 
-/** The agent's VMs, by name. One operation at a time has a VM: who wants another is told what has it. */
+/**
+ * The agent's VMs, by name. One operation at a time has a VM: who wants another is told what has
+ * it.
+ */
 final class Vms {
   private static final System.Logger LOG = System.getLogger(Vms.class.getName());
 
@@ -39,7 +42,10 @@ final class Vms {
   private final DefinitionReader definitions;
   private final Map<String, Vm> vms = new TreeMap<>();
 
-  /** What has a VM at the moment, such as {@code an update}; a name without a VM yet is being started. */
+  /**
+   * What has a VM at the moment, such as {@code an update}; a name without a VM yet is being
+   * started.
+   */
   private final Map<String, String> busy = new HashMap<>();
 
   Vms(Linux linux, Places places, Keeper keeper, QemuProbe probe) {
@@ -106,7 +112,11 @@ final class Vms {
       if (vms.containsKey(name) || busy.containsKey(name)) {
         throw new VarlinkError(
             "io.holdfast.Vm.VmExists",
-            JsonObject.of("name", name, "message", "there is a VM " + name + " already; stop it first, or choose another name"));
+            JsonObject.of(
+                "name",
+                name,
+                "message",
+                "there is a VM " + name + " already; stop it first, or choose another name"));
       }
       busy.put(name, "its start");
     }
@@ -167,8 +177,10 @@ final class Vms {
     try {
       linux.seal(ram, Set.of(Seal.GROW, Seal.SHRINK));
       if (promise.hugePages()) {
-        // Advice holds for a mapping, and pages stay what they were allocated as: so they are allocated here.
-        try (Mapping mapping = linux.map(ram, 0, promise.memory(), Protection.READ, Protection.WRITE)) {
+        // Advice holds for a mapping, and pages stay what they were allocated as: so they are
+        // allocated here.
+        try (Mapping mapping =
+            linux.map(ram, 0, promise.memory(), Protection.READ, Protection.WRITE)) {
           mapping.adviseHuge();
           mapping.populate();
         }
@@ -197,7 +209,11 @@ final class Vms {
             () ->
                 new VarlinkError(
                     "io.holdfast.Vm.NoSuchVm",
-                    JsonObject.of("name", name, "message", "there is no VM " + name + "; `holdfast vm list` shows those there are")));
+                    JsonObject.of(
+                        "name",
+                        name,
+                        "message",
+                        "there is no VM " + name + "; `holdfast vm list` shows those there are")));
   }
 
   /**
@@ -246,16 +262,24 @@ final class Vms {
   JsonObject state(Vm vm) {
     Promise promise = vm.promise();
     Optional<String> lost = vm.lost();
-    String state = lost.isPresent() ? "lost" : updating(promise.name()) ? "updating" : vm.running() ? "running" : "paused";
+    String state =
+        lost.isPresent()
+            ? "lost"
+            : updating(promise.name()) ? "updating" : vm.running() ? "running" : "paused";
     List<JsonObject> disks = new ArrayList<>();
     promise
         .disks()
-        .forEach(d -> disks.add(JsonObject.of("path", d.path(), "format", d.format(), "readOnly", d.readOnly())));
+        .forEach(
+            d ->
+                disks.add(
+                    JsonObject.of(
+                        "path", d.path(), "format", d.format(), "readOnly", d.readOnly())));
     return JsonObject.of(
         "name", promise.name(),
         "state", state,
         "reason", lost,
-        "pid", lost.isPresent() ? Optional.empty() : Optional.of((long) vm.process().identity().pid()),
+        "pid",
+            lost.isPresent() ? Optional.empty() : Optional.of((long) vm.process().identity().pid()),
         "generation", vm.generation(),
         "qemu", vm.process().binary().path(),
         "qemuVersion", vm.process().binary().version(),

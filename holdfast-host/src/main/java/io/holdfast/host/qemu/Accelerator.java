@@ -30,8 +30,8 @@ public record Accelerator(String name, String reason) {
   private static final int LOAD_ADDRESS = 0x100000;
 
   /**
-   * 32-bit code that a modern kernel's instructions must also get through: it executes SHLX where CPUID says BMI2, then
-   * reports. A /dev/kvm that opens but emulates instructions stops there.
+   * 32-bit code that a modern kernel's instructions must also get through: it executes SHLX where
+   * CPUID says BMI2, then reports. A /dev/kvm that opens but emulates instructions stops there.
    */
   private static final byte[] CODE =
       bytes(
@@ -52,7 +52,8 @@ public record Accelerator(String name, String reason) {
           0xEB, 0xFD); // jmp stop
 
   /**
-   * Finds out by running something, since a /dev/kvm that can be opened need not be able to run a guest.
+   * Finds out by running something, since a /dev/kvm that can be opened need not be able to run a
+   * guest.
    *
    * @param qemu the binary to try it with
    * @param scratch a directory for the probe's image
@@ -60,25 +61,44 @@ public record Accelerator(String name, String reason) {
   public static Accelerator probe(Linux linux, String qemu, Path scratch) {
     if (!Files.isReadable(Path.of("/dev/kvm"))) {
       return new Accelerator(
-          "tcg", Files.exists(Path.of("/dev/kvm")) ? "/dev/kvm may not be opened by this user" : "there is no /dev/kvm");
+          "tcg",
+          Files.exists(Path.of("/dev/kvm"))
+              ? "/dev/kvm may not be opened by this user"
+              : "there is no /dev/kvm");
     }
     Path image = scratch.resolve("kvm-probe-" + ProcessHandle.current().pid());
     try {
       Files.write(image, image());
       List<String> command =
           List.of(
-              qemu, "-accel", "kvm", "-cpu", "host", "-m", "16", "-nodefaults", "-no-user-config", "-display", "none",
-              "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-kernel", image.toString());
+              qemu,
+              "-accel",
+              "kvm",
+              "-cpu",
+              "host",
+              "-m",
+              "16",
+              "-nodefaults",
+              "-no-user-config",
+              "-display",
+              "none",
+              "-device",
+              "isa-debug-exit,iobase=0xf4,iosize=1",
+              "-kernel",
+              image.toString());
       try (ChildProcess child = linux.spawn(SpawnRequest.of(command))) {
         Optional<ExitStatus> status = child.waitFor(PROBE);
         if (status.isEmpty()) {
           boolean unused = child.pidfd().signal(Signal.KILL);
           ExitStatus unusedStatus = child.waitFor();
-          return new Accelerator("tcg", "/dev/kvm opens, but a guest of a few instructions did not get through in it");
+          return new Accelerator(
+              "tcg", "/dev/kvm opens, but a guest of a few instructions did not get through in it");
         }
         return status.get().equals(new ExitStatus.Exited((RAN << 1) | 1))
             ? new Accelerator("kvm", "a probe guest ran in /dev/kvm")
-            : new Accelerator("tcg", "/dev/kvm opens, but a probe guest failed in it (QEMU " + status.get() + ")");
+            : new Accelerator(
+                "tcg",
+                "/dev/kvm opens, but a probe guest failed in it (QEMU " + status.get() + ")");
       }
     } catch (IOException | SystemCallException e) {
       return new Accelerator("tcg", "/dev/kvm could not be tried: " + e.getMessage());
@@ -87,7 +107,10 @@ public record Accelerator(String name, String reason) {
     }
   }
 
-  /** A multiboot image (Multiboot Specification 0.6.96, section 3.1) with the load addresses in its header. */
+  /**
+   * A multiboot image (Multiboot Specification 0.6.96, section 3.1) with the load addresses in its
+   * header.
+   */
   private static byte[] image() {
     int header = 32;
     int magic = 0x1BADB002;
@@ -95,7 +118,12 @@ public record Accelerator(String name, String reason) {
     ByteBuffer image = ByteBuffer.allocate(header + CODE.length).order(ByteOrder.LITTLE_ENDIAN);
     image.putInt(magic).putInt(addressesGiven).putInt(-(magic + addressesGiven));
     int end = LOAD_ADDRESS + header + CODE.length;
-    image.putInt(LOAD_ADDRESS).putInt(LOAD_ADDRESS).putInt(end).putInt(end).putInt(LOAD_ADDRESS + header);
+    image
+        .putInt(LOAD_ADDRESS)
+        .putInt(LOAD_ADDRESS)
+        .putInt(end)
+        .putInt(end)
+        .putInt(LOAD_ADDRESS + header);
     return image.put(CODE).array();
   }
 

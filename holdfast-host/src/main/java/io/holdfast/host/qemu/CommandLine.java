@@ -5,8 +5,9 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * The QEMU command line of one generation of a VM. Everything that the guest can see comes from the {@link Promise};
- * predecessor and successor differ in {@code -incoming} only. The descriptors below are inherited under these numbers.
+ * The QEMU command line of one generation of a VM. Everything that the guest can see comes from the
+ * {@link Promise}; predecessor and successor differ in {@code -incoming} only. The descriptors
+ * below are inherited under these numbers.
  */
 final class CommandLine {
   /** The listening control socket, one per generation. */
@@ -36,11 +37,15 @@ final class CommandLine {
     args.add("-no-user-config");
     add(args, "-display", "none");
     add(args, "-machine", promise.machine() + ",memory-backend=ram0,usb=off,vmport=off");
-    add(args, "-accel", promise.accelerator().equals("tcg") ? "tcg,thread=multi" : promise.accelerator());
+    add(
+        args,
+        "-accel",
+        promise.accelerator().equals("tcg") ? "tcg,thread=multi" : promise.accelerator());
     add(args, "-cpu", promise.cpu());
     add(args, "-smp", Integer.toString(promise.cpus()));
     add(args, "-m", "size=" + promise.memory() / 1024 + "k");
-    // prealloc: the predecessor takes all it was promised at start, the successor maps it before the guest stops.
+    // prealloc: the predecessor takes all it was promised at start, the successor maps it before
+    // the guest stops.
     add(
         args,
         "-object",
@@ -70,7 +75,8 @@ final class CommandLine {
       add(
           args,
           "-blockdev",
-          "driver=%s,node-name=disk%d,file=disk%d-file,read-only=%s".formatted(disk.format(), i, i, readOnly));
+          "driver=%s,node-name=disk%d,file=disk%d-file,read-only=%s"
+              .formatted(disk.format(), i, i, readOnly));
       // Nailed to a slot: left to QEMU, an address may differ from one version to the next.
       add(
           args,

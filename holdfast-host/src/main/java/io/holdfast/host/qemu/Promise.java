@@ -5,15 +5,15 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * What a guest was promised when it started. Every QEMU that ever runs this guest is started with exactly this, so that
- * the guest can't tell one from the other.
+ * What a guest was promised when it started. Every QEMU that ever runs this guest is started with
+ * exactly this, so that the guest can't tell one from the other.
  *
  * @param name of the VM
  * @param memory guest RAM in bytes
  * @param hugePages whether the RAM asks for transparent huge pages
  * @param cpus number of virtual CPUs
- * @param machine versioned machine type, such as {@code pc-q35-7.2}; never an alias, which means another machine in
- *     another QEMU
+ * @param machine versioned machine type, such as {@code pc-q35-7.2}; never an alias, which means
+ *     another machine in another QEMU
  * @param cpu the CPU model expanded to its properties, as {@code -cpu} takes it
  * @param accelerator {@code kvm} or {@code tcg}
  * @param acceleratorReason why it is that one
@@ -45,19 +45,19 @@ public record Promise(
   /** As the VM's record in the run directory has it. */
   public JsonObject toJson() {
     return JsonObject.of(
-            "name", name,
-            "memory", memory,
-            "hugePages", hugePages,
-            "cpus", cpus,
-            "machine", machine,
-            "cpu", cpu,
-            "accelerator", accelerator,
-            "acceleratorReason", acceleratorReason,
-            "kernel", kernel,
-            "initrd", initrd,
-            "disks", disks.stream().map(Disk::toJson).toList(),
-            "append", append,
-            "extra", extra);
+        "name", name,
+        "memory", memory,
+        "hugePages", hugePages,
+        "cpus", cpus,
+        "machine", machine,
+        "cpu", cpu,
+        "accelerator", accelerator,
+        "acceleratorReason", acceleratorReason,
+        "kernel", kernel,
+        "initrd", initrd,
+        "disks", disks.stream().map(Disk::toJson).toList(),
+        "append", append,
+        "extra", extra);
   }
 
   /** Reads what {@link #toJson} wrote. */

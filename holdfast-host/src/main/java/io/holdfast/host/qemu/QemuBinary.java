@@ -13,7 +13,8 @@ import java.util.Optional;
  * @param version such as {@code 7.2.22}
  * @param package_ the distributor's addition to the version, empty if none
  * @param machines every machine type it has, without aliases
- * @param aliases machine type aliases and what they mean in this binary, such as {@code q35} → {@code pc-q35-7.2}
+ * @param aliases machine type aliases and what they mean in this binary, such as {@code q35} →
+ *     {@code pc-q35-7.2}
  * @param capabilities its migration capabilities
  */
 public record QemuBinary(
@@ -29,7 +30,10 @@ public record QemuBinary(
     capabilities = List.copyOf(capabilities);
   }
 
-  /** The versioned machine type that a name means in this binary, or nothing if it has none of that name. */
+  /**
+   * The versioned machine type that a name means in this binary, or nothing if it has none of that
+   * name.
+   */
   public Optional<String> machine(String nameOrAlias) {
     String resolved = aliases.getOrDefault(nameOrAlias, nameOrAlias);
     return machines.contains(resolved) ? Optional.of(resolved) : Optional.empty();

@@ -1,9 +1,11 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.linux.ChildProcess;
+import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.OpenFlag;
 import io.holdfast.linux.Signal;
 import io.holdfast.linux.SocketType;
 import io.holdfast.linux.SpawnRequest;
@@ -26,8 +28,8 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Function;
 
 /**
- * Asks QEMU binaries what they can do, by running each once without a machine. Answers are kept as long as the file
- * stays the same.
+ * Asks QEMU binaries what they can do, by running each once without a machine. Answers are kept as
+ * long as the file stays the same.
  */
 public final class QemuProbe {
   private static final int CONTROL = 3;
@@ -67,14 +69,16 @@ public final class QemuProbe {
   }
 
   /**
-   * Expands a CPU model to its properties, so that any QEMU can be told to present exactly this CPU.
+   * Expands a CPU model to its properties, so that any QEMU can be told to present exactly this
+   * CPU.
    *
    * @param model as {@code -cpu} takes it, without properties or with {@code name,prop=value}
    * @param accelerator {@code tcg} or {@code kvm}
    * @return for {@code -cpu}: the featureless base model and every property that is on, enforced
    * @throws QemuUnusableException if the binary has no such model, or this host can't provide it
    */
-  public String expand(QemuBinary binary, String model, String accelerator) throws QemuUnusableException {
+  public String expand(QemuBinary binary, String model, String accelerator)
+      throws QemuUnusableException {
     List<Object> key = List.of(key(binary.path()), model, accelerator);
     String kept = models.get(key);
     if (kept != null) {
@@ -82,7 +86,10 @@ public final class QemuProbe {
     }
     String expanded =
         running(
-            binary.path(), "none", List.of("-accel", accelerator), qmp -> expansion(qmp, binary.path(), model));
+            binary.path(),
+            "none",
+            List.of("-accel", accelerator),
+            qmp -> expansion(qmp, binary.path(), model));
     models.put(key, expanded);
     return expanded;
   }
@@ -99,10 +106,14 @@ public final class QemuProbe {
     }
     JsonObject reply;
     try {
-      reply = qmp.execute("query-cpu-model-expansion", JsonObject.of("type", "static", "model", asked));
+      reply =
+          qmp.execute("query-cpu-model-expansion", JsonObject.of("type", "static", "model", asked));
     } catch (QmpException e) {
       throw new QemuUnusableException(
-          path, "it can't provide the CPU model " + model + ": " + e.getMessage(), "List its models with " + path + " -cpu help.", e);
+          path,
+          "it can't provide the CPU model " + model + ": " + e.getMessage(),
+          "List its models with " + path + " -cpu help.",
+          e);
     }
     JsonObject expanded = reply.object("return").object("model");
     // In the order of their names, so that one promise is one string.
@@ -112,13 +123,17 @@ public final class QemuProbe {
         (name, value) -> {
           // Off is the base model's state already, and a property may be unknown to the other QEMU.
           if (!Boolean.FALSE.equals(value)) {
-            cpu.append(',').append(name).append('=').append(Boolean.TRUE.equals(value) ? "on" : value);
+            cpu.append(',')
+                .append(name)
+                .append('=')
+                .append(Boolean.TRUE.equals(value) ? "on" : value);
           }
         });
     return cpu.append(",enforce=on").toString();
   }
 
-  private static JsonObject withProperty(JsonObject given, String property, String model) throws IOException {
+  private static JsonObject withProperty(JsonObject given, String property, String model)
+      throws IOException {
     if (property.startsWith("+")) {
       return given.with(property.substring(1), true);
     }
@@ -127,7 +142,8 @@ public final class QemuProbe {
     }
     int equals = property.indexOf('=');
     if (equals < 1) {
-      throw new IOException("CPU property " + property + " in " + model + " has no value; write " + property + "=on");
+      throw new IOException(
+          "CPU property " + property + " in " + model + " has no value; write " + property + "=on");
     }
     String value = property.substring(equals + 1);
     Object typed =
@@ -140,8 +156,8 @@ public final class QemuProbe {
   }
 
   /**
-   * What a binary says against running this promise: nothing if it would take it. The machine type is looked up, and the
-   * CPU is built for real, by a QEMU of that binary that runs nothing.
+   * What a binary says against running this promise: nothing if it would take it. The machine type
+   * is looked up, and the CPU is built for real, by a QEMU of that binary that runs nothing.
    */
   public List<String> lacks(QemuBinary binary, Promise promise) throws QemuUnusableException {
     List<String> missing = new ArrayList<>();
@@ -173,41 +189,61 @@ public final class QemuProbe {
 
   private <T> T running(String path, String machine, List<String> more, Question<T> question)
       throws QemuUnusableException {
-    List<String> args = new ArrayList<>(List.of(path, "-machine", machine, "-nodefaults", "-no-user-config", "-display", "none", "-S"));
-    args.addAll(List.of("-chardev", "socket,id=qmp,fd=" + CONTROL, "-mon", "chardev=qmp,mode=control"));
+    List<String> args =
+        new ArrayList<>(
+            List.of(
+                path,
+                "-machine",
+                machine,
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-S"));
+    args.addAll(
+        List.of("-chardev", "socket,id=qmp,fd=" + CONTROL, "-mon", "chardev=qmp,mode=control"));
     args.addAll(more);
-    Path said = scratch.resolve("probe-" + Thread.currentThread().threadId() + "-" + System.nanoTime() + ".log");
-    FdPair pair = linux.socketPair(SocketType.STREAM);
-    try (pair;
-        Fd log = linux.open(said, io.holdfast.linux.OpenFlag.CREATE, io.holdfast.linux.OpenFlag.WRITE)) {
-      ChildProcess child;
-      try {
-        child = linux.spawn(SpawnRequest.of(args).withInherited(Map.of(CONTROL, pair.right())).withOutput(log));
-      } catch (SystemCallException e) {
-        throw new QemuUnusableException(path, String.valueOf(e.getMessage()), "Name an executable qemu-system binary.", e);
+    Path said =
+        scratch.resolve(
+            "probe-" + Thread.currentThread().threadId() + "-" + System.nanoTime() + ".log");
+    try (Fd log = linux.open(said, OpenFlag.CREATE, OpenFlag.WRITE)) {
+      FdPair pair = linux.socketPair(SocketType.STREAM);
+      try (UnixSocket mine = linux.adopt(pair.left());
+          ChildProcess child = spawn(args, pair.right(), log)) {
+        try (Qmp qmp = Qmp.over(mine, path, START)) {
+          return question.ask(qmp);
+        } finally {
+          boolean unused = child.pidfd().signal(Signal.KILL);
+          ExitStatus unusedStatus = child.waitFor();
+        }
       }
-      pair.right().close();
-      try (child;
-          Qmp qmp = Qmp.over(linux.adopt(pair.left().duplicate()), path, START)) {
-        return question.ask(qmp);
-      } catch (QemuUnusableException e) {
-        throw e;
-      } catch (IOException | RuntimeException e) {
-        throw new QemuUnusableException(
-            path, saidBy(said, String.valueOf(e.getMessage())), "Name a qemu-system binary of version 7.2 or newer that works on this host.", e);
-      } finally {
-        boolean unused = child.pidfd().signal(Signal.KILL);
-        child.waitFor();
-      }
+    } catch (QemuUnusableException e) {
+      throw e;
+    } catch (IOException | SystemCallException e) {
+      throw new QemuUnusableException(
+          path,
+          saidBy(said, String.valueOf(e.getMessage())),
+          "Name a qemu-system binary of version 7.2 or newer that works on this host.",
+          e);
     } finally {
       deleteQuietly(said);
+    }
+  }
+
+  /** Starts QEMU with its end of the control channel, which is closed here. */
+  private ChildProcess spawn(List<String> args, Fd control, Fd log) {
+    try (control) {
+      return linux.spawn(
+          SpawnRequest.of(args).withInherited(Map.of(CONTROL, control)).withOutput(log));
     }
   }
 
   private static String saidBy(Path log, String otherwise) {
     try {
       String text = Files.readString(log, StandardCharsets.UTF_8).strip();
-      return text.isEmpty() ? otherwise : text.lines().limit(4).reduce((a, b) -> a + "; " + b).orElse(otherwise);
+      return text.isEmpty()
+          ? otherwise
+          : text.lines().limit(4).reduce((a, b) -> a + "; " + b).orElse(otherwise);
     } catch (IOException e) {
       return otherwise;
     }
@@ -218,7 +254,8 @@ public final class QemuProbe {
       Files.deleteIfExists(file);
     } catch (IOException e) {
       // A leftover of some bytes in the run directory harms nobody, and hides no better error.
-      System.getLogger(QemuProbe.class.getName()).log(System.Logger.Level.DEBUG, "left over: " + file, e);
+      System.getLogger(QemuProbe.class.getName())
+          .log(System.Logger.Level.DEBUG, "left over: " + file, e);
     }
   }
 
@@ -229,7 +266,9 @@ public final class QemuProbe {
     Map<String, String> aliases = new HashMap<>();
     for (JsonObject machine : qmp.execute("query-machines").array("return").objects()) {
       machines.add(machine.string("name"));
-      machine.optionalString("alias").ifPresent(alias -> aliases.put(alias, machine.string("name")));
+      machine
+          .optionalString("alias")
+          .ifPresent(alias -> aliases.put(alias, machine.string("name")));
     }
     List<String> capabilities =
         qmp.execute("query-migrate-capabilities").array("return").objects().stream()
@@ -249,14 +288,22 @@ public final class QemuProbe {
       Path file = Path.of(path);
       BasicFileAttributes a = Files.readAttributes(file, BasicFileAttributes.class);
       if (!a.isRegularFile()) {
-        throw new QemuUnusableException(path, "it is not a file", "Name an executable qemu-system binary.");
+        throw new QemuUnusableException(
+            path, "it is not a file", "Name an executable qemu-system binary.");
       }
       if (!Files.isExecutable(file)) {
-        throw new QemuUnusableException(path, "it is not executable", "Give it the execute permission, or name another binary.");
+        throw new QemuUnusableException(
+            path,
+            "it is not executable",
+            "Give it the execute permission, or name another binary.");
       }
       return new Key(path, String.valueOf(a.fileKey()), a.size(), a.lastModifiedTime().toMillis());
     } catch (IOException e) {
-      throw new QemuUnusableException(path, "there is no such file", "Install QEMU (package qemu-system-x86), or name its binary.", e);
+      throw new QemuUnusableException(
+          path,
+          "there is no such file",
+          "Install QEMU (package qemu-system-x86), or name its binary.",
+          e);
     }
   }
 }

@@ -23,7 +23,8 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * One generation of a VM: a QEMU process, its control channel, and the directory of its names on the host.
+ * One generation of a VM: a QEMU process, its control channel, and the directory of its names on
+ * the host.
  *
  * <p>Closing this object leaves the process running; {@link #end} ends it.
  */
@@ -36,13 +37,15 @@ public final class QemuProcess implements AutoCloseable {
    * Who a process is, across the death of the agent: a number may be used again, the pair is not.
    *
    * @param pid its number
-   * @param startTime when it started, in clock ticks since boot (field 22 of /proc/PID/stat, proc(5))
+   * @param startTime when it started, in clock ticks since boot (field 22 of /proc/PID/stat,
+   *     proc(5))
    */
   public record Identity(int pid, long startTime) {
     /** Reads what {@link #toString} wrote. */
     public static Identity parse(String text) {
       int at = text.indexOf('@');
-      return new Identity(Integer.parseInt(text.substring(0, at)), Long.parseLong(text.substring(at + 1)));
+      return new Identity(
+          Integer.parseInt(text.substring(0, at)), Long.parseLong(text.substring(at + 1)));
     }
 
     /**
@@ -51,7 +54,8 @@ public final class QemuProcess implements AutoCloseable {
      * @throws IOException if there is none of this number
      */
     public static Identity of(int pid) throws IOException {
-      String stat = Files.readString(Path.of("/proc/" + pid + "/stat"), StandardCharsets.ISO_8859_1);
+      String stat =
+          Files.readString(Path.of("/proc/" + pid + "/stat"), StandardCharsets.ISO_8859_1);
       // The command name, in parentheses, may itself hold spaces and parentheses.
       String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
       return new Identity(pid, Long.parseLong(fields[19]));
@@ -71,7 +75,8 @@ public final class QemuProcess implements AutoCloseable {
           return Optional.of(found);
         }
       } catch (IOException e) {
-        System.getLogger(QemuProcess.class.getName()).log(System.Logger.Level.DEBUG, "no process " + this, e);
+        System.getLogger(QemuProcess.class.getName())
+            .log(System.Logger.Level.DEBUG, "no process " + this, e);
       }
       found.close();
       return Optional.empty();
@@ -126,83 +131,91 @@ public final class QemuProcess implements AutoCloseable {
     Path said = output(directory);
     Files.createDirectories(directory);
     Files.deleteIfExists(socket);
+    ChildProcess child;
     try (UnixListener listener = linux.listen(socket, 4);
         Fd log = linux.open(said, OpenFlag.CREATE, OpenFlag.WRITE, OpenFlag.APPEND)) {
       Map<Integer, Fd> inherited = new HashMap<>(descriptors);
       inherited.put(CommandLine.QMP, listener.fd());
       List<String> command = CommandLine.build(binary.path(), promise, consoleLog, incoming);
-      ChildProcess child = linux.spawn(SpawnRequest.of(command).withInherited(inherited).withOutput(log));
-      listener.close();
-      try {
-        Qmp qmp = Qmp.connect(linux, socket, who, START);
-        return new QemuProcess(
-            Identity.of(child.pid()),
-            Optional.of(child),
-            Optional.of(child.pidfd()),
-            Optional.of(qmp),
-            directory,
-            binary);
-      } catch (IOException | SystemCallException e) {
-        boolean unused = child.pidfd().signal(Signal.KILL);
-        Optional<ExitStatus> status = child.waitFor(DEATH);
-        child.close();
-        throw new IOException(
-            who
-                + " ("
-                + binary.path()
-                + ") did not come up: "
-                + said(said).orElse(e.getMessage() + status.map(s -> ", " + s).orElse("")),
-            e);
-      }
-    } catch (IOException | SystemCallException e) {
+      child = linux.spawn(SpawnRequest.of(command).withInherited(inherited).withOutput(log));
+    } catch (SystemCallException e) {
       removeNames(directory);
       throw e;
+    }
+    try {
+      // It listens already, if only QEMU's end: this connects now and is answered once QEMU is up.
+      Qmp qmp = Qmp.connect(linux, socket, who, START);
+      return new QemuProcess(
+          Identity.of(child.pid()),
+          Optional.of(child),
+          Optional.of(child.pidfd()),
+          Optional.of(qmp),
+          directory,
+          binary);
+    } catch (IOException | SystemCallException e) {
+      boolean unused = child.pidfd().signal(Signal.KILL);
+      Optional<ExitStatus> status = child.waitFor(DEATH);
+      child.close();
+      String why = said(said).orElse(e.getMessage() + status.map(s -> ", " + s).orElse(""));
+      removeNames(directory);
+      throw new IOException(who + " (" + binary.path() + ") did not come up: " + why, e);
     }
   }
 
   /**
-   * Finds a generation again that another agent started. One that has ended is found as such: {@link #hasExited}.
+   * Finds a generation again that another agent started. One that has ended is found as such:
+   * {@link #hasExited}.
    *
    * @throws IOException if it is there but does not answer
    */
-  static QemuProcess attach(Linux linux, Identity identity, QemuBinary binary, Path directory, String who)
+  static QemuProcess attach(
+      Linux linux, Identity identity, QemuBinary binary, Path directory, String who)
       throws IOException {
     Optional<PidFd> pidfd = identity.find(linux);
     if (pidfd.isEmpty()) {
-      return new QemuProcess(identity, Optional.empty(), pidfd, Optional.empty(), directory, binary);
+      return new QemuProcess(
+          identity, Optional.empty(), pidfd, Optional.empty(), directory, binary);
     }
     try {
       Qmp qmp = Qmp.connect(linux, socket(directory), who, ANSWER);
-      return new QemuProcess(identity, Optional.empty(), pidfd, Optional.of(qmp), directory, binary);
+      return new QemuProcess(
+          identity, Optional.empty(), pidfd, Optional.of(qmp), directory, binary);
     } catch (IOException | SystemCallException e) {
       if (pidfd.get().hasExited() || stopped(identity)) {
         // A fenced one can't answer and never will; it can still be ended.
-        return new QemuProcess(identity, Optional.empty(), pidfd, Optional.empty(), directory, binary);
+        return new QemuProcess(
+            identity, Optional.empty(), pidfd, Optional.empty(), directory, binary);
       }
       pidfd.get().close();
-      throw new IOException(who + " (process " + identity.pid() + ") runs but does not answer: " + e.getMessage(), e);
+      throw new IOException(
+          who + " (process " + identity.pid() + ") runs but does not answer: " + e.getMessage(), e);
     }
   }
 
   private static boolean stopped(Identity identity) throws IOException {
-    String stat = Files.readString(Path.of("/proc/" + identity.pid() + "/stat"), StandardCharsets.ISO_8859_1);
+    String stat =
+        Files.readString(Path.of("/proc/" + identity.pid() + "/stat"), StandardCharsets.ISO_8859_1);
     return stat.charAt(stat.lastIndexOf(')') + 2) == 'T';
   }
 
   /**
-   * Finds a generation whose identity was never written down, because the agent died just after it had started it.
+   * Finds a generation whose identity was never written down, because the agent died just after it
+   * had started it.
    *
    * @return empty if there is none: nothing listens on its socket
    */
-  static Optional<QemuProcess> attachUnknown(Linux linux, QemuBinary binary, Path directory, String who)
-      throws IOException {
+  static Optional<QemuProcess> attachUnknown(
+      Linux linux, QemuBinary binary, Path directory, String who) throws IOException {
     Optional<Identity> found = runningOn(directory);
     return found.isPresent()
         ? Optional.of(attach(linux, found.get(), binary, directory, who))
         : Optional.empty();
   }
 
-  /** Ends a generation whose identity was never written down, if there is one, and removes its names. */
+  /**
+   * Ends a generation whose identity was never written down, if there is one, and removes its
+   * names.
+   */
   static void endUnknown(Linux linux, Path directory) throws IOException {
     Optional<Identity> found = runningOn(directory);
     if (found.isPresent()) {
@@ -218,8 +231,8 @@ public final class QemuProcess implements AutoCloseable {
   }
 
   /**
-   * Who listens on the control socket of a generation: the process that has it open under {@link CommandLine#QMP}, as
-   * /proc/net/unix and /proc/PID/fd tell (proc(5)).
+   * Who listens on the control socket of a generation: the process that has it open under {@link
+   * CommandLine#QMP}, as /proc/net/unix and /proc/PID/fd tell (proc(5)).
    */
   private static Optional<Identity> runningOn(Path directory) throws IOException {
     String path = socket(directory).toString();
@@ -267,7 +280,9 @@ public final class QemuProcess implements AutoCloseable {
 
   private static Optional<String> said(Path log) throws IOException {
     String text = Files.exists(log) ? Files.readString(log, StandardCharsets.UTF_8).strip() : "";
-    return text.isEmpty() ? Optional.empty() : Optional.of(String.join("; ", text.lines().limit(5).toList()));
+    return text.isEmpty()
+        ? Optional.empty()
+        : Optional.of(String.join("; ", text.lines().limit(5).toList()));
   }
 
   /** Who this process is. */
@@ -287,7 +302,10 @@ public final class QemuProcess implements AutoCloseable {
    */
   public Qmp qmp() throws QmpException {
     return qmp.orElseThrow(
-        () -> new QmpException("Closed", "process " + identity.pid() + " does not answer: it has ended or is fenced"));
+        () ->
+            new QmpException(
+                "Closed",
+                "process " + identity.pid() + " does not answer: it has ended or is fenced"));
   }
 
   /** The directory of this generation's names. */
@@ -308,20 +326,25 @@ public final class QemuProcess implements AutoCloseable {
   /** Switches migration capabilities on. */
   void enable(String... capabilities) throws QmpException {
     List<JsonObject> on =
-        List.of(capabilities).stream().map(c -> JsonObject.of("capability", c, "state", true)).toList();
-    JsonObject unused = qmp().execute("migrate-set-capabilities", JsonObject.of("capabilities", on));
+        List.of(capabilities).stream()
+            .map(c -> JsonObject.of("capability", c, "state", true))
+            .toList();
+    JsonObject unused =
+        qmp().execute("migrate-set-capabilities", JsonObject.of("capabilities", on));
   }
 
   /**
-   * Fences it: from here on no thread of it returns to user mode, and it can't refuse. Much cheaper than killing it,
-   * which unmaps the guest's memory; {@link #end} follows when the guest runs again.
+   * Fences it: from here on no thread of it returns to user mode, and it can't refuse. Much cheaper
+   * than killing it, which unmaps the guest's memory; {@link #end} follows when the guest runs
+   * again.
    */
   void fence() {
     boolean unused = pidfd.isPresent() && pidfd.get().signal(Signal.STOP);
   }
 
   /**
-   * Ends it by SIGKILL, waits until it is gone, and removes its names. Does nothing to one that has ended.
+   * Ends it by SIGKILL, waits until it is gone, and removes its names. Does nothing to one that has
+   * ended.
    *
    * @throws IOException if it does not go: it hangs in the kernel
    */
@@ -330,15 +353,21 @@ public final class QemuProcess implements AutoCloseable {
     qmp.ifPresent(Qmp::close);
     if (pidfd.isPresent() && !pidfd.get().awaitExit(DEATH)) {
       throw new IOException(
-          "process " + identity.pid() + " was killed but does not end: it hangs in the kernel (see /proc/"
-              + identity.pid() + "/stack)");
+          "process "
+              + identity.pid()
+              + " was killed but does not end: it hangs in the kernel (see /proc/"
+              + identity.pid()
+              + "/stack)");
     }
     Optional<ExitStatus> unusedStatus = child.flatMap(ChildProcess::reap);
     close();
     removeNames(directory);
   }
 
-  /** Ends it in good order, so that its disk images are complete; by {@link #end} if that takes too long. */
+  /**
+   * Ends it in good order, so that its disk images are complete; by {@link #end} if that takes too
+   * long.
+   */
   void quit() throws IOException {
     if (!hasExited() && qmp.isPresent()) {
       try {

@@ -26,8 +26,9 @@ import java.util.function.Predicate;
 /**
  * A client of one QEMU's control channel (QMP, docs/interop/qmp-spec.txt of QEMU).
  *
- * <p>One reader thread takes replies and events as they come; nothing polls. Commands may be sent from any thread. When
- * QEMU goes away, everything that waits ends with a {@link QmpException} of class {@code Closed}.
+ * <p>One reader thread takes replies and events as they come; nothing polls. Commands may be sent
+ * from any thread. When QEMU goes away, everything that waits ends with a {@link QmpException} of
+ * class {@code Closed}.
  *
  * <pre>{@code
  * Expectation stopped = qmp.expect("STOP");
@@ -63,7 +64,8 @@ public final class Qmp implements AutoCloseable {
    * @throws SystemCallException if nothing listens there
    * @throws QmpException if QEMU does not greet within {@code timeout}
    */
-  public static Qmp connect(Linux linux, Path path, String who, Duration timeout) throws QmpException {
+  public static Qmp connect(Linux linux, Path path, String who, Duration timeout)
+      throws QmpException {
     return over(linux.connect(path), who, timeout);
   }
 
@@ -81,12 +83,17 @@ public final class Qmp implements AutoCloseable {
     }
   }
 
-  /** Executes a command without arguments; see {@link #execute(String, JsonObject, Duration, List)}. */
+  /**
+   * Executes a command without arguments; see {@link #execute(String, JsonObject, Duration, List)}.
+   */
   public JsonObject execute(String command) throws QmpException {
     return execute(command, JsonObject.empty());
   }
 
-  /** Executes a command within {@link #COMMAND}; see {@link #execute(String, JsonObject, Duration, List)}. */
+  /**
+   * Executes a command within {@link #COMMAND}; see {@link #execute(String, JsonObject, Duration,
+   * List)}.
+   */
   public JsonObject execute(String command, JsonObject arguments) throws QmpException {
     return execute(command, arguments, COMMAND, List.of());
   }
@@ -98,13 +105,15 @@ public final class Qmp implements AutoCloseable {
    * @return the whole reply; its {@code return} member is what QEMU returned
    * @throws QmpException QEMU's error, or {@code Timeout} or {@code Closed}
    */
-  public JsonObject execute(String command, JsonObject arguments, Duration timeout, List<Fd> descriptors)
+  public JsonObject execute(
+      String command, JsonObject arguments, Duration timeout, List<Fd> descriptors)
       throws QmpException {
     return send(command, arguments, descriptors).await(timeout);
   }
 
   /** Sends a command without waiting for its reply. */
-  public Pending send(String command, JsonObject arguments, List<Fd> descriptors) throws QmpException {
+  public Pending send(String command, JsonObject arguments, List<Fd> descriptors)
+      throws QmpException {
     long id = nextId.incrementAndGet();
     JsonObject request = JsonObject.of("execute", command, "arguments", arguments, "id", id);
     byte[] line = (request + "\n").getBytes(StandardCharsets.UTF_8);
@@ -134,7 +143,10 @@ public final class Qmp implements AutoCloseable {
       this.reply = reply;
     }
 
-    /** Waits for the reply; as {@link Qmp#execute(String, JsonObject, Duration, List)} returns and throws. */
+    /**
+     * Waits for the reply; as {@link Qmp#execute(String, JsonObject, Duration, List)} returns and
+     * throws.
+     */
     public JsonObject await(Duration timeout) throws QmpException {
       JsonObject answer = Qmp.this.await(reply, command, timeout);
       if (answer.has("error")) {
@@ -159,7 +171,9 @@ public final class Qmp implements AutoCloseable {
   public Expectation expectMigration(String... states) {
     List<String> wanted = List.of(states);
     return expect(
-        e -> e.string("event").equals("MIGRATION") && wanted.contains(e.object("data").string("status")),
+        e ->
+            e.string("event").equals("MIGRATION")
+                && wanted.contains(e.object("data").string("status")),
         "migration " + String.join(" or ", wanted));
   }
 
@@ -183,7 +197,10 @@ public final class Qmp implements AutoCloseable {
       this.what = what;
     }
 
-    /** Waits until the event has come, and returns it; {@code Timeout} or {@code Closed} if it does not. */
+    /**
+     * Waits until the event has come, and returns it; {@code Timeout} or {@code Closed} if it does
+     * not.
+     */
     public JsonObject await(Duration timeout) throws QmpException {
       try {
         return Qmp.this.await(event, what, timeout);
@@ -210,14 +227,17 @@ public final class Qmp implements AutoCloseable {
     socket.shutdown();
   }
 
-  private <T> T await(CompletableFuture<T> future, String what, Duration timeout) throws QmpException {
+  private <T> T await(CompletableFuture<T> future, String what, Duration timeout)
+      throws QmpException {
     try {
       return future.get(Math.max(1, timeout.toNanos()), TimeUnit.NANOSECONDS);
     } catch (TimeoutException e) {
-      throw new QmpException("Timeout", who + " did not answer " + what + " within " + timeout.toMillis() + " ms");
+      throw new QmpException(
+          "Timeout", who + " did not answer " + what + " within " + timeout.toMillis() + " ms");
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-      throw new QmpException("Interrupted", "interrupted while waiting for " + who + " (" + what + ")");
+      throw new QmpException(
+          "Interrupted", "interrupted while waiting for " + who + " (" + what + ")");
     } catch (ExecutionException e) {
       throw gone(what);
     }
@@ -225,7 +245,8 @@ public final class Qmp implements AutoCloseable {
 
   private QmpException gone(String what) {
     String reason = closed.getNow("its control channel ended");
-    return new QmpException("Closed", who + " went away (" + reason + ") before it answered " + what);
+    return new QmpException(
+        "Closed", who + " went away (" + reason + ") before it answered " + what);
   }
 
   private void readAll() {
@@ -299,7 +320,7 @@ public final class Qmp implements AutoCloseable {
 
     private void append(byte[] bytes, int from, int count) {
       if (length + count > LONGEST_LINE) {
-        throw new JsonException("a message of more than " + LONGEST_LINE + " bytes");
+        throw new IllegalStateException("a message of more than " + LONGEST_LINE + " bytes");
       }
       if (length + count > rest.length) {
         rest = java.util.Arrays.copyOf(rest, Math.max(rest.length * 2, length + count));

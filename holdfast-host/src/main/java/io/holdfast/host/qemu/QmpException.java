@@ -12,7 +12,10 @@ public final class QmpException extends IOException {
     this.errorClass = errorClass;
   }
 
-  /** QEMU's error class, such as {@code GenericError}; {@code Closed} or {@code Timeout} where QEMU said nothing. */
+  /**
+   * QEMU's error class, such as {@code GenericError}; {@code Closed} or {@code Timeout} where QEMU
+   * said nothing.
+   */
   public String errorClass() {
     return errorClass;
   }

@@ -15,10 +15,12 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
 /**
- * Carries the device state from the predecessor to the successor and keeps a copy, so that a successor that dies
- * between the commit and its first instruction can be started again from the same state.
+ * Carries the device state from the predecessor to the successor and keeps a copy, so that a
+ * successor that dies between the commit and its first instruction can be started again from the
+ * same state.
  *
- * <p>The thread is there and waits before the guest stops; in the blackout it only moves bytes, as they come.
+ * <p>The thread is there and waits before the guest stops; in the blackout it only moves bytes, as
+ * they come.
  */
 final class Relay implements AutoCloseable {
   private static final int CHUNK = 256 * 1024;
@@ -32,7 +34,8 @@ final class Relay implements AutoCloseable {
    * Starts relaying.
    *
    * @param from where the predecessor writes; ownership is taken
-   * @param to where the successor reads; ownership is taken, and it is closed at the end of the stream
+   * @param to where the successor reads; ownership is taken, and it is closed at the end of the
+   *     stream
    * @param copy an empty file that gets the same bytes; ownership is taken
    */
   Relay(Linux linux, Fd from, Fd to, Fd copy) {
@@ -75,7 +78,8 @@ final class Relay implements AutoCloseable {
     try {
       return moved.get(Math.max(1, timeout.toNanos()), TimeUnit.NANOSECONDS);
     } catch (TimeoutException e) {
-      throw new IOException("the device state did not arrive within " + timeout.toMillis() + " ms", e);
+      throw new IOException(
+          "the device state did not arrive within " + timeout.toMillis() + " ms", e);
     } catch (ExecutionException e) {
       throw new IOException("the device state got lost on its way: " + e.getCause(), e);
     } catch (InterruptedException e) {
@@ -84,7 +88,10 @@ final class Relay implements AutoCloseable {
     }
   }
 
-  /** Ends both streams, so that the thread that may still wait on them returns. Does nothing after the end. */
+  /**
+   * Ends both streams, so that the thread that may still wait on them returns. Does nothing after
+   * the end.
+   */
   @Override
   public void close() {
     from.shutdown();

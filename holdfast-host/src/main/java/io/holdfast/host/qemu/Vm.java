@@ -16,11 +16,12 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * A VM: what its guest was promised, the box with its memory, and the QEMU process that runs it now.
+ * A VM: what its guest was promised, the box with its memory, and the QEMU process that runs it
+ * now.
  *
- * <p>Its record in its directory says who runs it, so that another agent finds it again. The box owns its descriptors:
- * {@code ram}, and {@code kernel} and {@code initrd} where it has them, which stay the same files even when others
- * take their names.
+ * <p>Its record in its directory says who runs it, so that another agent finds it again. The box
+ * owns its descriptors: {@code ram}, and {@code kernel} and {@code initrd} where it has them, which
+ * stay the same files even when others take their names.
  */
 public final class Vm implements AutoCloseable {
   private final Promise promise;
@@ -45,11 +46,18 @@ public final class Vm implements AutoCloseable {
    * @param directory the VM's own, existing
    * @throws IOException if QEMU does not come up; nothing but the directory is left then
    */
-  public static Vm start(Linux linux, QemuBinary binary, Promise promise, Box box, Path directory) throws IOException {
+  public static Vm start(Linux linux, QemuBinary binary, Promise promise, Box box, Path directory)
+      throws IOException {
     int first = 1;
     QemuProcess process =
         QemuProcess.start(
-            linux, binary, promise, generationDirectory(directory, first), consoleLog(directory), inherited(box), false);
+            linux,
+            binary,
+            promise,
+            generationDirectory(directory, first),
+            consoleLog(directory),
+            inherited(box),
+            false);
     try {
       Vm vm = new Vm(promise, box, directory, first, process);
       vm.writeRecord();
@@ -65,21 +73,28 @@ public final class Vm implements AutoCloseable {
    *
    * @param box with its descriptors, owned by the VM from now on
    */
-  public static Vm attach(Linux linux, JsonObject record, Box box, Path directory) throws IOException {
+  public static Vm attach(Linux linux, JsonObject record, Box box, Path directory)
+      throws IOException {
     Promise promise = Promise.fromJson(record.object("promise"));
     int generation = Math.toIntExact(record.number("generation"));
     QemuBinary binary = QemuBinary.fromJson(record.object("binary"));
     QemuProcess.Identity identity = QemuProcess.Identity.parse(record.string("process"));
     QemuProcess process =
         QemuProcess.attach(
-            linux, identity, binary, generationDirectory(directory, generation), "QEMU of " + promise.name());
+            linux,
+            identity,
+            binary,
+            generationDirectory(directory, generation),
+            "QEMU of " + promise.name());
     return new Vm(promise, box, directory, generation, process);
   }
 
   /** Reads a VM's record, empty if there is none: the VM never came up. */
   public static Optional<JsonObject> readRecord(Path directory) throws IOException {
     Path record = directory.resolve("vm.json");
-    return Files.exists(record) ? Optional.of(Json.parse(Files.readAllBytes(record))) : Optional.empty();
+    return Files.exists(record)
+        ? Optional.of(Json.parse(Files.readAllBytes(record)))
+        : Optional.empty();
   }
 
   /** What its guest was promised. */
@@ -118,7 +133,8 @@ public final class Vm implements AutoCloseable {
   }
 
   private Fd missingRam() {
-    throw new IllegalStateException("VM " + promise.name() + " has no memory: its box holds " + box.entries().keySet());
+    throw new IllegalStateException(
+        "VM " + promise.name() + " has no memory: its box holds " + box.entries().keySet());
   }
 
   /** From now on this process runs it; the record is written before this returns. */
@@ -138,7 +154,8 @@ public final class Vm implements AutoCloseable {
   }
 
   /**
-   * Removes what is left of a VM whose agent died while it started it: a QEMU that nobody was told of, and its names.
+   * Removes what is left of a VM whose agent died while it started it: a QEMU that nobody was told
+   * of, and its names.
    */
   public static void removeHalfStarted(Linux linux, Path directory) throws IOException {
     Path first = generationDirectory(directory, 1);
@@ -153,7 +170,9 @@ public final class Vm implements AutoCloseable {
     if (lost.isEmpty() && process.hasExited()) {
       lost =
           Optional.of(
-              "its QEMU (process " + process.identity().pid() + ") "
+              "its QEMU (process "
+                  + process.identity().pid()
+                  + ") "
                   + process.exitStatus().map(Object::toString).orElse("ended")
                   + process.said().map(s -> ": " + s).orElse(""));
     }

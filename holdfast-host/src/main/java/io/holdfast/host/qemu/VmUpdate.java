@@ -23,9 +23,10 @@ import java.util.Optional;
 /**
  * A VM as a participant of an update: it gets another QEMU process under it.
  *
- * <p>Brownout: the successor comes up on the same memory and the same promise, with that memory mapped and populated,
- * and both are connected through a {@link Relay}. Blackout: the predecessor stops and its device state flows. After the
- * commit the predecessor is fenced by SIGSTOP, and the successor runs. Then the predecessor is killed.
+ * <p>Brownout: the successor comes up on the same memory and the same promise, with that memory
+ * mapped and populated, and both are connected through a {@link Relay}. Blackout: the predecessor
+ * stops and its device state flows. After the commit the predecessor is fenced by SIGSTOP, and the
+ * successor runs. Then the predecessor is killed.
  */
 public final class VmUpdate implements Participant {
   /** The journal's key for the path of the QEMU that the update goes to. */
@@ -92,11 +93,15 @@ public final class VmUpdate implements Participant {
     List<Obstacle> obstacles = new ArrayList<>();
     Optional<String> lost = vm.lost();
     if (lost.isPresent()) {
-      return Plan.refused(new Obstacle("VM " + name(), lost.get(), "Stop it with `holdfast vm stop " + name() + "`."));
+      return Plan.refused(
+          new Obstacle(
+              "VM " + name(), lost.get(), "Stop it with `holdfast vm stop " + name() + "`."));
     }
     String status = predecessor.status();
     if (!status.equals("running")) {
-      obstacles.add(new Obstacle("VM " + name(), "its guest is " + status + ", not running", "Let it run first."));
+      obstacles.add(
+          new Obstacle(
+              "VM " + name(), "its guest is " + status + ", not running", "Let it run first."));
     }
     String into = target;
     try {
@@ -107,18 +112,26 @@ public final class VmUpdate implements Participant {
             new Obstacle(
                 into,
                 "it lacks what the guest was promised: " + missing,
-                "Update to a QEMU that has it; " + predecessor.binary().path() + " " + predecessor.binary().version()
+                "Update to a QEMU that has it; "
+                    + predecessor.binary().path()
+                    + " "
+                    + predecessor.binary().version()
                     + " does."));
       }
     } catch (QemuUnusableException e) {
       obstacles.add(new Obstacle(target, e.reason(), e.advice()));
     }
     for (String reason : blockers()) {
-      obstacles.add(new Obstacle("VM " + name(), reason, "Remove what QEMU names, then try again."));
+      obstacles.add(
+          new Obstacle("VM " + name(), reason, "Remove what QEMU names, then try again."));
     }
     for (Disk disk : vm.promise().disks()) {
       if (!Files.isReadable(Path.of(disk.path()))) {
-        obstacles.add(new Obstacle("disk " + disk.path(), "the image is not there any more", "Put it back under its name."));
+        obstacles.add(
+            new Obstacle(
+                "disk " + disk.path(),
+                "the image is not there any more",
+                "Put it back under its name."));
       }
     }
     Memory.obstacle(vm.promise()).ifPresent(obstacles::add);
@@ -139,7 +152,8 @@ public final class VmUpdate implements Participant {
     JsonObject migration = predecessor.qmp().execute("query-migrate").object("return");
     migration.optionalArray("blocked-reasons").ifPresent(array -> reasons.addAll(array.strings()));
     for (JsonObject job : predecessor.qmp().execute("query-block-jobs").array("return").objects()) {
-      reasons.add("a block job is under way: " + job.string("type") + " on " + job.string("device"));
+      reasons.add(
+          "a block job is under way: " + job.string("type") + " on " + job.string("device"));
     }
     return reasons;
   }
@@ -147,10 +161,16 @@ public final class VmUpdate implements Participant {
   @Override
   public void prepare(Step step) throws IOException {
     QemuBinary binary = probe.binary(target);
-    // Journalled before there is a process: recovery looks for it by the socket in this generation's directory.
+    // Journalled before there is a process: recovery looks for it by the socket in this
+    // generation's directory.
     step.record(TARGET, target);
     step.record(SUCCESSOR, STARTING);
-    step.progress("starting QEMU " + binary.version() + " and mapping " + (vm.promise().memory() >> 20) + " MiB");
+    step.progress(
+        "starting QEMU "
+            + binary.version()
+            + " and mapping "
+            + (vm.promise().memory() >> 20)
+            + " MiB");
     QemuProcess started = startSuccessor(binary);
     successor = Optional.of(started);
     step.record(SUCCESSOR, started.identity().toString());
@@ -160,7 +180,9 @@ public final class VmUpdate implements Participant {
     predecessor.enable("events", "x-ignore-shared");
     // Only some hundred KiB of device state go this way, and QEMU's default would pace them.
     JsonObject unused =
-        predecessor.qmp().execute("migrate-set-parameters", JsonObject.of("max-bandwidth", 1L << 40));
+        predecessor
+            .qmp()
+            .execute("migrate-set-parameters", JsonObject.of("max-bandwidth", 1L << 40));
     try (FdPair out = linux.socketPair(SocketType.STREAM)) {
       give(predecessor, OUT, out.left());
       out.left().close();
@@ -179,7 +201,8 @@ public final class VmUpdate implements Participant {
   private QemuProcess startSuccessor(QemuBinary binary) throws IOException {
     Path directory = Vm.generationDirectory(vm.directory(), generation);
     QemuProcess started =
-        QemuProcess.start(linux, binary, vm.promise(), directory, vm.consoleLog(), Vm.inherited(vm.box()), true);
+        QemuProcess.start(
+            linux, binary, vm.promise(), directory, vm.consoleLog(), Vm.inherited(vm.box()), true);
     try {
       started.enable("events", "x-ignore-shared");
       return started;
@@ -189,7 +212,10 @@ public final class VmUpdate implements Participant {
     }
   }
 
-  /** Lets a successor load what comes from {@code source}, whose ownership is taken, as is that of {@code copy}. */
+  /**
+   * Lets a successor load what comes from {@code source}, whose ownership is taken, as is that of
+   * {@code copy}.
+   */
   private void connect(QemuProcess to, Fd source, Fd copy) throws IOException {
     try (FdPair in = linux.socketPair(SocketType.STREAM)) {
       give(to, IN, in.right());
@@ -201,14 +227,16 @@ public final class VmUpdate implements Participant {
   }
 
   private static void give(QemuProcess to, String name, Fd fd) throws QmpException {
-    JsonObject unused = to.qmp().execute("getfd", JsonObject.of("fdname", name), Qmp.COMMAND, List.of(fd));
+    JsonObject unused =
+        to.qmp().execute("getfd", JsonObject.of("fdname", name), Qmp.COMMAND, List.of(fd));
   }
 
   @Override
   public void freeze(Step step) throws IOException {
     step.record(STOPPED, "yes");
     Qmp.Expectation stopped = predecessor.qmp().expect("STOP");
-    JsonObject unusedReply = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
+    JsonObject unusedReply =
+        predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
     JsonObject unusedEvent = stopped.await(step.remaining());
   }
 
@@ -236,14 +264,18 @@ public final class VmUpdate implements Participant {
     JsonObject event = loaded.orElseThrow().await(step.remaining());
     if (!event.object("data").string("status").equals("completed")) {
       throw new IOException(
-          who + " could not load the device state"
+          who
+              + " could not load the device state"
               + successor.flatMap(QemuProcess::said).map(s -> ": " + s).orElse(""));
     }
     long bytes = relay.orElseThrow().await(step.remaining());
     step.note("device-state.bytes", Long.toString(bytes));
   }
 
-  /** After the commit, before the guest ran: the successor that is there, or another one from the kept state. */
+  /**
+   * After the commit, before the guest ran: the successor that is there, or another one from the
+   * kept state.
+   */
   private void restoreAgain(Step step) throws IOException {
     Optional<QemuProcess> found = findSuccessor(step);
     if (found.isPresent() && found.get().status().equals("paused")) {
@@ -257,8 +289,13 @@ public final class VmUpdate implements Participant {
         deviceState
             .find(name())
             .orElseThrow(
-                () -> new IOException("the device state of VM " + name() + " is gone: it can't be started again"));
-    step.progress("the successor died before the guest ran in it: starting it again from the same state");
+                () ->
+                    new IOException(
+                        "the device state of VM "
+                            + name()
+                            + " is gone: it can't be started again"));
+    step.progress(
+        "the successor died before the guest ran in it: starting it again from the same state");
     try (kept;
         FdPair again = linux.socketPair(SocketType.STREAM);
         Fd copy = linux.memfd("device state", 0)) {
@@ -268,7 +305,7 @@ public final class VmUpdate implements Participant {
       connect(started, again.left().duplicate(), copy.duplicate());
       again.left().close();
       pump(kept, again.right());
-      again.close();
+      linux.adopt(again.right()).shutdown();
       awaitLoad(step, "the successor, started again,");
     }
   }
@@ -298,7 +335,12 @@ public final class VmUpdate implements Participant {
       return QemuProcess.attachUnknown(linux, probe.binary(target), directory, who);
     }
     QemuProcess found =
-        QemuProcess.attach(linux, QemuProcess.Identity.parse(recorded.get()), probe.binary(target), directory, who);
+        QemuProcess.attach(
+            linux,
+            QemuProcess.Identity.parse(recorded.get()),
+            probe.binary(target),
+            directory,
+            who);
     return found.hasExited() ? Optional.empty() : Optional.of(found);
   }
 
@@ -309,7 +351,10 @@ public final class VmUpdate implements Participant {
     }
   }
 
-  /** Whether an earlier agent died after it had written down that the successor runs the VM: nothing is left to do. */
+  /**
+   * Whether an earlier agent died after it had written down that the successor runs the VM: nothing
+   * is left to do.
+   */
   private boolean changedHands(Step step) {
     return step.recorded(SUCCESSOR).equals(Optional.of(predecessor.identity().toString()));
   }
@@ -319,7 +364,8 @@ public final class VmUpdate implements Participant {
     if (changedHands(step)) {
       return;
     }
-    QemuProcess runs = successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone(step));
+    QemuProcess runs =
+        successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone(step));
     successor = Optional.of(runs);
     if (step.recovering() && runs.status().equals("running")) {
       return;
@@ -327,16 +373,20 @@ public final class VmUpdate implements Participant {
     if (runs.hasExited()) {
       throw gone(step);
     }
-    // From here on the guest may have run: were the successor to die now, the kept state would be a fork of it.
+    // From here on the guest may have run: were the successor to die now, the kept state would be a
+    // fork of it.
     step.record(RUNS, "yes");
     Qmp.Expectation resumed = runs.qmp().expect("RESUME");
-    JsonObject unusedReply = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
+    JsonObject unusedReply =
+        runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
     JsonObject unusedEvent = resumed.await(step.remaining());
   }
 
   private IOException gone(Step step) {
     return new IOException(
-        "the successor of VM " + name() + " is gone"
+        "the successor of VM "
+            + name()
+            + " is gone"
             + (step.recorded(RUNS).isPresent()
                 ? ", and the guest may have run in it: it can't be started again from its state without a fork"
                 : ""));
@@ -348,8 +398,10 @@ public final class VmUpdate implements Participant {
       deviceState.drop(name());
       return;
     }
-    QemuProcess runs = successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone(step));
-    // First the end of the one, then the record of the other: recovery copes with a record of a dead process.
+    QemuProcess runs =
+        successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone(step));
+    // First the end of the one, then the record of the other: recovery copes with a record of a
+    // dead process.
     predecessor.end();
     vm.becomes(generation, runs);
     relay.ifPresent(Relay::close);
@@ -369,9 +421,13 @@ public final class VmUpdate implements Participant {
     deviceState.drop(name());
     if (predecessor.hasExited()) {
       throw new IOException(
-          "the predecessor of VM " + name() + " died before its state was sent: the guest is lost. "
+          "the predecessor of VM "
+              + name()
+              + " died before its state was sent: the guest is lost. "
               + vm.lost().orElse("")
-              + " Stop it with `holdfast vm stop " + name() + "`, and run it again from its disks.");
+              + " Stop it with `holdfast vm stop "
+              + name()
+              + "`, and run it again from its disks.");
     }
     Qmp qmp = predecessor.qmp();
     if (migrating()) {
@@ -400,7 +456,14 @@ public final class VmUpdate implements Participant {
     JsonObject state = predecessor.qmp().execute("query-migrate").object("return");
     String status = state.optionalString("status").orElse("none");
     return switch (status) {
-      case "setup", "active", "device", "pre-switchover", "cancelling", "wait-unplug", "postcopy-active" -> true;
+      case "setup",
+          "active",
+          "device",
+          "pre-switchover",
+          "cancelling",
+          "wait-unplug",
+          "postcopy-active" ->
+          true;
       default -> false;
     };
   }
