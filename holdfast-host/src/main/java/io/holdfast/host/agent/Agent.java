@@ -96,7 +96,7 @@ public final class Agent implements AutoCloseable {
     try {
       linux.connect(socket).close();
       return true;
-    } catch (SystemCallException nobody) {
+    } catch (SystemCallException _) {
       return false;
     }
   }
@@ -173,7 +173,7 @@ public final class Agent implements AutoCloseable {
             progress -> {
               if (call.more()) {
                 // A client that went away changes nothing: the update goes on to its end.
-                boolean unused = call.progress(JsonObject.of("progress", progress));
+                var _ = call.progress(JsonObject.of("progress", progress));
               }
             });
     call.reply(JsonObject.of("report", report));

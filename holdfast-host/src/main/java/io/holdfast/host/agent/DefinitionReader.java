@@ -130,7 +130,7 @@ final class DefinitionReader {
   }
 
   private static String defaultQemu() {
-    for (String directory : System.getenv().getOrDefault("PATH", "/usr/bin").split(":")) {
+    for (String directory : System.getenv().getOrDefault("PATH", "/usr/bin").split(":", -1)) {
       Path candidate = Path.of(directory, "qemu-system-x86_64");
       if (!directory.isEmpty() && Files.isExecutable(candidate)) {
         return candidate.toString();

@@ -51,7 +51,7 @@ final class JournalFile implements Journal, AutoCloseable {
       long before = channel.position();
       try {
         while (line.hasRemaining()) {
-          int unused = channel.write(line);
+          var _ = channel.write(line);
         }
       } catch (IOException e) {
         broken = true;

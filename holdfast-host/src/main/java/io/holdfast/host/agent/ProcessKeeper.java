@@ -212,7 +212,7 @@ final class ProcessKeeper implements Keeper {
     Optional<PidFd> found = identity.find(linux);
     if (found.isPresent()) {
       try (PidFd process = found.get()) {
-        boolean unused = process.signal(Signal.KILL);
+        var _ = process.signal(Signal.KILL);
       }
     }
     Files.deleteIfExists(record);

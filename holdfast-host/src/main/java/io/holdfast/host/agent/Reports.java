@@ -20,7 +20,10 @@ import java.util.Set;
 
 /** Timelines and outcomes as {@code Report}s of interface io.holdfast.Update. */
 final class Reports {
-  /** The calls during which the guest stands still; the state alone does not tell, as RESUMED begins before it runs. */
+  /**
+   * The calls during which the guest stands still; the state alone does not tell, as RESUMED begins
+   * before it runs.
+   */
   private static final Set<Action> DARK =
       EnumSet.of(Action.FREEZE, Action.HAND_OVER, Action.RESTORE, Action.FENCE, Action.RESUME);
 

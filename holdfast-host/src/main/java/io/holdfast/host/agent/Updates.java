@@ -94,8 +94,7 @@ final class Updates {
     Path nowhere = Files.createTempFile(places.updates(), "plan", ".journal");
     try (JournalFile journal = JournalFile.open(nowhere)) {
       Orchestrator orchestrator =
-          new Orchestrator(
-              id, List.of(participant), journal, workers, Deadlines.usual(), event -> {});
+          new Orchestrator(id, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
       Orchestrator.Planned plan = orchestrator.plan();
       return Reports.planned(id, participant.name(), plan, orchestrator.timeline());
     } finally {
@@ -119,22 +118,18 @@ final class Updates {
     } finally {
       running.remove(id.toString());
     }
-    Outcome first = outcome;
+    Optional<Outcome> before = Optional.empty();
     if (outcome instanceof Outcome.Stuck) {
       // Forward only: once more from what is there, which starts a successor again that never ran.
       Optional<Orchestrator> again =
           Orchestrator.recovery(
               journal.read(), List.of(participant), journal, workers, Deadlines.usual(), listener);
       if (again.isPresent()) {
+        before = Optional.of(outcome);
         outcome = again.get().run();
       }
     }
-    JsonObject report =
-        Reports.of(
-            id,
-            participant.name(),
-            outcome,
-            outcome == first ? Optional.empty() : Optional.of(first));
+    JsonObject report = Reports.of(id, participant.name(), outcome, before);
     keep(id, report);
     if (outcome instanceof Outcome.Stuck) {
       journal.close();
@@ -150,7 +145,7 @@ final class Updates {
           Optional.of(progress(id, e.at() - zero, e.state().toString(), "", ""));
       case TimelineEvent.Progressed p ->
           Optional.of(progress(id, p.at() - zero, "", p.participant(), p.what()));
-      case TimelineEvent.Began b -> Optional.empty();
+      case TimelineEvent.Began _ -> Optional.empty();
       case TimelineEvent.Ended e ->
           e.failure()
               .map(
@@ -161,7 +156,7 @@ final class Updates {
                           "",
                           e.participant(),
                           e.action().words() + " failed: " + f));
-      case TimelineEvent.Noted n -> Optional.empty();
+      case TimelineEvent.Noted _ -> Optional.empty();
     };
   }
 
@@ -225,7 +220,7 @@ final class Updates {
       VmUpdate participant = new VmUpdate(linux, vm, vms.probe(), target, deviceStates);
       Optional<Orchestrator> recovery =
           Orchestrator.recovery(
-              records, List.of(participant), journal, workers, Deadlines.usual(), e -> {});
+              records, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
       if (recovery.isPresent()) {
         Outcome outcome = recovery.get().run();
         JsonObject report = Reports.of(began.get().update(), name, outcome, Optional.empty());

@@ -64,7 +64,7 @@ final class Vms {
         .forEach(
             (label, fd) -> {
               int slash = label.indexOf('/');
-              kept.computeIfAbsent(label.substring(0, Math.max(0, slash)), n -> new HashMap<>())
+              kept.computeIfAbsent(label.substring(0, Math.max(0, slash)), _ -> new HashMap<>())
                   .put(label.substring(slash + 1), fd);
             });
     try (DirectoryStream<Path> directories = Files.newDirectoryStream(places.vms())) {
@@ -149,7 +149,7 @@ final class Vms {
       box.entries()
           .forEach(
               (label, entry) -> {
-                if (entry instanceof Entry.Descriptor(Fd fd, String kind)) {
+                if (entry instanceof Entry.Descriptor(Fd fd, _)) {
                   keeper.keep(name + "/" + label, fd);
                 }
               });

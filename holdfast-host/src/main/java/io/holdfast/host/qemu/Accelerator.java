@@ -89,8 +89,8 @@ public record Accelerator(String name, String reason) {
       try (ChildProcess child = linux.spawn(SpawnRequest.of(command))) {
         Optional<ExitStatus> status = child.waitFor(PROBE);
         if (status.isEmpty()) {
-          boolean unused = child.pidfd().signal(Signal.KILL);
-          ExitStatus unusedStatus = child.waitFor();
+          var _ = child.pidfd().signal(Signal.KILL);
+          var _ = child.waitFor();
           return new Accelerator(
               "tcg", "/dev/kvm opens, but a guest of a few instructions did not get through in it");
         }

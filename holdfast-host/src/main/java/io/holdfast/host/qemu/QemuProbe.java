@@ -1,7 +1,6 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.linux.ChildProcess;
-import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
 import io.holdfast.linux.Linux;
@@ -95,7 +94,7 @@ public final class QemuProbe {
   }
 
   private static String expansion(Qmp qmp, String path, String model) throws IOException {
-    String[] parts = model.split(",");
+    String[] parts = model.split(",", -1);
     JsonObject asked = JsonObject.of("name", parts[0]);
     JsonObject given = JsonObject.empty();
     for (int i = 1; i < parts.length; i++) {
@@ -171,7 +170,7 @@ public final class QemuProbe {
       }
     }
     try {
-      String unused =
+      var _ =
           running(
               binary.path(),
               promise.machine(),
@@ -213,8 +212,8 @@ public final class QemuProbe {
         try (Qmp qmp = Qmp.over(mine, path, START)) {
           return question.ask(qmp);
         } finally {
-          boolean unused = child.pidfd().signal(Signal.KILL);
-          ExitStatus unusedStatus = child.waitFor();
+          var _ = child.pidfd().signal(Signal.KILL);
+          var _ = child.waitFor();
         }
       }
     } catch (QemuUnusableException e) {

@@ -57,7 +57,7 @@ public final class QemuProcess implements AutoCloseable {
       String stat =
           Files.readString(Path.of("/proc/" + pid + "/stat"), StandardCharsets.ISO_8859_1);
       // The command name, in parentheses, may itself hold spaces and parentheses.
-      String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
+      String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ", -1);
       return new Identity(pid, Long.parseLong(fields[19]));
     }
 
@@ -153,7 +153,7 @@ public final class QemuProcess implements AutoCloseable {
           directory,
           binary);
     } catch (IOException | SystemCallException e) {
-      boolean unused = child.pidfd().signal(Signal.KILL);
+      var _ = child.pidfd().signal(Signal.KILL);
       Optional<ExitStatus> status = child.waitFor(DEATH);
       child.close();
       String why = said(said).orElse(e.getMessage() + status.map(s -> ", " + s).orElse(""));
@@ -222,8 +222,8 @@ public final class QemuProcess implements AutoCloseable {
       Optional<PidFd> pidfd = found.get().find(linux);
       if (pidfd.isPresent()) {
         try (PidFd process = pidfd.get()) {
-          boolean unused = process.signal(Signal.KILL);
-          boolean unusedExit = process.awaitExit(DEATH);
+          var _ = process.signal(Signal.KILL);
+          var _ = process.awaitExit(DEATH);
         }
       }
     }
@@ -239,7 +239,7 @@ public final class QemuProcess implements AutoCloseable {
     Optional<String> inode =
         Files.readAllLines(Path.of("/proc/net/unix")).stream()
             .filter(line -> line.endsWith(" " + path))
-            .map(line -> line.trim().split(" +")[6])
+            .map(line -> line.trim().split(" +", -1)[6])
             .findFirst();
     if (inode.isEmpty()) {
       return Optional.empty();
@@ -329,8 +329,7 @@ public final class QemuProcess implements AutoCloseable {
         List.of(capabilities).stream()
             .map(c -> JsonObject.of("capability", c, "state", true))
             .toList();
-    JsonObject unused =
-        qmp().execute("migrate-set-capabilities", JsonObject.of("capabilities", on));
+    var _ = qmp().execute("migrate-set-capabilities", JsonObject.of("capabilities", on));
   }
 
   /**
@@ -339,7 +338,7 @@ public final class QemuProcess implements AutoCloseable {
    * again.
    */
   void fence() {
-    boolean unused = pidfd.isPresent() && pidfd.get().signal(Signal.STOP);
+    var _ = pidfd.isPresent() && pidfd.get().signal(Signal.STOP);
   }
 
   /**
@@ -349,7 +348,7 @@ public final class QemuProcess implements AutoCloseable {
    * @throws IOException if it does not go: it hangs in the kernel
    */
   void end() throws IOException {
-    boolean unused = pidfd.isPresent() && pidfd.get().signal(Signal.KILL);
+    var _ = pidfd.isPresent() && pidfd.get().signal(Signal.KILL);
     qmp.ifPresent(Qmp::close);
     if (pidfd.isPresent() && !pidfd.get().awaitExit(DEATH)) {
       throw new IOException(
@@ -359,7 +358,7 @@ public final class QemuProcess implements AutoCloseable {
               + identity.pid()
               + "/stack)");
     }
-    Optional<ExitStatus> unusedStatus = child.flatMap(ChildProcess::reap);
+    var _ = child.flatMap(ChildProcess::reap);
     close();
     removeNames(directory);
   }
@@ -371,12 +370,12 @@ public final class QemuProcess implements AutoCloseable {
   void quit() throws IOException {
     if (!hasExited() && qmp.isPresent()) {
       try {
-        JsonObject unused = qmp().execute("quit");
+        var _ = qmp().execute("quit");
       } catch (QmpException e) {
         // It may go before it answers; what counts is whether it goes.
         System.getLogger(QemuProcess.class.getName()).log(System.Logger.Level.DEBUG, "quit", e);
       }
-      boolean unused = pidfd.isPresent() && pidfd.get().awaitExit(ANSWER);
+      var _ = pidfd.isPresent() && pidfd.get().awaitExit(ANSWER);
     }
     end();
   }

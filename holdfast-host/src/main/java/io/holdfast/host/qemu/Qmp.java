@@ -74,8 +74,8 @@ public final class Qmp implements AutoCloseable {
     Qmp qmp = new Qmp(socket, who);
     Thread.ofPlatform().daemon().name("qmp " + who).stackSize(256 * 1024).start(qmp::readAll);
     try {
-      JsonObject unusedGreeting = qmp.await(qmp.greeting, "its greeting", timeout);
-      JsonObject unusedReply = qmp.execute("qmp_capabilities");
+      var _ = qmp.await(qmp.greeting, "its greeting", timeout);
+      var _ = qmp.execute("qmp_capabilities");
       return qmp;
     } catch (QmpException e) {
       qmp.close();
@@ -217,7 +217,7 @@ public final class Qmp implements AutoCloseable {
 
   /** Calls {@code action}, on some thread, once this channel has ended for any reason. */
   public void onClosed(Consumer<String> action) {
-    CompletableFuture<Void> unused = closed.thenAccept(action);
+    var _ = closed.thenAccept(action);
   }
 
   /** Ends the channel; QEMU goes on. Does nothing the second time. */

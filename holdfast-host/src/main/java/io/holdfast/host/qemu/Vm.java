@@ -129,12 +129,12 @@ public final class Vm implements AutoCloseable {
 
   /** Guest RAM, borrowed. */
   public Fd ram() {
-    return inherited(box).get(CommandLine.RAM) instanceof Fd ram ? ram : missingRam();
-  }
-
-  private Fd missingRam() {
-    throw new IllegalStateException(
-        "VM " + promise.name() + " has no memory: its box holds " + box.entries().keySet());
+    Fd ram = inherited(box).get(CommandLine.RAM);
+    if (ram == null) {
+      throw new IllegalStateException(
+          "VM " + promise.name() + " has no memory: its box holds " + box.entries().keySet());
+    }
+    return ram;
   }
 
   /** From now on this process runs it; the record is written before this returns. */
@@ -224,7 +224,7 @@ public final class Vm implements AutoCloseable {
         .forEach(
             (label, entry) -> {
               Integer number = numbers.get(label);
-              if (number != null && entry instanceof Entry.Descriptor(Fd fd, String kind)) {
+              if (number != null && entry instanceof Entry.Descriptor(Fd fd, _)) {
                 descriptors.put(number, fd);
               }
             });
