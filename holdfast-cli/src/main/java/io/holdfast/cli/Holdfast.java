@@ -1,5 +1,7 @@
 package io.holdfast.cli;
 
+import io.holdfast.host.agent.Agent;
+import io.holdfast.host.agent.Places;
 import java.io.Console;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -35,7 +37,7 @@ public final class Holdfast {
             System.getenv(),
             Path.of("").toAbsolutePath(),
             ZoneId.systemDefault(),
-            () -> Places.socket(System.getenv()),
+            () -> Places.defaultSocket(Places.defaultRun()),
             Holdfast::agent);
     Interrupts interrupts = new Interrupts();
     CompletableFuture<Exit> finished = new CompletableFuture<>();
@@ -51,10 +53,11 @@ public final class Holdfast {
   }
 
   private static void agent(List<String> arguments) {
-    throw new Failure(
-        Exit.FAILED,
-        "io.holdfast.cli.NoAgent",
-        "agent " + arguments + ": this build of the command holds no agent");
+    try {
+      Agent.main(arguments.toArray(String[]::new));
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
   }
 
   /** The terminal's width as the shell exports it, which few do: 80 is what every terminal has. */

@@ -1,5 +1,6 @@
 package io.holdfast.host.agent;
 
+import io.holdfast.linux.Linux;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,23 +14,20 @@ import java.nio.file.attribute.PosixFilePermissions;
  */
 public record Places(Path run, Path socket) {
   /**
-   * The run directory unless told otherwise: HOLDFAST_RUN, or /run/holdfast for root, or the user's
-   * own.
+   * The run directory unless told otherwise: HOLDFAST_RUN, else {@code /run/holdfast} for root,
+   * else the user's own run directory or one in {@code /tmp}.
    */
   public static Path defaultRun() {
-    String told = System.getenv("HOLDFAST_RUN");
-    if (told != null && !told.isEmpty()) {
+    String told = System.getenv().getOrDefault("HOLDFAST_RUN", "");
+    if (!told.isEmpty()) {
       return Path.of(told).toAbsolutePath();
     }
-    if (System.getProperty("user.name", "").equals("root")) {
+    int user = Linux.system().effectiveUser();
+    if (user == 0) {
       return Path.of("/run/holdfast");
     }
-    String user = System.getenv("XDG_RUNTIME_DIR");
-    return user != null && !user.isEmpty()
-        ? Path.of(user).resolve("holdfast")
-        : Path.of(
-            System.getProperty("java.io.tmpdir", "/tmp"),
-            "holdfast-" + System.getProperty("user.name", "user"));
+    String own = System.getenv().getOrDefault("XDG_RUNTIME_DIR", "");
+    return own.isEmpty() ? Path.of("/tmp/holdfast-" + user) : Path.of(own, "holdfast");
   }
 
   /**
