@@ -22,6 +22,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 
 /**
  * The daemon: {@code holdfast agent [--run DIR] [--socket PATH]}.
@@ -222,30 +223,33 @@ public final class Agent implements AutoCloseable {
     }
     Path directory = run.orElseGet(Places::defaultRun);
     Places places = new Places(directory, socket.orElse(Places.defaultSocket(directory)));
-    Agent agent;
-    try {
-      agent = new Agent(Linux.system(), places);
-    } catch (IOException | RuntimeException e) {
-      System.err.println("holdfast agent: " + e.getMessage());
-      System.exit(1);
-      return;
-    }
+    // Before there is anything to leave behind: a signal may come as soon as the socket is there.
     CountDownLatch end = new CountDownLatch(1);
-    Thread main = Thread.currentThread();
+    CountDownLatch gone = new CountDownLatch(1);
     Runtime.getRuntime()
         .addShutdownHook(
             new Thread(
                 () -> {
                   end.countDown();
                   try {
-                    main.join(10_000);
+                    var _ = gone.await(10, TimeUnit.SECONDS);
                   } catch (InterruptedException e) {
                     Thread.currentThread().interrupt();
                   }
                 }));
+    Agent agent;
+    try {
+      agent = new Agent(Linux.system(), places);
+    } catch (IOException | RuntimeException e) {
+      System.err.println("holdfast agent: " + e.getMessage());
+      gone.countDown();
+      System.exit(1);
+      return;
+    }
     agent.recovered().forEach(line -> System.err.println("holdfast agent: " + line));
     System.err.println("holdfast agent: ready on " + places.socket());
     end.await();
     agent.close();
+    gone.countDown();
   }
 }
