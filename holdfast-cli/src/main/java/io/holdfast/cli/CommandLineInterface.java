@@ -1,5 +1,6 @@
 package io.holdfast.cli;
 
+import io.holdfast.host.agent.Agent;
 import io.holdfast.varlink.json.JsonObject;
 import java.util.Arrays;
 import java.util.Collection;
@@ -182,9 +183,8 @@ final class CommandLineInterface {
     return false;
   }
 
-  /** The version that the build wrote into the jar, or "development" where there is no jar. */
+  /** The command and the agent are one distribution. */
   private static String version() {
-    String version = CommandLineInterface.class.getPackage().getImplementationVersion();
-    return version == null ? "development" : version;
+    return Agent.VERSION;
   }
 }

@@ -89,7 +89,9 @@ final class VmCommands {
             "run", "Starts a VM whose memory the agent holds.", VmCommands::run);
     spec.usageMessage()
         .customSynopsis("holdfast vm run NAME [OPTIONS] [-- QEMU ARGUMENTS]")
-        .footer("%nWhat comes after -- is given to QEMU as it is.");
+        .footer(
+            "%nWhat comes after -- is given to QEMU as it is, and again to each successor: a host port or a listening"
+                + " socket in it is taken when the successor starts, and the update is cancelled.");
     spec.addPositional(name());
     spec.addPositional(
         PositionalParamSpec.builder()
@@ -124,8 +126,18 @@ final class VmCommands {
     spec.addOption(option("--kernel", "FILE", "The kernel to boot directly.").build());
     spec.addOption(option("--initrd", "FILE", "Its initial file system.").build());
     spec.addOption(option("--append", "ARGS", "Its command line.").build());
-    spec.addOption(option("--machine", "M", "QEMU's machine type, such as q35.").build());
-    spec.addOption(option("--cpu", "MODEL", "QEMU's CPU model.").build());
+    spec.addOption(
+        option(
+                "--machine",
+                "M",
+                "QEMU's machine type; q35 if not given. An alias is fixed to the version that it means now.")
+            .build());
+    spec.addOption(
+        option(
+                "--cpu",
+                "MODEL",
+                "QEMU's CPU model; host under kvm, max under tcg if not given. Fixed to its properties.")
+            .build());
     spec.addOption(
         option("--accel", "kvm|tcg", "What runs the guest's CPUs; probed if not given.")
             .converters(text -> converted(() -> accelerator(text)))
@@ -133,9 +145,11 @@ final class VmCommands {
     spec.addOption(
         OptionSpec.builder("--huge-pages")
             .type(boolean.class)
-            .description("Back the guest's RAM by huge pages of 2 MiB.")
+            .description("Back the guest's RAM by transparent huge pages.")
             .build());
-    spec.addOption(qemu("The QEMU to run: a path, or a name to look for in PATH."));
+    spec.addOption(
+        qemu(
+            "The QEMU to run: a path, or a name to look for in PATH; qemu-system-x86_64 if not given."));
     return spec;
   }
 

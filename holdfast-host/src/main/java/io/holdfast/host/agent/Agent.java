@@ -35,7 +35,17 @@ public final class Agent implements AutoCloseable {
   /** Version of Holdfast. */
   public static final String VERSION = "0.1.0";
 
-  private static final String USAGE = "usage: holdfast agent [--run DIR] [--socket PATH]";
+  private static final String USAGE = "Usage: holdfast agent [--run DIR] [--socket PATH]";
+
+  private static final String HELP =
+      USAGE
+          + """
+
+          Runs the agent, which holds the VMs' memory, until it is stopped. VMs go on without it.
+                --run=DIR       Its run directory; else HOLDFAST_RUN, else /run/holdfast for root,
+                                else the user's own.
+                --socket=PATH   Where it listens; else HOLDFAST_SOCKET, else agent.sock in the run
+                                directory.""";
 
   private final Linux linux;
   private final Places places;
@@ -204,6 +214,12 @@ public final class Agent implements AutoCloseable {
     return List.copyOf(recovered);
   }
 
+  private static String mistake(String argument) {
+    return argument.equals("--run") || argument.equals("--socket")
+        ? argument + " needs a value"
+        : argument + " is not known";
+  }
+
   /** Runs an agent until it is told to end. */
   public static void main(String[] args) throws InterruptedException {
     Optional<Path> run = Optional.empty();
@@ -217,7 +233,7 @@ public final class Agent implements AutoCloseable {
       } else {
         boolean help = args[i].equals("--help") || args[i].equals("-h");
         (help ? System.out : System.err)
-            .println((help ? "" : "holdfast agent: what is " + args[i] + "?\n") + USAGE);
+            .println(help ? HELP : "holdfast agent: " + mistake(args[i]) + "\n" + USAGE);
         System.exit(help ? 0 : 2);
       }
     }

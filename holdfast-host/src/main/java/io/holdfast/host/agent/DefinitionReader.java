@@ -3,6 +3,7 @@ package io.holdfast.host.agent;
 import io.holdfast.core.Names;
 import io.holdfast.host.qemu.Accelerator;
 import io.holdfast.host.qemu.Disk;
+import io.holdfast.host.qemu.Memory;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuBinary;
 import io.holdfast.host.qemu.QemuProbe;
@@ -54,6 +55,7 @@ final class DefinitionReader {
     if (memory < LEAST_MEMORY || memory % (1 << 20) != 0) {
       throw bad("memory", memory + " bytes: take at least 16 MiB, in whole MiB");
     }
+    checkMemory(memory);
     long cpus = definition.number("cpus");
     if (cpus < 1 || cpus > 255) {
       throw bad("cpus", cpus + ": take 1 to 255");
@@ -89,7 +91,7 @@ final class DefinitionReader {
     try {
       cpu = probe.expand(binary, model, accelerator.name());
     } catch (QemuUnusableException e) {
-      throw bad("cpu", e.reason() + ". " + e.advice());
+      throw bad("cpu", String.valueOf(e.getMessage()));
     }
     Optional<String> kernel = file(definition, "kernel");
     Optional<String> initrd = file(definition, "initrd");
@@ -164,6 +166,18 @@ final class DefinitionReader {
     return found;
   }
 
+  private static void checkMemory(long bytes) {
+    Optional<String> lacking;
+    try {
+      lacking = Memory.lacking(bytes);
+    } catch (IOException e) {
+      throw bad("memory", "what the host has can't be told: " + e.getMessage());
+    }
+    if (lacking.isPresent()) {
+      throw bad("memory", lacking.get());
+    }
+  }
+
   private static void checkHugePages() {
     Path setting = Path.of("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
     String now;
@@ -196,15 +210,24 @@ final class DefinitionReader {
       String path = disk.string("path");
       boolean readOnly = disk.optionalBool("readOnly").orElse(false);
       Path file = Path.of(path);
-      if (!file.isAbsolute() || !Files.isReadable(file) || !(readOnly || Files.isWritable(file))) {
+      if (!file.isAbsolute()) {
+        throw bad("disks", path + ": the agent works in another directory; give the whole path");
+      }
+      if (!Files.exists(file)) {
         throw bad(
             "disks",
             path
-                + ": not an absolute path of an image that the agent may "
-                + (readOnly ? "read" : "read and write")
-                + "; make one with `qemu-img create -f qcow2 "
+                + ": there is no such image; make one with `qemu-img create -f qcow2 "
                 + path
                 + " 10G`");
+      }
+      if (!Files.isReadable(file) || !(readOnly || Files.isWritable(file))) {
+        throw bad(
+            "disks",
+            path
+                + ": the agent may not "
+                + (readOnly ? "read it" : "read and write it")
+                + "; change its permissions, or run the agent as its owner");
       }
       String format = disk.optionalString("format").orElseGet(() -> format(file));
       if (!format.equals("raw") && !format.equals("qcow2")) {
@@ -229,7 +252,6 @@ final class DefinitionReader {
 
   static VarlinkError bad(String field, String message) {
     return new VarlinkError(
-        "io.holdfast.Vm.BadDefinition",
-        JsonObject.of("field", field, "message", field + " " + message));
+        "io.holdfast.Vm.BadDefinition", JsonObject.of("field", field, "message", message));
   }
 }

@@ -57,7 +57,7 @@ final class Reports {
       }
       case Outcome.Refused refused -> {
         name = "refused";
-        message = "nothing was changed: " + refused.obstacles().size() + " obstacle(s)";
+        message = "nothing was changed: " + count(refused.obstacles().size());
         for (Obstacle obstacle : refused.obstacles()) {
           obstacles.add(Updates.obstacle(target, obstacle));
         }
@@ -80,6 +80,10 @@ final class Reports {
     return report(id, target, name, message, obstacles, losses, outcome.timeline());
   }
 
+  private static String count(int obstacles) {
+    return obstacles == 1 ? "one thing is in the way" : obstacles + " things are in the way";
+  }
+
   private static String causes(Outcome outcome) {
     return outcome instanceof Outcome.Stuck stuck
         ? String.join("; ", stuck.causes().stream().map(Failure::toString).toList())
@@ -97,12 +101,7 @@ final class Reports {
         plan.plans().values().stream().flatMap(p -> p.brownout().stream()).findFirst();
     Optional<Duration> blackout =
         plan.plans().values().stream().flatMap(p -> p.blackout().stream()).findFirst();
-    String message =
-        (obstacles.isEmpty()
-                ? "it can be done"
-                : "it can't be done: " + obstacles.size() + " obstacle(s)")
-            + ". "
-            + String.join("; ", preserved);
+    String message = obstacles.isEmpty() ? "" : "it can't be done: " + count(obstacles.size());
     return report(
             id,
             target,
@@ -111,6 +110,7 @@ final class Reports {
             obstacles,
             plan.losses(),
             timeline)
+        .with("preserved", preserved)
         .with("brownout", brownout.map(Duration::toNanos).orElse(0L))
         .with("blackout", blackout.map(Duration::toNanos).orElse(0L));
   }

@@ -308,11 +308,14 @@ final class Updates {
   }
 
   static JsonObject obstacle(String participant, Obstacle obstacle) {
+    // The orchestrator puts the participant before what it names; here it has a field of its own.
+    String prefix = participant + ": ";
+    String what = obstacle.what();
     return JsonObject.of(
         "participant",
         participant,
         "what",
-        obstacle.what(),
+        what.startsWith(prefix) ? what.substring(prefix.length()) : what,
         "why",
         obstacle.why(),
         "advice",

@@ -6,8 +6,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
 
-/** Whether the host has memory for a successor beside the predecessor. */
-final class Memory {
+/** Whether the host has memory for a VM, or for a successor beside the predecessor. */
+public final class Memory {
   /** What a QEMU takes for itself: its own pages, and under TCG its translated code. */
   private static final long OWN = 256L << 20;
 
@@ -16,6 +16,21 @@ final class Memory {
 
   private Memory() {}
 
+  /**
+   * Why a VM can't be started, if so: all of its RAM is taken at its start.
+   *
+   * @param ram guest RAM in bytes
+   */
+  public static Optional<String> lacking(long ram) throws IOException {
+    long available = available();
+    return available - OWN >= ram
+        ? Optional.empty()
+        : Optional.of(
+            "%d MiB of RAM and %d MiB for QEMU itself are needed, and %d MiB are available; free memory, or take less"
+                .formatted(ram >> 20, OWN >> 20, available >> 20));
+  }
+
+  /** Why a VM's successor can't be started, if so. */
   static Optional<Obstacle> obstacle(Promise promise) throws IOException {
     long needed = OWN + promise.memory() / TABLES;
     long available = available();

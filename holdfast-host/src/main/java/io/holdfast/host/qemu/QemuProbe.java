@@ -297,6 +297,8 @@ public final class QemuProbe {
             "Give it the execute permission, or name another binary.");
       }
       return new Key(path, String.valueOf(a.fileKey()), a.size(), a.lastModifiedTime().toMillis());
+    } catch (QemuUnusableException e) {
+      throw e;
     } catch (IOException e) {
       throw new QemuUnusableException(
           path,

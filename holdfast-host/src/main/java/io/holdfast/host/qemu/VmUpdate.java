@@ -139,7 +139,11 @@ public final class VmUpdate implements Participant {
         List.of(
             "guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is",
             "device state goes from QEMU " + predecessor.binary().version() + " to " + into,
-            vm.promise().disks().size() + " disk image(s), console log " + vm.consoleLog()),
+            "disks stay the same files: "
+                + (vm.promise().disks().isEmpty()
+                    ? "none"
+                    : String.join(", ", vm.promise().disks().stream().map(Disk::path).toList())),
+            "console log " + vm.consoleLog() + " goes on"),
         obstacles,
         List.of(),
         Optional.of(Duration.ofMillis(700 + (vm.promise().memory() >> 20) / 4)),
