@@ -42,6 +42,7 @@ public final class Witness {
   private final List<String> faults = new ArrayList<>();
   private long faultCount;
 
+  private final List<String> complaints = new ArrayList<>();
   private final StringBuilder line = new StringBuilder();
   private long lineNumber = 1;
   private long offset;
@@ -117,8 +118,10 @@ public final class Witness {
                 .formatted(lineNumber, boot, said));
       }
       ready = true;
+    } else if (said.startsWith("problem ")) {
+      complaints.add(printable(said));
     } else if (!said.startsWith("note: ")) {
-      // The guest's own complaints, the kernel's, and lines of which a part is missing.
+      // A pattern page found wrong, the kernel's panic, and lines of which a part is missing.
       fault(
           "console line %d: %s".formatted(lineNumber, said.isEmpty() ? "empty" : printable(said)));
     }
@@ -194,6 +197,14 @@ public final class Witness {
   /** The number of the last record that the console told; 0 before the first. */
   public long last() {
     return last;
+  }
+
+  /**
+   * What the guest itself called a problem: its clock went back, a write failed, its kernel warned.
+   * That need not break the chain, and isn't a part of {@link #consoleCheck}.
+   */
+  public List<String> complaints() {
+    return List.copyOf(complaints);
   }
 
   /** What the console has shown so far; a line that has no end yet doesn't count. */
