@@ -458,6 +458,53 @@ final class OrchestratorTest {
   }
 
   @Test
+  void aCallThatIgnoresItsInterruptIsLateAndTheInterruptEndsWithIt() {
+    try (PlatformWorkers workers = new PlatformWorkers()) {
+      List<String> calls = new ArrayList<>();
+      Participant stubborn =
+          new Quiet("stubborn", Set.of()) {
+            @Override
+            public void freeze(Step step) {
+              while (!Thread.currentThread().isInterrupted()) {
+                Thread.onSpinWait();
+              }
+              calls.add("freeze, left " + step.remaining());
+            }
+
+            @Override
+            public void cancel(Step step) {
+              calls.add("cancel, interrupted " + Thread.currentThread().isInterrupted());
+            }
+          };
+      Orchestrator update =
+          new Orchestrator(
+              new UpdateId("u1"),
+              List.of(stubborn),
+              new MemoryJournal(),
+              workers,
+              Deadlines.usual().with(Action.FREEZE, Duration.ofMillis(20)),
+              event -> {});
+
+      Outcome outcome = update.run();
+
+      assertThat(outcome).isInstanceOf(Outcome.Cancelled.class);
+      assertThat(((Outcome.Cancelled) outcome).cause().reason())
+          .isEqualTo(Failure.Reason.TIMED_OUT);
+      assertThat(calls).containsExactly("freeze, left PT0S", "cancel, interrupted false");
+    }
+  }
+
+  @Test
+  void cancellingUndoesDependentsFirst() {
+    World world = world(3);
+    world.fault = new World.Fault(World.Kind.FAIL, "disk", Action.RESTORE, true);
+    Outcome outcome = world.new Agent().update();
+    assertThat(outcome.timeline().calls().stream().filter(each -> each.action() == Action.CANCEL))
+        .extracting(Timeline.CallSpan::participant)
+        .containsExactly("net", "vm", "disk");
+  }
+
+  @Test
   void obstaclesRefuseBeforeAnythingChanges() {
     World world = world(3);
     World.Agent agent = world.new Agent();
