@@ -85,6 +85,7 @@ public final class Agent implements AutoCloseable {
     vms.recover(recovered);
     updates.recover(recovered);
     this.server = serve(listen());
+    updates.rehearse();
   }
 
   private UnixListener listen() throws IOException {

@@ -6,8 +6,11 @@ import io.holdfast.core.JournalRecord;
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Orchestrator;
 import io.holdfast.core.Outcome;
+import io.holdfast.core.Participant;
+import io.holdfast.core.Plan;
 import io.holdfast.core.PlatformWorkers;
 import io.holdfast.core.RefusedException;
+import io.holdfast.core.Step;
 import io.holdfast.core.Timeline;
 import io.holdfast.core.TimelineEvent;
 import io.holdfast.core.UpdateId;
@@ -31,6 +34,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 
@@ -49,6 +54,7 @@ final class Updates {
   private final VmUpdate.DeviceState deviceStates;
   private final Workers workers = new PlatformWorkers();
   private final Map<String, Orchestrator> running = new ConcurrentHashMap<>();
+  private final CountDownLatch rehearsed = new CountDownLatch(1);
   private final AtomicInteger next = new AtomicInteger();
 
   Updates(Linux linux, Places places, Vms vms, Keeper keeper) {
@@ -56,6 +62,85 @@ final class Updates {
     this.places = places;
     this.vms = vms;
     this.deviceStates = new DeviceStates(linux, keeper);
+  }
+
+  /**
+   * Runs an update of nothing, so that a first real one finds loaded and linked in its blackout what it needs there.
+   * To be called once, after the socket is there: the next update waits for it.
+   */
+  void rehearse() {
+    Thread.ofPlatform()
+        .daemon()
+        .name("rehearsal")
+        .start(
+            () -> {
+              try {
+                UpdateId id = new UpdateId("rehearsal");
+                JournalFile journal = JournalFile.open(places.updates().resolve(id + ".journal"));
+                Orchestrator orchestrator =
+                    new Orchestrator(
+                        id, List.of(new Nothing()), journal, workers, Deadlines.usual(), e -> {
+                          var _ = progress(id, e, 0);
+                        });
+                Outcome outcome = orchestrator.run();
+                var _ = Reports.of(id, "nothing", outcome, Optional.empty()).pretty();
+                journal.remove();
+              } catch (IOException | RuntimeException e) {
+                LOG.log(System.Logger.Level.WARNING, "the rehearsal failed; a first update may take longer", e);
+              } finally {
+                rehearsed.countDown();
+              }
+            });
+  }
+
+  /** A participant without a workload. */
+  private static final class Nothing implements Participant {
+    @Override
+    public String name() {
+      return "nothing";
+    }
+
+    @Override
+    public Plan plan() {
+      return Plan.of("nothing");
+    }
+
+    @Override
+    public void prepare(Step step) {
+      step.record("prepared", "yes");
+      step.progress("rehearsing");
+    }
+
+    @Override
+    public void freeze(Step step) {
+      step.record("frozen", "yes");
+    }
+
+    @Override
+    public void handOver(Step step) {
+      step.note("remaining", step.remaining().toString());
+    }
+
+    @Override
+    public void restore(Step step) {
+      step.note("recovering", Boolean.toString(step.recovering()));
+    }
+
+    @Override
+    public void fence(Step step) {
+      step.note("recorded", step.recorded("frozen").orElse("no"));
+    }
+
+    @Override
+    public void resume(Step step) {
+      step.record("runs", "yes");
+    }
+
+    @Override
+    public void finish(Step step) {}
+
+    @Override
+    public void cancel(Step step) {}
   }
 
   /** How many are under way. */
@@ -110,6 +195,7 @@ final class Updates {
     Orchestrator orchestrator =
         new Orchestrator(id, List.of(participant), journal, workers, Deadlines.usual(), listener);
     running.put(id.toString(), orchestrator);
+    awaitRehearsal();
     Outcome outcome;
     try {
       // A collection that would come in the blackout comes now.
@@ -137,6 +223,14 @@ final class Updates {
       journal.remove();
     }
     return report;
+  }
+
+  private void awaitRehearsal() {
+    try {
+      var _ = rehearsed.await(10, TimeUnit.SECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
   }
 
   private static Optional<JsonObject> progress(UpdateId id, TimelineEvent event, long zero) {

@@ -209,6 +209,11 @@ public final class Qmp implements AutoCloseable {
       }
     }
 
+    /** Expects it no more; for one that is not going to be awaited. */
+    public void forget() {
+      expectations.remove(this);
+    }
+
     /** Whether it has come already, or never will because QEMU is gone. */
     public boolean isDone() {
       return event.isDone();

@@ -50,6 +50,8 @@ public final class VmUpdate implements Participant {
   private Optional<QemuProcess> successor = Optional.empty();
   private Optional<Relay> relay = Optional.empty();
   private Optional<Qmp.Expectation> loaded = Optional.empty();
+  private Optional<Qmp.Expectation> stopped = Optional.empty();
+  private Optional<Qmp.Expectation> resumed = Optional.empty();
 
   /** Keeps the copy of the device state where the agent's death does not lose it. */
   public interface DeviceState {
@@ -192,6 +194,8 @@ public final class VmUpdate implements Participant {
       out.left().close();
       connect(started, linux.adopt(out.right().duplicate()).fd(), deviceState.create(name()));
     }
+    stopped = Optional.of(predecessor.qmp().expect("STOP"));
+    resumed = Optional.of(started.qmp().expect("RESUME"));
     // What is written out now, QEMU's own flush in the blackout finds done.
     for (Disk disk : vm.promise().disks()) {
       if (!disk.readOnly()) {
@@ -237,9 +241,8 @@ public final class VmUpdate implements Participant {
   @Override
   public void freeze(Step step) throws IOException {
     step.record(STOPPED, "yes");
-    Qmp.Expectation stopped = predecessor.qmp().expect("STOP");
     var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
-    var _ = stopped.await(step.remaining());
+    var _ = stopped.orElseThrow().await(step.remaining());
   }
 
   @Override
@@ -303,6 +306,7 @@ public final class VmUpdate implements Participant {
         Fd copy = linux.memfd("device state", 0)) {
       QemuProcess started = startSuccessor(probe.binary(target));
       successor = Optional.of(started);
+      resumed = Optional.of(started.qmp().expect("RESUME"));
       step.record(SUCCESSOR, started.identity().toString());
       connect(started, again.left().duplicate(), copy.duplicate());
       again.left().close();
@@ -378,9 +382,10 @@ public final class VmUpdate implements Participant {
     // From here on the guest may have run: were the successor to die now, the kept state would be a
     // fork of it.
     step.record(RUNS, "yes");
-    Qmp.Expectation resumed = runs.qmp().expect("RESUME");
+    Qmp.Expectation running =
+        resumed.isPresent() ? resumed.get() : runs.qmp().expect("RESUME");
     var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
-    var _ = resumed.await(step.remaining());
+    var _ = running.await(step.remaining());
   }
 
   private IOException gone(Step step) {
@@ -411,6 +416,7 @@ public final class VmUpdate implements Participant {
 
   @Override
   public void cancel(Step step) throws IOException {
+    stopped.ifPresent(Qmp.Expectation::forget);
     relay.ifPresent(Relay::close);
     Optional<QemuProcess> started = findSuccessor(step);
     if (started.isPresent()) {
