@@ -65,8 +65,9 @@ final class Updates {
   }
 
   /**
-   * Runs an update of nothing, so that a first real one finds loaded and linked in its blackout what it needs there.
-   * To be called once, after the socket is there: the next update waits for it.
+   * Runs an update of nothing, so that a first real one finds loaded and linked in its blackout
+   * what it needs there. To be called once, after the socket is there: the next update waits for
+   * it.
    */
   void rehearse() {
     Thread.ofPlatform()
@@ -79,14 +80,22 @@ final class Updates {
                 JournalFile journal = JournalFile.open(places.updates().resolve(id + ".journal"));
                 Orchestrator orchestrator =
                     new Orchestrator(
-                        id, List.of(new Nothing()), journal, workers, Deadlines.usual(), e -> {
+                        id,
+                        List.of(new Nothing()),
+                        journal,
+                        workers,
+                        Deadlines.usual(),
+                        e -> {
                           var _ = progress(id, e, 0);
                         });
                 Outcome outcome = orchestrator.run();
                 var _ = Reports.of(id, "nothing", outcome, Optional.empty()).pretty();
                 journal.remove();
               } catch (IOException | RuntimeException e) {
-                LOG.log(System.Logger.Level.WARNING, "the rehearsal failed; a first update may take longer", e);
+                LOG.log(
+                    System.Logger.Level.WARNING,
+                    "the rehearsal failed; a first update may take longer",
+                    e);
               } finally {
                 rehearsed.countDown();
               }

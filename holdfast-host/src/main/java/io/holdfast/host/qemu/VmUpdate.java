@@ -382,8 +382,7 @@ public final class VmUpdate implements Participant {
     // From here on the guest may have run: were the successor to die now, the kept state would be a
     // fork of it.
     step.record(RUNS, "yes");
-    Qmp.Expectation running =
-        resumed.isPresent() ? resumed.get() : runs.qmp().expect("RESUME");
+    Qmp.Expectation running = resumed.isPresent() ? resumed.get() : runs.qmp().expect("RESUME");
     var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
     var _ = running.await(step.remaining());
   }
