@@ -184,18 +184,22 @@ final class Render {
     return text.append(losses(report.losses())).append(obstacles(report.obstacles())).toString();
   }
 
-  /** What an update would do: the answer to a dry run, in which the times are what is expected. */
+  /**
+   * What an update would do, or what is in its way: the answer to a dry run, in which the times are
+   * what is expected.
+   */
   static String plan(Report report) {
     StringBuilder text = new StringBuilder();
+    boolean possible = report.obstacles().isEmpty() && !report.outcome().equals("refused");
     text.append(clean("Plan to update the " + kind(report) + " of " + report.target()))
         .append(": ")
-        .append(
-            report.obstacles().isEmpty() && !report.outcome().equals("refused")
-                ? "possible"
-                : "refused, nothing would be changed")
+        .append(possible ? "possible" : "refused, nothing would be changed")
         .append('\n');
     if (!report.message().isBlank()) {
       text.append(clean(report.message())).append('\n');
+    }
+    if (!possible) {
+      return text.append(obstacles(report.obstacles())).toString();
     }
     if (report.brownout() > 0 || report.blackout() > 0) {
       text.append("expected: brownout ")
@@ -205,7 +209,7 @@ final class Render {
           .append('\n');
     }
     text.append(list("Preserved:", report.preserved()));
-    return text.append(losses(report.losses())).append(obstacles(report.obstacles())).toString();
+    return text.append(losses(report.losses())).toString();
   }
 
   /**

@@ -114,11 +114,8 @@ public final class VmUpdate implements Participant {
             new Obstacle(
                 into,
                 "it lacks what the guest was promised: " + missing,
-                "Update to a QEMU that has it; "
-                    + predecessor.binary().path()
-                    + " "
-                    + predecessor.binary().version()
-                    + " does."));
+                "Update to a QEMU that has it. A guest that is to run on both needs a machine type"
+                    + " and a CPU of both from its start, such as --cpu Nehalem."));
       }
     } catch (QemuUnusableException e) {
       obstacles.add(new Obstacle(target, e.reason(), e.advice()));
