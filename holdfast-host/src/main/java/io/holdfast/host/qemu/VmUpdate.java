@@ -286,6 +286,9 @@ public final class VmUpdate implements Participant {
     }
     if (found.isPresent()) {
       found.get().end();
+    } else if (successor.isPresent()) {
+      // Dead, but not reaped yet.
+      successor.get().end();
     }
     Fd kept =
         deviceState
@@ -367,14 +370,20 @@ public final class VmUpdate implements Participant {
     if (changedHands(step)) {
       return;
     }
-    QemuProcess runs =
-        successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone(step));
+    Optional<QemuProcess> found = findSuccessor(step);
+    if (found.isEmpty() && step.recorded(RUNS).isPresent()) {
+      IOException lost = gone(step);
+      vm.lose(String.valueOf(lost.getMessage()));
+      throw lost;
+    }
+    if (found.isEmpty()) {
+      // It died after the commit and before it was told to run: forward, from the kept state.
+      restoreAgain(step);
+    }
+    QemuProcess runs = successor.or(() -> found).orElseThrow(() -> gone(step));
     successor = Optional.of(runs);
     if (step.recovering() && runs.status().equals("running")) {
       return;
-    }
-    if (runs.hasExited()) {
-      throw gone(step);
     }
     // From here on the guest may have run: were the successor to die now, the kept state would be a
     // fork of it.
@@ -417,7 +426,8 @@ public final class VmUpdate implements Participant {
     Optional<QemuProcess> started = findSuccessor(step);
     if (started.isPresent()) {
       started.get().end();
-    } else if (successor.isPresent()) {
+    }
+    if (successor.isPresent()) {
       successor.get().end();
     }
     QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
