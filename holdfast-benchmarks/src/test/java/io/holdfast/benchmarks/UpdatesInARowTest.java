@@ -49,7 +49,7 @@ class UpdatesInARowTest {
         VarlinkClient client = agent.client();
         RunningGuest guest =
             RunningGuest.start(
-                client, "row", directory, Optional.empty(), other.map(_ -> "qemu64"), MEMORY, 1);
+                client, "row", directory, Optional.empty(), Optional.empty(), MEMORY, 1);
         GuestMemory memory = GuestMemory.map(Linux.system(), guest.memory())) {
       versions.add(guest.show().string("qemuVersion"));
       Heartbeat first = memory.heartbeat(guest.boot());
