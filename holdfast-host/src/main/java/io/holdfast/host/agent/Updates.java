@@ -199,6 +199,8 @@ final class Updates {
   private JsonObject run(UpdateId id, VmUpdate participant, Consumer<JsonObject> progress)
       throws IOException {
     JournalFile journal = JournalFile.open(places.updates().resolve(id + ".journal"));
+    // A collection that would come in the blackout comes now.
+    System.gc();
     long zero = workers.nanoTime();
     Timeline.Listener listener = event -> progress(id, event, zero).ifPresent(progress);
     Orchestrator orchestrator =
@@ -207,8 +209,6 @@ final class Updates {
     awaitRehearsal();
     Outcome outcome;
     try {
-      // A collection that would come in the blackout comes now.
-      System.gc();
       outcome = orchestrator.run();
     } finally {
       running.remove(id.toString());

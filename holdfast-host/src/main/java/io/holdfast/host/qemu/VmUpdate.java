@@ -97,7 +97,9 @@ public final class VmUpdate implements Participant {
     if (lost.isPresent()) {
       return Plan.refused(
           new Obstacle(
-              "VM " + name(), lost.get(), "Stop it with `holdfast vm stop " + name() + "`."));
+              "VM " + name(),
+              lost.get(),
+              "Stop it with `holdfast vm stop " + name() + "`, then run it again from its disks."));
     }
     String status = predecessor.status();
     if (!status.equals("running")) {
