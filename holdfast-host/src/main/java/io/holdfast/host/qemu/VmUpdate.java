@@ -39,6 +39,13 @@ public final class VmUpdate implements Participant {
   private static final String OUT = "holdfast-out";
   private static final String IN = "holdfast-in";
 
+  /**
+   * How long the predecessor stays fenced before it is ended. Unmapping the guest's RAM keeps a
+   * processor busy for tens of milliseconds, just when the guest runs on cold caches and, under
+   * TCG, has its code translated anew.
+   */
+  private static final Duration SETTLE = Duration.ofMillis(300);
+
   private final Linux linux;
   private final Vm vm;
   private final QemuProbe probe;
@@ -413,12 +420,26 @@ public final class VmUpdate implements Participant {
     }
     QemuProcess runs =
         successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone(step));
+    settle();
     // First the end of the one, then the record of the other: recovery copes with a record of a
     // dead process.
     predecessor.end();
     vm.becomes(generation, runs);
     relay.ifPresent(Relay::close);
     deviceState.drop(name());
+  }
+
+  /**
+   * Waits while the guest pays for its first steps in the successor; the fenced predecessor can
+   * wait.
+   */
+  private static void settle() throws IOException {
+    try {
+      Thread.sleep(SETTLE);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted before the predecessor was ended", e);
+    }
   }
 
   @Override
