@@ -21,6 +21,8 @@ public final class UnixSocket implements AutoCloseable {
   private static final int SCM_RIGHTS = 1;
   private static final int SO_PEERCRED = 17;
   private static final int SO_PEEK_OFF = 42;
+  private static final int SO_SNDBUF = 7;
+  private static final int SO_SNDBUFFORCE = 32;
   private static final int SHUT_RDWR = 2;
   private static final int MSG_PEEK = 0x2;
   private static final int MSG_CTRUNC = 0x8;
@@ -76,6 +78,38 @@ public final class UnixSocket implements AutoCloseable {
    * @throws IllegalArgumentException without a byte or with too many descriptors
    */
   public void send(MemorySegment bytes, List<Fd> descriptors) {
+    boolean _ = send(bytes, descriptors, 0);
+  }
+
+  /**
+   * As {@link #send(MemorySegment, List)} for one packet, without waiting.
+   *
+   * @return false if the queue has no room for it: nothing was sent then
+   */
+  public boolean sendNow(byte[] packet, List<Fd> descriptors) {
+    return send(MemorySegment.ofArray(packet), descriptors, MSG_DONTWAIT);
+  }
+
+  /**
+   * Sets how much may wait in the queue of what is sent here, the kernel's own bookkeeping included
+   * (about 1 KiB for a small packet). Without CAP_NET_ADMIN the kernel keeps it to
+   * net.core.wmem_max.
+   */
+  public void sendBuffer(int bytes) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment value = arena.allocateFrom(ValueLayout.JAVA_INT, bytes);
+      long forced =
+          calls.attemptOn(
+              Call.SETSOCKOPT, fd, SOL_SOCKET, SO_SNDBUFFORCE, value.address(), value.byteSize());
+      if (forced == -Errno.EPERM.number()) {
+        calls.on(Call.SETSOCKOPT, fd, SOL_SOCKET, SO_SNDBUF, value.address(), value.byteSize());
+      } else {
+        SystemCallException.check(forced, Call.SETSOCKOPT, fd.what());
+      }
+    }
+  }
+
+  private boolean send(MemorySegment bytes, List<Fd> descriptors, int flags) {
     if (bytes.byteSize() == 0) {
       throw new IllegalArgumentException("send at least a byte on " + fd.what());
     }
@@ -108,8 +142,13 @@ public final class UnixSocket implements AutoCloseable {
       long sent = 0;
       while (sent < data.byteSize()) {
         MemorySegment header = message.header(data.asSlice(sent), sent == 0);
-        sent += calls.on(Call.SENDMSG, fd, header.address(), MSG_NOSIGNAL);
+        long n = calls.attemptOn(Call.SENDMSG, fd, header.address(), MSG_NOSIGNAL | flags);
+        if (n == -Errno.EAGAIN.number() && flags != 0) {
+          return false;
+        }
+        sent += SystemCallException.check(n, Call.SENDMSG, fd.what());
       }
+      return true;
     } finally {
       borrowed.forEach(Fd::giveBack);
     }

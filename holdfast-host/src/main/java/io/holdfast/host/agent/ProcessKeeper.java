@@ -37,17 +37,29 @@ final class ProcessKeeper implements Keeper {
   private static final int WRITE_END = 4;
   private static final int LONGEST_LABEL = 200;
 
+  /**
+   * Room for some tens of thousands of descriptors; memory is taken by those that are there only.
+   */
+  private static final int QUEUE_BYTES = 64 << 20;
+
   private final Identity identity;
   private final UnixSocket reader;
   private final UnixSocket writer;
   private final Path record;
   private final Map<String, Fd> mirror = new LinkedHashMap<>();
 
+  /**
+   * Messages in the queue: more than {@link #mirror} has where an agent died while it replaced
+   * some.
+   */
+  private int queued;
+
   private ProcessKeeper(Identity identity, UnixSocket reader, UnixSocket writer, Path record) {
     this.identity = identity;
     this.reader = reader;
     this.writer = writer;
     this.record = record;
+    writer.sendBuffer(QUEUE_BYTES);
   }
 
   /**
@@ -99,6 +111,7 @@ final class ProcessKeeper implements Keeper {
         if (next.isEmpty() || next.get().end()) {
           break;
         }
+        queued++;
         remember(text(label, next.get().bytes()), next.get().descriptors());
       }
     } finally {
@@ -128,7 +141,7 @@ final class ProcessKeeper implements Keeper {
     }
     Fd mine = fd.duplicate();
     try {
-      writer.send(bytes, 0, bytes.length, List.of(mine));
+      queue(bytes, List.of(mine));
     } catch (RuntimeException e) {
       mine.close();
       throw e;
@@ -156,28 +169,27 @@ final class ProcessKeeper implements Keeper {
     requeue();
   }
 
+  private void queue(byte[] label, List<Fd> descriptors) {
+    if (!writer.sendNow(label, descriptors)) {
+      throw new IllegalStateException(
+          "the keeper's queue is full with "
+              + mirror.size()
+              + " descriptors; run the agent as root, or raise net.core.wmem_max");
+    }
+    queued++;
+  }
+
   /**
-   * Makes the queue what the mirror is: what stays is queued again behind a marker, then all before
-   * it is taken out.
+   * Makes the queue what the mirror is: what stays is queued again, then all that was there before
+   * is taken out.
    */
   private void requeue() {
-    byte[] marker = {0};
-    writer.send(marker);
-    mirror.forEach(
-        (label, fd) -> {
-          byte[] bytes = label.getBytes(StandardCharsets.UTF_8);
-          writer.send(bytes, 0, bytes.length, List.of(fd));
-        });
+    int before = queued;
+    mirror.forEach((label, fd) -> queue(label.getBytes(StandardCharsets.UTF_8), List.of(fd)));
     byte[] buffer = new byte[LONGEST_LABEL];
-    while (true) {
-      Optional<Received> taken = reader.receiveNow(buffer);
-      if (taken.isEmpty()) {
-        return;
-      }
-      taken.get().closeDescriptors();
-      if (taken.get().bytes() == 1 && buffer[0] == 0) {
-        return;
-      }
+    for (int i = 0; i < before; i++) {
+      reader.receiveNow(buffer).ifPresent(Received::closeDescriptors);
+      queued--;
     }
   }
 

@@ -1,0 +1,129 @@
+package io.holdfast.host.agent;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Random;
+import java.util.Set;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The keeper with a real process; another agent is another {@link ProcessKeeper#open}. */
+class ProcessKeeperTest {
+  private final Linux linux = Linux.system();
+
+  @TempDir Path directory;
+
+  @Test
+  void anotherAgentFindsEveryDescriptorUnderItsLabel() throws IOException {
+    Path record = directory.resolve("keeper");
+    Map<String, Long> sizes = new HashMap<>();
+    long seed = System.nanoTime();
+    Random random = new Random(seed);
+    long before = descriptors();
+    ProcessKeeper first = ProcessKeeper.open(linux, record);
+    for (int i = 0; i < 600; i++) {
+      String label = "vm" + random.nextInt(40) + "/ram";
+      if (random.nextInt(4) == 0) {
+        first.drop(Set.of(label));
+        sizes.remove(label);
+      } else {
+        long size = 4096L * (1 + random.nextInt(100));
+        try (Fd fd = linux.memfd(label, size)) {
+          first.keep(label, fd);
+        }
+        sizes.put(label, size);
+      }
+    }
+    // As by kill -9: this agent is gone without a word, its descriptors closed by the kernel.
+    first.close();
+    ProcessKeeper second = ProcessKeeper.open(linux, record);
+    assertThat(found(second)).as("seed %d", seed).isEqualTo(sizes);
+    second.drop(new HashSet<>(sizes.keySet()));
+    assertThat(second.size()).isZero();
+    second.end(linux);
+    assertThat(Files.exists(record)).isFalse();
+    assertThat(descriptors()).isEqualTo(before);
+  }
+
+  @Test
+  void anAgentThatDiesWhileItReplacesLosesNothing() throws IOException {
+    Path record = directory.resolve("keeper");
+    // The kernel stops the agent's sends after so many: it died there.
+    for (int survived = 0; survived < 6; survived++) {
+      int[] left = {Integer.MAX_VALUE};
+      Linux dying =
+          new Linux(
+              (call, a, b, c, d, e, f) ->
+                  call == io.holdfast.linux.Call.SENDMSG && left[0]-- <= 0
+                      ? -5
+                      : linux.kernel().call(call, a, b, c, d, e, f));
+      ProcessKeeper keeper = ProcessKeeper.open(dying, record);
+      for (int i = 0; i < 3; i++) {
+        try (Fd fd = linux.memfd("m" + i, 4096L * (i + 1))) {
+          keeper.keep("m" + i, fd);
+        }
+      }
+      left[0] = survived;
+      try (Fd fd = linux.memfd("new", 40960)) {
+        keeper.keep("m1", fd);
+      } catch (RuntimeException stopped) {
+        assertThat(stopped).hasMessageContaining("sendmsg");
+      }
+      keeper.close();
+      ProcessKeeper next = ProcessKeeper.open(linux, record);
+      Map<String, Long> found = found(next);
+      assertThat(found)
+          .as("after %d sends", survived)
+          .containsEntry("m0", 4096L)
+          .containsEntry("m2", 12288L);
+      assertThat(found.get("m1")).isIn(8192L, 40960L);
+      next.drop(Set.of("m0"));
+      next.close();
+      next = ProcessKeeper.open(linux, record);
+      assertThat(found(next)).as("what was let go stays gone").containsOnlyKeys("m1", "m2");
+      next.end(linux);
+    }
+  }
+
+  @Test
+  void hundredsFit() throws IOException {
+    org.junit.jupiter.api.Assumptions.assumeTrue(
+        linux.effectiveUser() == 0, "only root may raise the queue's limit");
+    ProcessKeeper keeper = ProcessKeeper.open(linux, directory.resolve("keeper"));
+    try (Fd fd = linux.memfd("one", 4096)) {
+      for (int i = 0; i < 400; i++) {
+        keeper.keep("label" + i, fd);
+      }
+      assertThat(keeper.size()).isEqualTo(400);
+    } finally {
+      keeper.end(linux);
+    }
+  }
+
+  private Map<String, Long> found(ProcessKeeper keeper) {
+    Map<String, Long> sizes = new HashMap<>();
+    keeper
+        .kept()
+        .forEach(
+            (label, fd) -> {
+              try (fd) {
+                sizes.put(label, linux.size(fd));
+              }
+            });
+    return sizes;
+  }
+
+  private static long descriptors() throws IOException {
+    try (var list = Files.list(Path.of("/proc/self/fd"))) {
+      return list.count();
+    }
+  }
+}
