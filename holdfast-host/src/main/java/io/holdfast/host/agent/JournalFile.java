@@ -4,12 +4,14 @@ import io.holdfast.core.Journal;
 import io.holdfast.core.JournalException;
 import io.holdfast.core.JournalRecord;
 import io.holdfast.core.JournalText;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.OpenFlag;
+import io.holdfast.linux.SystemCallException;
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
+import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.util.List;
 
 /**
@@ -17,27 +19,30 @@ import java.util.List;
  * outlive the kernel: nothing is synced.
  */
 final class JournalFile implements Journal, AutoCloseable {
+  private final Linux linux;
   private final Path path;
-  private final FileChannel channel;
+  private final Fd file;
   private boolean broken;
 
-  private JournalFile(Path path, FileChannel channel) {
+  private JournalFile(Linux linux, Path path, Fd file) {
+    this.linux = linux;
     this.path = path;
-    this.channel = channel;
+    this.file = file;
   }
 
   /**
    * Opens a journal, and makes it if it is missing. A last record that was cut off is removed: it
    * never took effect.
    */
-  static JournalFile open(Path path) throws IOException {
-    FileChannel channel =
-        FileChannel.open(
-            path, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.READ);
-    long sound = JournalText.decode(Files.readAllBytes(path)).soundBytes();
-    channel.truncate(sound);
-    channel.position(sound);
-    return new JournalFile(path, channel);
+  static JournalFile open(Linux linux, Path path) throws IOException {
+    Fd file = linux.open(path, OpenFlag.CREATE, OpenFlag.WRITE, OpenFlag.APPEND);
+    try {
+      linux.resize(file, JournalText.decode(Files.readAllBytes(path)).soundBytes());
+      return new JournalFile(linux, path, file);
+    } catch (IOException | RuntimeException e) {
+      file.close();
+      throw e;
+    }
   }
 
   @Override
@@ -46,21 +51,17 @@ final class JournalFile implements Journal, AutoCloseable {
       throw new JournalException(
           "journal " + path + " could not be written before, and is not any more");
     }
-    ByteBuffer line = ByteBuffer.wrap(JournalText.encode(record));
     try {
-      long before = channel.position();
+      long before = linux.size(file);
       try {
-        while (line.hasRemaining()) {
-          var _ = channel.write(line);
-        }
-      } catch (IOException e) {
+        linux.write(file, MemorySegment.ofArray(JournalText.encode(record)));
+      } catch (SystemCallException e) {
         broken = true;
-        channel.truncate(before);
-        channel.position(before);
+        linux.resize(file, before);
         broken = false;
         throw e;
       }
-    } catch (IOException e) {
+    } catch (SystemCallException e) {
       throw new JournalException(
           "writing journal " + path + ": " + e.getMessage() + "; is its file system full?", e);
     }
@@ -77,11 +78,7 @@ final class JournalFile implements Journal, AutoCloseable {
 
   @Override
   public void close() {
-    try {
-      channel.close();
-    } catch (IOException e) {
-      throw new JournalException("closing journal " + path, e);
-    }
+    file.close();
   }
 
   /** Closes and removes it: its update has ended. */

@@ -77,7 +77,8 @@ final class Updates {
             () -> {
               try {
                 UpdateId id = new UpdateId("rehearsal");
-                JournalFile journal = JournalFile.open(places.updates().resolve(id + ".journal"));
+                JournalFile journal =
+                    JournalFile.open(linux, places.updates().resolve(id + ".journal"));
                 Orchestrator orchestrator =
                     new Orchestrator(
                         id,
@@ -165,6 +166,8 @@ final class Updates {
    */
   JsonObject vmm(
       String name, Optional<String> qemu, boolean dryRun, Consumer<JsonObject> progress) {
+    // Refused as what it is, before it becomes a part of the update's own name.
+    var _ = vms.get(name);
     UpdateId id =
         new UpdateId(STAMP.format(workers.now()) + "-" + name(name) + "-" + next.incrementAndGet());
     Vm vm = vms.claim(name, "update " + id);
@@ -186,7 +189,7 @@ final class Updates {
 
   private JsonObject planned(UpdateId id, VmUpdate participant) throws IOException {
     Path nowhere = Files.createTempFile(places.updates(), "plan", ".journal");
-    try (JournalFile journal = JournalFile.open(nowhere)) {
+    try (JournalFile journal = JournalFile.open(linux, nowhere)) {
       Orchestrator orchestrator =
           new Orchestrator(id, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
       Orchestrator.Planned plan = orchestrator.plan();
@@ -198,7 +201,7 @@ final class Updates {
 
   private JsonObject run(UpdateId id, VmUpdate participant, Consumer<JsonObject> progress)
       throws IOException {
-    JournalFile journal = JournalFile.open(places.updates().resolve(id + ".journal"));
+    JournalFile journal = JournalFile.open(linux, places.updates().resolve(id + ".journal"));
     // A collection that would come in the blackout comes now.
     System.gc();
     long zero = workers.nanoTime();
@@ -294,7 +297,7 @@ final class Updates {
   }
 
   private void recover(Path path, List<String> story) throws IOException {
-    JournalFile journal = JournalFile.open(path);
+    JournalFile journal = JournalFile.open(linux, path);
     List<JournalRecord> records = journal.read();
     Optional<JournalRecord.Began> began =
         records.stream()
