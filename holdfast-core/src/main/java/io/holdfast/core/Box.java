@@ -57,6 +57,11 @@ public final class Box implements AutoCloseable {
     machine = update;
   }
 
+  /** Takes it into the recovery of the update that it is in, also within the same process. */
+  synchronized void rejoin(UpdateMachine recovery) {
+    machine = recovery;
+  }
+
   /**
    * Puts a descriptor in, and owns it from then on. If this throws, the caller still owns it.
    *

@@ -367,7 +367,7 @@ public final class Orchestrator {
     workers.ready(members.size());
     UpdateState found = machine.state();
     for (Member member : members) {
-      member.participant.boxes().forEach(box -> box.join(machine));
+      member.participant.boxes().forEach(box -> box.rejoin(machine));
       member.begun = true;
     }
     if (found.phase() == Phase.BLACKOUT) {

@@ -79,12 +79,15 @@ public final class Agent implements AutoCloseable {
               + places.run()
               + "; talk to that one, or choose another directory with --run DIR");
     }
+    // Before anything is started that would be left over when the socket is somebody else's; who
+    // calls before the recovery has ended waits for it.
+    UnixListener listener = listen();
     this.keeper = ProcessKeeper.open(linux, places.run().resolve("keeper"));
     this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()));
     this.updates = new Updates(linux, places, vms, keeper);
     vms.recover(recovered);
     updates.recover(recovered);
-    this.server = serve(listen());
+    this.server = serve(listener);
     updates.rehearse();
   }
 

@@ -231,12 +231,20 @@ public final class VmUpdate implements Participant {
    * {@code copy}.
    */
   private void connect(QemuProcess to, Fd source, Fd copy) throws IOException {
+    boolean taken = false;
     try (FdPair in = linux.socketPair(SocketType.STREAM)) {
       give(to, IN, in.right());
       in.right().close();
       loaded = Optional.of(to.qmp().expectMigration("completed", "failed"));
       var _ = to.qmp().execute("migrate-incoming", JsonObject.of("uri", "fd:" + IN));
       relay = Optional.of(new Relay(linux, source, in.left().duplicate(), copy));
+      taken = true;
+    } finally {
+      if (!taken) {
+        // The successor went away before there was anybody to own them.
+        source.close();
+        copy.close();
+      }
     }
   }
 
@@ -446,12 +454,10 @@ public final class VmUpdate implements Participant {
   public void cancel(Step step) throws IOException {
     stopped.ifPresent(Qmp.Expectation::forget);
     relay.ifPresent(Relay::close);
-    Optional<QemuProcess> started = findSuccessor(step);
+    // This agent's own is ended, and so reaped, also when it has died already.
+    Optional<QemuProcess> started = successor.isPresent() ? successor : findSuccessor(step);
     if (started.isPresent()) {
       started.get().end();
-    }
-    if (successor.isPresent()) {
-      successor.get().end();
     }
     QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
     deviceState.drop(name());
