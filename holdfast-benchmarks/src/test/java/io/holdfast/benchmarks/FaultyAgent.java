@@ -1,0 +1,152 @@
+package io.holdfast.benchmarks;
+
+import io.holdfast.host.agent.Agent;
+import io.holdfast.host.agent.Places;
+import io.holdfast.linux.Call;
+import io.holdfast.linux.Kernel;
+import io.holdfast.linux.Linux;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.concurrent.CountDownLatch;
+import java.util.regex.Pattern;
+
+/**
+ * The agent on a kernel that kills somebody at a chosen moment: {@code FaultyAgent RUN FAULT}.
+ *
+ * <p>The file FAULT, which need not exist, says when and whom as {@link Fault#toString} writes it;
+ * it strikes once, and the file is removed first. So one agent serves many faults.
+ */
+final class FaultyAgent {
+  /** Who is killed. */
+  enum Victim {
+    AGENT,
+    PREDECESSOR,
+    SUCCESSOR
+  }
+
+  /**
+   * A moment and a victim.
+   *
+   * @param after whether the victim dies after the call that the moment is, or before it
+   * @param call WRITE for the journal, SENDMSG for what goes to a QEMU: a command, or device state
+   * @param what a regular expression that finds something in the bytes written
+   */
+  record Fault(boolean after, Call call, String what, Victim victim) {
+    static Fault parse(String text) {
+      String[] lines = text.split("\n", -1);
+      return new Fault(
+          Boolean.parseBoolean(lines[0]),
+          Call.valueOf(lines[1]),
+          lines[2],
+          Victim.valueOf(lines[3]));
+    }
+
+    @Override
+    public String toString() {
+      return after + "\n" + call + "\n" + what + "\n" + victim;
+    }
+  }
+
+  private static final int SIGKILL = 9;
+
+  // struct msghdr and struct iovec of x86-64 and AArch64.
+  private static final int MSG_IOV = 16;
+  private static final int MSG_BYTES = 56;
+  private static final int IOVEC_BYTES = 16;
+  private static final int MOST = 1 << 20;
+
+  private final Path run;
+  private final Path file;
+
+  private FaultyAgent(Path run, Path file) {
+    this.run = run;
+    this.file = file;
+  }
+
+  private long call(Call call, long a, long b, long c, long d, long e, long f) {
+    boolean seen = call == Call.WRITE || call == Call.SENDMSG;
+    if (!seen || !Files.exists(file)) {
+      return Kernel.system().call(call, a, b, c, d, e, f);
+    }
+    try {
+      Fault fault = Fault.parse(Files.readString(file));
+      boolean now =
+          fault.call() == call
+              && Pattern.compile(fault.what()).matcher(bytes(call, b, c)).find()
+              && Files.deleteIfExists(file);
+      if (now && !fault.after()) {
+        kill(fault.victim());
+      }
+      long result = Kernel.system().call(call, a, b, c, d, e, f);
+      if (now && fault.after()) {
+        kill(fault.victim());
+      }
+      return result;
+    } catch (IOException x) {
+      throw new UncheckedIOException(x);
+    }
+  }
+
+  /** What a call is about to write; read through the kernel, as it lies outside the heap. */
+  private static String bytes(Call call, long b, long c) throws IOException {
+    try (RandomAccessFile memory = new RandomAccessFile("/proc/self/mem", "r")) {
+      long address = b;
+      long length = c;
+      if (call == Call.SENDMSG) {
+        ByteBuffer header = read(memory, b, MSG_BYTES);
+        ByteBuffer vector = read(memory, header.getLong(MSG_IOV), IOVEC_BYTES);
+        address = vector.getLong(0);
+        length = vector.getLong(Long.BYTES);
+      }
+      byte[] text = read(memory, address, (int) Math.min(length, MOST)).array();
+      return new String(text, StandardCharsets.ISO_8859_1);
+    }
+  }
+
+  private static ByteBuffer read(RandomAccessFile memory, long address, int length)
+      throws IOException {
+    byte[] bytes = new byte[length];
+    memory.seek(address);
+    memory.readFully(bytes);
+    return ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
+  }
+
+  private void kill(Victim victim) throws IOException {
+    long predecessor = Host.recordedProcess(run);
+    switch (victim) {
+      case AGENT -> killed(ProcessHandle.current().pid());
+      case PREDECESSOR -> killed(predecessor);
+      case SUCCESSOR -> {
+        for (long pid : Host.qemus(run)) {
+          if (pid != predecessor) {
+            killed(pid);
+          }
+        }
+      }
+    }
+  }
+
+  /** Kills a process and returns when nothing of it runs any more. */
+  private static void killed(long pid) {
+    var _ = Kernel.system().call(Call.KILL, pid, SIGKILL, 0, 0, 0, 0);
+    Host.await("the end of process " + pid, () -> !Host.alive(pid));
+  }
+
+  /** Runs it until it is killed. */
+  public static void main(String[] args) throws IOException, InterruptedException {
+    Path run = Path.of(args[0]);
+    FaultyAgent faulty = new FaultyAgent(run, Path.of(args[1]));
+    try (Agent agent =
+        new Agent(new Linux(faulty::call), new Places(run, Places.defaultSocket(run)))) {
+      agent.recovered().forEach(System.err::println);
+      System.err.println(Host.READY);
+      new CountDownLatch(1).await();
+    }
+  }
+}

@@ -1,0 +1,434 @@
+package io.holdfast.benchmarks;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.holdfast.linux.Linux;
+import io.holdfast.varlink.VarlinkClient;
+import io.holdfast.varlink.json.Json;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.function.BooleanSupplier;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+
+/**
+ * A host for tests: an agent in a process of its own with a run directory of its own, and at most
+ * one VM, {@link #VM}, with a real guest. Everything that it starts inherits a mark in its
+ * environment, so that whatever is left over is found, whatever its name.
+ */
+final class Host implements AutoCloseable {
+  static final String VM = "vm1";
+  static final String READY = "faulty agent: ready";
+  private static final String MARK = "HOLDFAST_TEST_HOST";
+
+  private final Path directory;
+  private final Path run;
+  private final Path disk;
+  private Optional<Process> agent = Optional.empty();
+  private Witness witness = new Witness();
+  private Optional<State> whole = Optional.empty();
+
+  /** What there is of this host: everything here must be the same after a fault as before. */
+  record State(
+      int processes,
+      Set<String> files,
+      Map<String, Long> agent,
+      Map<String, Long> keeper,
+      long held) {}
+
+  private Host(Path directory) throws IOException, InterruptedException {
+    this.directory = directory;
+    this.run = directory.resolve("run");
+    this.disk = directory.resolve("disk.qcow2");
+    Process made =
+        new ProcessBuilder("qemu-img", "create", "-q", "-f", "qcow2", disk.toString(), "64M")
+            .inheritIO()
+            .start();
+    assertThat(made.waitFor()).as("qemu-img create").isZero();
+  }
+
+  /** A host whose agent runs; no VM yet. */
+  static Host start() throws IOException, InterruptedException {
+    Host host = new Host(Files.createTempDirectory("holdfast-host"));
+    host.startAgent();
+    return host;
+  }
+
+  /** The folder with the test guest, as {@code ./test} sets it. */
+  static Path guest() {
+    String told = System.getenv("HOLDFAST_GUEST");
+    String cache = System.getenv("XDG_CACHE_HOME");
+    Path folder =
+        told != null
+            ? Path.of(told)
+            : (cache != null ? Path.of(cache) : Path.of(System.getProperty("user.home"), ".cache"))
+                .resolve("holdfast/guest");
+    return folder;
+  }
+
+  /** The machine's own QEMU. */
+  static String qemu() {
+    String told = System.getenv("HOLDFAST_QEMU");
+    return told != null ? told : "/usr/bin/qemu-system-x86_64";
+  }
+
+  Path directory() {
+    return directory;
+  }
+
+  Path run() {
+    return run;
+  }
+
+  // ---- the agent ----
+
+  /** Starts the agent, and returns when it listens. */
+  void startAgent() throws IOException {
+    Process process =
+        java(
+            FaultyAgent.class.getName(),
+            directory.resolve("agent.err"),
+            List.of(run.toString(), fault().toString()));
+    agent = Optional.of(process);
+    await(
+        "the agent's start: " + said(),
+        () -> {
+          assertThat(process.isAlive()).as("agent: %s", said()).isTrue();
+          return said().contains(READY);
+        });
+  }
+
+  private Process java(String main, Path output, List<String> arguments) throws IOException {
+    ProcessBuilder builder =
+        new ProcessBuilder(
+            Jvm.command(
+                "io.holdfast.benchmarks", main, List.of("-XX:TieredStopAtLevel=1"), arguments));
+    builder.environment().put(MARK, directory.toString());
+    return builder.redirectErrorStream(true).redirectOutput(output.toFile()).start();
+  }
+
+  /** Runs an agent that is expected to give up, and returns what it said. */
+  String runAgain(List<String> arguments) throws IOException {
+    Path output = directory.resolve("again.err");
+    Process process = java("io.holdfast.host.agent.Agent", output, arguments);
+    await("the end of an agent that can't run", () -> !process.isAlive());
+    assertThat(process.exitValue()).isEqualTo(1);
+    return Files.readString(output);
+  }
+
+  /** What the agent has printed. */
+  String said() {
+    try {
+      return Files.readString(directory.resolve("agent.err"));
+    } catch (IOException e) {
+      return "";
+    }
+  }
+
+  /** Kills the agent with SIGKILL. */
+  void killAgent() {
+    agent.ifPresent(Process::destroyForcibly);
+    awaitAgentDeath();
+  }
+
+  /** Waits until the agent has gone. */
+  void awaitAgentDeath() {
+    await("the agent's death", () -> !agent.orElseThrow().isAlive());
+  }
+
+  private Path fault() {
+    return directory.resolve("fault");
+  }
+
+  /** Lets a fault strike, once. */
+  void arm(FaultyAgent.Fault fault) throws IOException {
+    Path aside = directory.resolve("fault.new");
+    Files.writeString(aside, fault.toString());
+    Files.move(aside, fault());
+  }
+
+  /** Whether a fault that was armed has not struck yet. */
+  boolean armed() {
+    return Files.exists(fault());
+  }
+
+  /** Takes an armed fault back. */
+  void disarm() throws IOException {
+    Files.deleteIfExists(fault());
+  }
+
+  /** Calls the agent. */
+  JsonObject call(String method, JsonObject parameters) {
+    try (VarlinkClient client = VarlinkClient.connect(Linux.system(), run.resolve("agent.sock"))) {
+      return client.call("io.holdfast." + method, parameters);
+    }
+  }
+
+  /** Updates the VM and returns the report. */
+  JsonObject update(String qemu) {
+    return call("Update.Vmm", JsonObject.of("name", VM, "qemu", qemu)).object("report");
+  }
+
+  // ---- the VM ----
+
+  /** What the test guest needs. */
+  JsonObject definition(String qemu) {
+    return JsonObject.of(
+        "name",
+        VM,
+        "qemu",
+        qemu,
+        "memory",
+        160L << 20,
+        "cpus",
+        1,
+        "accelerator",
+        "tcg",
+        "kernel",
+        guest().resolve("vmlinuz").toString(),
+        "initrd",
+        guest().resolve("initramfs.cpio").toString(),
+        "append",
+        "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable holdfast.pattern=4",
+        "disks",
+        List.of(JsonObject.of("path", disk.toString())),
+        "extra",
+        List.of());
+  }
+
+  /** Runs the VM until its guest works, and remembers what there is now as whole. */
+  JsonObject runVm(String qemu) {
+    JsonObject vm = call("Vm.Run", JsonObject.of("definition", definition(qemu))).object("vm");
+    witness = new Witness();
+    await(
+        "the guest's boot",
+        () -> {
+          witness.follow(console());
+          return witness.ready() && witness.last() > 3;
+        });
+    whole = Optional.of(state());
+    return vm;
+  }
+
+  /** Stops the VM. */
+  void stopVm() {
+    var _ = call("Vm.Stop", JsonObject.of("name", VM));
+    whole = Optional.empty();
+  }
+
+  JsonObject show() {
+    return call("Vm.Show", JsonObject.of("name", VM)).object("vm");
+  }
+
+  private Path console() {
+    return run.resolve("vms/" + VM + "/console.log");
+  }
+
+  /**
+   * Checks that the guest goes on in exactly one process with nothing repeated or skipped, and that
+   * nothing is left over or missing.
+   */
+  void assertWhole() {
+    assertRuns();
+    State before = whole.orElseThrow();
+    State[] now = {state()};
+    // What only has to be closed by a thread that was woken, or reaped, may take a moment.
+    try {
+      await(
+          "a host as it was",
+          3,
+          () -> {
+            now[0] = state();
+            return now[0].equals(before);
+          });
+    } catch (AssertionError _) {
+      assertThat(now[0]).as("the host; agent said: %s", said()).isEqualTo(before);
+    }
+  }
+
+  private void assertRuns() {
+    witness.follow(console());
+    long from = witness.last();
+    await(
+        "the guest goes on from " + from + "; " + witness.consoleCheck() + "; agent: " + said(),
+        () -> {
+          witness.follow(console());
+          return witness.last() > from + 5;
+        });
+    assertThat(witness.consoleCheck()).isInstanceOf(ChainCheck.Unbroken.class);
+    assertThat(qemus(run)).hasSize(1);
+    JsonObject vm = show();
+    assertThat(vm.string("state")).as("%s", vm).isEqualTo("running");
+    assertThat(vm.number("pid")).isEqualTo(qemus(run).getFirst());
+  }
+
+  /** Kills the VM's QEMU. */
+  void killVm() {
+    for (long pid : qemus(run)) {
+      var _ = ProcessHandle.of(pid).map(ProcessHandle::destroyForcibly);
+    }
+    assertNothingRuns();
+  }
+
+  /** Checks that no QEMU is left. */
+  void assertNothingRuns() {
+    await("no QEMU", () -> qemus(run).isEmpty());
+  }
+
+  /** Checks that nothing is left of the VM: the agent and its keeper, holding nothing. */
+  void assertEmpty() {
+    await("an agent and its keeper only: " + processes(), () -> processes().size() == 2);
+    assertThat(files())
+        .containsExactlyInAnyOrder("", "agent.lock", "agent.sock", "keeper", "updates", "vms");
+    assertThat(call("Agent.Status", JsonObject.empty()).number("heldDescriptors")).isZero();
+  }
+
+  /** Checks the stopped guest's disk against its console. */
+  ChainCheck diskCheck() {
+    Path raw = directory.resolve("disk.raw");
+    Witness.rawCopy(disk, raw);
+    return witness.disk(raw, 0);
+  }
+
+  /** Reads the rest of the console; its log is gone once the VM is stopped. */
+  void followConsole() {
+    witness.follow(console());
+  }
+
+  /** What there is now. */
+  State state() {
+    long keeper = Long.parseLong(read(run.resolve("keeper")).split("@", 2)[0]);
+    return new State(
+        processes().size(),
+        files(),
+        descriptors(agent.orElseThrow().pid()),
+        descriptors(keeper),
+        call("Agent.Status", JsonObject.empty()).number("heldDescriptors"));
+  }
+
+  /** Names in the run directory, without reports, and generations without their number. */
+  private Set<String> files() {
+    try (Stream<Path> all = Files.walk(run)) {
+      return all.map(each -> run.relativize(each).toString())
+          .filter(each -> !(each.startsWith("updates/") && each.endsWith(".json")))
+          .map(each -> each.replaceFirst("generation-\\d+", "generation-N"))
+          .collect(Collectors.toCollection(TreeSet::new));
+    } catch (IOException | UncheckedIOException _) {
+      // It changes while it is read.
+      return new TreeSet<>(List.of("changing"));
+    }
+  }
+
+  /** Every process of this host: the agent, its children, and whatever else they started. */
+  List<Long> processes() {
+    String mark = MARK + "=" + directory;
+    return pids(
+        pid -> List.of(read(Path.of("/proc/" + pid + "/environ")).split("\0")).contains(mark));
+  }
+
+  /** Processes that run a VM of this run directory. */
+  static List<Long> qemus(Path run) {
+    return pids(
+        pid -> read(Path.of("/proc/" + pid + "/cmdline")).contains("path=" + run + "/vms/"));
+  }
+
+  /** The process that the VM's record names. */
+  static long recordedProcess(Path run) {
+    String record = read(run.resolve("vms/" + VM + "/vm.json"));
+    return Long.parseLong(Json.parse(record).string("process").split("@", 2)[0]);
+  }
+
+  private interface PidTest {
+    boolean test(long pid);
+  }
+
+  private static List<Long> pids(PidTest test) {
+    return ProcessHandle.allProcesses().map(ProcessHandle::pid).filter(test::test).toList();
+  }
+
+  /** Whether any thread of a process still runs; its first one may be a zombie long before. */
+  static boolean alive(long pid) {
+    String stat = read(Path.of("/proc/" + pid + "/stat"));
+    if (stat.isEmpty() || stat.charAt(stat.lastIndexOf(')') + 2) != 'Z') {
+      return !stat.isEmpty();
+    }
+    try (Stream<Path> threads = Files.list(Path.of("/proc/" + pid + "/task"))) {
+      return threads.count() > 1;
+    } catch (IOException | UncheckedIOException _) {
+      return false;
+    }
+  }
+
+  /** A process's descriptors by kind; without the JVM's own files, which it opens as it likes. */
+  static Map<String, Long> descriptors(long pid) {
+    Map<String, Long> kinds = new TreeMap<>();
+    try (Stream<Path> all = Files.list(Path.of("/proc/" + pid + "/fd"))) {
+      for (Path each : all.toList()) {
+        try {
+          String link = Files.readSymbolicLink(each).toString();
+          if (!link.endsWith(".jar") && !link.contains("/lib/") && !link.startsWith("/dev/")) {
+            var _ = kinds.merge(link.replaceAll("[0-9]+", "N"), 1L, Long::sum);
+          }
+        } catch (IOException _) {
+          // Closed since.
+        }
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    return kinds;
+  }
+
+  /** A file's text; empty if it is gone or somebody else's. */
+  private static String read(Path file) {
+    try {
+      return new String(Files.readAllBytes(file), StandardCharsets.ISO_8859_1);
+    } catch (IOException _) {
+      return "";
+    }
+  }
+
+  /** Waits for a condition that comes about by itself. */
+  static void await(String what, BooleanSupplier condition) {
+    await(what, 20, condition);
+  }
+
+  private static void await(String what, int seconds, BooleanSupplier condition) {
+    long end = System.nanoTime() + seconds * 1_000_000_000L;
+    while (!condition.getAsBoolean()) {
+      if (System.nanoTime() - end > 0) {
+        throw new AssertionError("waited " + seconds + " s in vain for " + what);
+      }
+      try {
+        Thread.sleep(20);
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        throw new AssertionError("interrupted while waiting for " + what, e);
+      }
+    }
+  }
+
+  /** Ends every process of this host and removes its directory. */
+  @Override
+  public void close() throws IOException {
+    for (long pid : processes()) {
+      var _ = ProcessHandle.of(pid).map(ProcessHandle::destroyForcibly);
+    }
+    await("the end of this host's processes", () -> processes().isEmpty());
+    try (Stream<Path> all = Files.walk(directory)) {
+      for (Path each : all.sorted(java.util.Comparator.reverseOrder()).toList()) {
+        Files.delete(each);
+      }
+    }
+  }
+}
