@@ -3,7 +3,9 @@ package io.holdfast.host.agent;
 import io.holdfast.linux.Linux;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
 
 /**
@@ -63,6 +65,24 @@ public record Places(Path run, Path socket) {
       if (!Files.isDirectory(directory)) {
         Files.createDirectories(directory, mine);
       }
+      checkMine(directory);
+    }
+  }
+
+  /** In /tmp anybody may have made it first, to be given our sockets. */
+  private static void checkMine(Path directory) throws IOException {
+    int owner = (Integer) Files.getAttribute(directory, "unix:uid", LinkOption.NOFOLLOW_LINKS);
+    boolean link = Files.isSymbolicLink(directory);
+    boolean open =
+        Files.getPosixFilePermissions(directory).stream()
+            .anyMatch(
+                p -> p == PosixFilePermission.OTHERS_WRITE || p == PosixFilePermission.GROUP_WRITE);
+    if (owner != Linux.system().effectiveUser() || link || open) {
+      throw new IOException(
+          "directory "
+              + directory
+              + " can't be the agent's: it must be its user's own, no link, and writable by nobody"
+              + " else; choose another one with --run DIR");
     }
   }
 }
