@@ -301,6 +301,16 @@ class FaultsTest {
     host().assertEmpty();
   }
 
+  /** The guest may have run already: starting it again would be a fork. */
+  @Test
+  void successorDiesAsItRuns() throws IOException {
+    JsonObject report = updateWith(true, Call.WRITE, "^fact \\S+ vm1 runs ", Victim.SUCCESSOR);
+    assertThat(report.string("message"))
+        .contains("the guest is lost, as it can't be started again from its state without a fork")
+        .contains("Stop it with `holdfast vm stop vm1`, and run it again from its disks");
+    assertLost();
+  }
+
   // ---- the agent dies ----
 
   static Stream<Arguments> steps() {

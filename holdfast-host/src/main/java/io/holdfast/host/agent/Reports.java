@@ -33,8 +33,9 @@ final class Reports {
    * How an update ended.
    *
    * @param before what happened before a recovery within the same agent, if there was one
+   * @param lost whether nothing runs the VM any more, so that there is nothing to try again
    */
-  static JsonObject of(UpdateId id, String target, Outcome outcome, Optional<Outcome> before) {
+  static JsonObject of(UpdateId id, String target, Outcome outcome, Optional<Outcome> before, boolean lost) {
     List<JsonObject> obstacles = new ArrayList<>();
     List<String> losses = new ArrayList<>();
     String name;
@@ -74,7 +75,9 @@ final class Reports {
         name = "stuck";
         message =
             causes(stuck)
-                + ". The update can only go on from here; the agent tries again when it is started again";
+                + (lost
+                    ? ""
+                    : ". The update can only go on from here; the agent tries again when it is started again");
       }
     }
     return report(id, target, name, message, obstacles, losses, outcome.timeline());

@@ -90,7 +90,7 @@ final class Updates {
                           var _ = progress(id, e, 0);
                         });
                 Outcome outcome = orchestrator.run();
-                var _ = Reports.of(id, "nothing", outcome, Optional.empty()).pretty();
+                var _ = Reports.of(id, "nothing", outcome, Optional.empty(), false).pretty();
                 journal.remove();
               } catch (IOException | RuntimeException e) {
                 LOG.log(
@@ -227,9 +227,10 @@ final class Updates {
         outcome = again.get().run();
       }
     }
-    JsonObject report = Reports.of(id, participant.name(), outcome, before);
+    boolean lost = vms.get(participant.name()).lost().isPresent();
+    JsonObject report = Reports.of(id, participant.name(), outcome, before, lost);
     keep(id, report);
-    if (outcome instanceof Outcome.Stuck) {
+    if (outcome instanceof Outcome.Stuck && !lost) {
       journal.close();
     } else {
       journal.remove();
@@ -329,10 +330,11 @@ final class Updates {
               records, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
       if (recovery.isPresent()) {
         Outcome outcome = recovery.get().run();
-        JsonObject report = Reports.of(began.get().update(), name, outcome, Optional.empty());
+        boolean lost = vm.lost().isPresent();
+        JsonObject report = Reports.of(began.get().update(), name, outcome, Optional.empty(), lost);
         keep(began.get().update(), report);
         story.add("update " + began.get().update() + ": " + report.string("message"));
-        if (outcome instanceof Outcome.Stuck) {
+        if (outcome instanceof Outcome.Stuck && !lost) {
           journal.close();
           return;
         }

@@ -179,11 +179,6 @@ public final class Vm implements AutoCloseable {
     return lost;
   }
 
-  /** From now on nothing runs it any more, and nothing may: it can only be ended. */
-  synchronized void lose(String why) {
-    lost = Optional.of(why);
-  }
-
   private void writeRecord() throws IOException {
     JsonObject record =
         JsonObject.of(

@@ -389,15 +389,13 @@ public final class VmUpdate implements Participant {
     }
     Optional<QemuProcess> found = findSuccessor(step);
     if (found.isEmpty() && step.recorded(RUNS).isPresent()) {
-      IOException lost = gone(step);
-      vm.lose(String.valueOf(lost.getMessage()));
-      throw lost;
+      throw lost(step);
     }
     if (found.isEmpty()) {
       // It died after the commit and before it was told to run: forward, from the kept state.
       restoreAgain(step);
     }
-    QemuProcess runs = successor.or(() -> found).orElseThrow(() -> gone(step));
+    QemuProcess runs = successor.or(() -> found).orElseThrow(() -> gone());
     successor = Optional.of(runs);
     if (step.recovering() && runs.status().equals("running")) {
       return;
@@ -410,14 +408,37 @@ public final class VmUpdate implements Participant {
     var _ = running.await(step.remaining());
   }
 
-  private IOException gone(Step step) {
+  private IOException gone() {
+    return new IOException("the successor of VM " + name() + " is gone");
+  }
+
+  /**
+   * The successor died when the guest may have run in it already: there is no state to start it
+   * again from without a fork. What is left is ended, so that the VM can be stopped.
+   */
+  private IOException lost(Step step) throws IOException {
+    QemuProcess dead =
+        successor.isPresent()
+            ? successor.get()
+            : QemuProcess.attach(
+                linux,
+                QemuProcess.Identity.parse(step.recorded(SUCCESSOR).orElseThrow()),
+                probe.binary(target),
+                Vm.generationDirectory(vm.directory(), generation),
+                "the successor of " + name());
+    predecessor.end();
+    vm.becomes(generation, dead);
+    relay.ifPresent(Relay::close);
+    deviceState.drop(name());
     return new IOException(
         "the successor of VM "
             + name()
-            + " is gone"
-            + (step.recorded(RUNS).isPresent()
-                ? ", and the guest may have run in it: it can't be started again from its state without a fork"
-                : ""));
+            + " died as the guest began to run in it: the guest is lost, as it can't be started"
+            + " again from its state without a fork. "
+            + vm.lost().orElse("")
+            + ". Stop it with `holdfast vm stop "
+            + name()
+            + "`, and run it again from its disks");
   }
 
   @Override
@@ -427,7 +448,7 @@ public final class VmUpdate implements Participant {
       return;
     }
     QemuProcess runs =
-        successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone(step));
+        successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone());
     settle();
     // First the end of the one, then the record of the other: recovery copes with a record of a
     // dead process.
