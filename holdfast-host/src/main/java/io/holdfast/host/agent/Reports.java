@@ -35,7 +35,8 @@ final class Reports {
    * @param before what happened before a recovery within the same agent, if there was one
    * @param lost whether nothing runs the VM any more, so that there is nothing to try again
    */
-  static JsonObject of(UpdateId id, String target, Outcome outcome, Optional<Outcome> before, boolean lost) {
+  static JsonObject of(
+      UpdateId id, String target, Outcome outcome, Optional<Outcome> before, boolean lost) {
     List<JsonObject> obstacles = new ArrayList<>();
     List<String> losses = new ArrayList<>();
     String name;
