@@ -1,7 +1,6 @@
 package io.holdfast.host.agent;
 
 import io.holdfast.core.Deadlines;
-import io.holdfast.core.Failure;
 import io.holdfast.core.JournalRecord;
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Orchestrator;
@@ -408,11 +407,6 @@ final class Updates {
   private static VarlinkError noSuchUpdate(String id, String message) {
     return new VarlinkError(
         "io.holdfast.Update.NoSuchUpdate", JsonObject.of("id", id, "message", message));
-  }
-
-  /** What failed, for people. */
-  static String describe(Failure failure) {
-    return failure.toString();
   }
 
   static JsonObject obstacle(String participant, Obstacle obstacle) {

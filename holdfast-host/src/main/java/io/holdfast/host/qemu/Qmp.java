@@ -213,16 +213,6 @@ public final class Qmp implements AutoCloseable {
     public void forget() {
       expectations.remove(this);
     }
-
-    /** Whether it has come already, or never will because QEMU is gone. */
-    public boolean isDone() {
-      return event.isDone();
-    }
-  }
-
-  /** Calls {@code action}, on some thread, once this channel has ended for any reason. */
-  public void onClosed(Consumer<String> action) {
-    var _ = closed.thenAccept(action);
   }
 
   /** Ends the channel; QEMU goes on. Does nothing the second time. */

@@ -18,6 +18,7 @@ import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 
 /**
@@ -198,7 +199,8 @@ public final class VmUpdate implements Participant {
     try (FdPair out = linux.socketPair(SocketType.STREAM)) {
       give(predecessor, OUT, out.left());
       out.left().close();
-      connect(started, linux.adopt(out.right().duplicate()).fd(), deviceState.create(name()));
+      Fd copy = deviceState.create(name());
+      connect(started, out.right().duplicate(), copy);
     }
     stopped = Optional.of(predecessor.qmp().expect("STOP"));
     resumed = Optional.of(started.qmp().expect("RESUME"));
@@ -355,16 +357,23 @@ public final class VmUpdate implements Participant {
     Path directory = Vm.generationDirectory(vm.directory(), generation);
     String who = "the successor of " + name();
     if (recorded.get().equals(STARTING)) {
-      return QemuProcess.attachUnknown(linux, probe.binary(target), directory, who);
+      return QemuProcess.attachUnknown(linux, knownBinary(), directory, who);
     }
     QemuProcess found =
         QemuProcess.attach(
-            linux,
-            QemuProcess.Identity.parse(recorded.get()),
-            probe.binary(target),
-            directory,
-            who);
+            linux, QemuProcess.Identity.parse(recorded.get()), knownBinary(), directory, who);
     return found.hasExited() ? Optional.empty() : Optional.of(found);
+  }
+
+  /**
+   * The target as far as it is known: recovery must not fail because its file has gone meanwhile.
+   */
+  private QemuBinary knownBinary() {
+    try {
+      return probe.binary(target);
+    } catch (QemuUnusableException e) {
+      return new QemuBinary(target, "unknown", "", List.of(), Map.of(), List.of());
+    }
   }
 
   @Override
@@ -423,7 +432,7 @@ public final class VmUpdate implements Participant {
             : QemuProcess.attach(
                 linux,
                 QemuProcess.Identity.parse(step.recorded(SUCCESSOR).orElseThrow()),
-                probe.binary(target),
+                knownBinary(),
                 Vm.generationDirectory(vm.directory(), generation),
                 "the successor of " + name());
     predecessor.end();
@@ -480,8 +489,16 @@ public final class VmUpdate implements Participant {
     if (started.isPresent()) {
       started.get().end();
     }
-    QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
-    deviceState.drop(name());
+    try {
+      letPredecessorRun(step);
+    } finally {
+      // Last: nothing that only tidies up may keep the guest from running.
+      QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
+      deviceState.drop(name());
+    }
+  }
+
+  private void letPredecessorRun(Step step) throws IOException {
     if (predecessor.hasExited()) {
       throw new IOException(
           "the predecessor of VM "
