@@ -89,7 +89,24 @@ public final class UpdateBenchmark {
     void update() throws IOException;
   }
 
-  private record Holdfast(RunningGuest guest) implements Contender {
+  private static final class Holdfast implements Contender {
+    private final RunningGuest guest;
+
+    /** What the controller saw of each update, in ns. */
+    private final List<Long> blackouts = new ArrayList<>();
+
+    /** Asked while QEMU runs: the agent's answer waits for one that is stopped. */
+    private int qemu;
+
+    Holdfast(RunningGuest guest) {
+      this.guest = guest;
+      this.qemu = pid();
+    }
+
+    private int pid() {
+      return Math.toIntExact(guest.show().number("pid"));
+    }
+
     @Override
     public String name() {
       return "holdfast";
@@ -97,7 +114,7 @@ public final class UpdateBenchmark {
 
     @Override
     public int qemu() {
-      return Math.toIntExact(guest.show().number("pid"));
+      return qemu;
     }
 
     @Override
@@ -106,6 +123,8 @@ public final class UpdateBenchmark {
       if (!report.string("outcome").equals("completed")) {
         throw new IOException("an update was " + report.string("outcome") + ": " + report);
       }
+      blackouts.add(report.number("blackout"));
+      qemu = pid();
     }
   }
 
@@ -175,7 +194,8 @@ public final class UpdateBenchmark {
                 memory,
                 cpus);
         ObserverProcess ourObserver = ObserverProcess.start(ours.memory(), ours.boot())) {
-      Side holdfast = new Side(new Holdfast(ours), ourObserver);
+      Holdfast us = new Holdfast(ours);
+      Side holdfast = new Side(us, ourObserver);
       holdfast.signal(Signal.STOP);
       JsonObject vm = ours.state();
       try (CprTransfer theirs =
@@ -193,7 +213,7 @@ public final class UpdateBenchmark {
         Side cpr = new Side(new Cpr(theirs), theirObserver);
         cpr.signal(Signal.STOP);
         try {
-          measure(holdfast, cpr);
+          measure(holdfast, cpr, us);
         } finally {
           // A stopped process neither answers nor ends in good order.
           holdfast.signal(Signal.CONT);
@@ -204,16 +224,17 @@ public final class UpdateBenchmark {
     }
   }
 
-  private void measure(Side holdfast, Side cpr) throws IOException {
+  private void measure(Side holdfast, Side cpr, Holdfast us) throws IOException {
     for (int pair = 0; pair < pairs; pair++) {
       (pair % 2 == 0 ? holdfast : cpr).turn();
       (pair % 2 == 0 ? cpr : holdfast).turn();
       System.err.printf(
           Locale.ROOT,
-          "pair %3d of %d: holdfast %s, cpr-transfer %s%n",
+          "pair %3d of %d: holdfast %s (controller's blackout %s), cpr-transfer %s%n",
           pair + 1,
           pairs,
           shown(holdfast.gaps.getLast()),
+          Demo.millis(us.blackouts.getLast()),
           shown(cpr.gaps.getLast()));
     }
   }

@@ -14,6 +14,8 @@ final class Advice {
           case FCNTL -> onSeals(errno);
           case PIDFD_OPEN, PIDFD_GETFD, PIDFD_SEND_SIGNAL, WAITID -> onProcess(call, errno);
           case SENDMSG, RECVMSG, WRITE -> onTransfer(errno);
+          case KEXEC_FILE_LOAD -> onKexec(errno);
+          case REBOOT -> onReboot(errno);
           default -> "";
         };
     return special.isEmpty() ? general(errno) : special;
@@ -137,6 +139,140 @@ final class Advice {
           "Too many descriptors are on their way through sockets for this user: raise ulimit -n, or let the receivers"
               + " take them.";
       case EMSGSIZE -> "The message is longer than a packet may be: send less at once.";
+      default -> "";
+    };
+  }
+
+  private static String onKexec(Errno errno) {
+    return switch (errno) {
+      case ENOEXEC ->
+          "The file is no kernel that kexec can load (it takes a bzImage), or the running kernel was built without"
+              + " CONFIG_RELOCATABLE.";
+      case EPERM ->
+          "Loading a kernel needs root (CAP_SYS_BOOT), /proc/sys/kernel/kexec_load_disabled at 0, and a kernel that is"
+              + " not locked down.";
+      case EBUSY -> "Another process is loading a kernel at this moment: try again.";
+      case ENOSYS -> "The running kernel was built without CONFIG_KEXEC_FILE.";
+      case EADDRNOTAVAIL, ENOMEM ->
+          "There is no room for the kernel. With kho=on it must fit into KHO's scratch areas: free memory, or reserve"
+              + " more at boot (kho_scratch=).";
+      case EINVAL ->
+          "The command line is longer than the kernel takes (2,047 bytes), or the file is cut off.";
+      case EKEYREJECTED, ENOKEY, ENODATA ->
+          "The running kernel loads only images that are signed with a key that it trusts.";
+      default -> "";
+    };
+  }
+
+  private static String onReboot(Errno errno) {
+    return switch (errno) {
+      case EPERM -> "Stopping the machine needs root (CAP_SYS_BOOT).";
+      case EINVAL ->
+          "No kernel is loaded for kexec: load one first. If one is, a preserved file could not be frozen; the kernel's"
+              + " log names it.";
+      case EBUSY -> "Another process is loading a kernel at this moment: try again.";
+      default -> "";
+    };
+  }
+
+  /**
+   * What an error of the Live Update Orchestrator means; nothing where the general advice says it
+   * all.
+   */
+  static String on(LiveUpdate.Operation operation, Errno errno) {
+    return switch (operation) {
+      case OPEN -> onOpenLiveUpdate(errno);
+      case CREATE -> onCreateSession(errno);
+      case RETRIEVE -> onRetrieveSession(errno);
+      case PRESERVE -> onPreserve(errno);
+      case RETRIEVE_FD -> onRetrieveDescriptor(errno);
+      case FINISH -> onFinish(errno);
+      case GET_NAME -> onSession(errno);
+    };
+  }
+
+  private static String onOpenLiveUpdate(Errno errno) {
+    return switch (errno) {
+      case ENOENT ->
+          "This kernel has no Live Update Orchestrator, or it is off: it needs CONFIG_LIVEUPDATE and a boot with kho=on"
+              + " liveupdate=on.";
+      case EBUSY ->
+          "Another process has it open, and one at a time may: let go of it there (`fuser /dev/liveupdate` finds it; where"
+              + " systemd 261 or newer runs the machine it is systemd), or try again.";
+      case EIO ->
+          "This kernel could not read what the previous one left, so that is lost: the kernel's log says why. It was"
+              + " written by a kernel with another format, or one with a kind of file that this one does not know.";
+      case EACCES, EPERM -> "Live updates are root's: run it as root.";
+      default -> "";
+    };
+  }
+
+  private static String onCreateSession(Errno errno) {
+    return switch (errno) {
+      case EEXIST ->
+          "A session of this name exists: choose another, or end the process that holds that one.";
+      case EINVAL -> "The kernel does not take the name: it has 1 to 63 bytes.";
+      default -> onSession(errno);
+    };
+  }
+
+  private static String onRetrieveSession(Errno errno) {
+    return switch (errno) {
+      case ENOENT ->
+          "The previous kernel left no session of this name: it was not open at the kexec, this kernel was booted without"
+              + " kho=on liveupdate=on, it is from the kernel before that one, or this was no kexec.";
+      case EINVAL ->
+          "It was retrieved before, by this or another process: only that descriptor of it can be used.";
+      default -> onSession(errno);
+    };
+  }
+
+  private static String onPreserve(Errno errno) {
+    return switch (errno) {
+      case ENOENT ->
+          "This kernel can't preserve a descriptor of this kind; Linux 7.3 preserves memfds that are not of huge pages, and"
+              + " nothing else.";
+      case EEXIST -> "The session has another descriptor under this token: choose another.";
+      case EBUSY -> "The file is preserved already, in this or another session.";
+      case EOPNOTSUPP -> "The memfd has a seal that this kernel can't carry to the next.";
+      case EFBIG -> "The memfd has more pages than this kernel can preserve in one (2^32).";
+      case ENOSPC -> "The session is full: put it into another.";
+      case EINVAL ->
+          "The session came from the previous kernel, which nothing can be added to; or the descriptor can't be preserved.";
+      default -> onSession(errno);
+    };
+  }
+
+  private static String onRetrieveDescriptor(Errno errno) {
+    return switch (errno) {
+      case ENOENT -> "Nothing was preserved under this token in this session.";
+      case EINVAL ->
+          "The session was made on this kernel: only one that came from the previous kernel has something to retrieve. If it"
+              + " did, the kernel could not rebuild the descriptor.";
+      case EMFILE, ENFILE -> "";
+      case ENOTTY -> onSession(errno);
+      default ->
+          "The kernel could not rebuild the descriptor, and will not try again: its memory is lost. The kernel's log may"
+              + " say why.";
+    };
+  }
+
+  private static String onFinish(Errno errno) {
+    return switch (errno) {
+      case EBUSY -> "The kernel can't let go of one of its descriptors yet: try again.";
+      case EINVAL ->
+          "The session was made on this kernel: only one that came from the previous can be finished.";
+      default -> onSession(errno);
+    };
+  }
+
+  private static String onSession(Errno errno) {
+    return switch (errno) {
+      case ENOTTY ->
+          "The descriptor is no live update session, or a session of the other direction, or the kernel is too old for"
+              + " this.";
+      case E2BIG, EOPNOTSUPP ->
+          "The kernel is older than this program: it lacks part of the request.";
       default -> "";
     };
   }

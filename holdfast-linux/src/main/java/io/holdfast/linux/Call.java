@@ -11,12 +11,17 @@ public enum Call {
   BIND,
   CLOSE,
   CONNECT,
+  EVENTFD,
   FALLOCATE,
   FCNTL,
   FSTAT,
+  FSYNC,
   FTRUNCATE,
   GETEUID,
   GETSOCKOPT,
+  IOCTL,
+  /** Its number differs between machines; this is x86-64's. */
+  KEXEC_FILE_LOAD(320),
   KILL,
   LISTEN,
   LSEEK(Returns.LONG),
@@ -43,9 +48,11 @@ public enum Call {
   POSIX_SPAWN_FILE_ACTIONS_INIT(Returns.ERROR),
   PPOLL,
   READ(Returns.LONG),
+  REBOOT,
   RECVMSG(Returns.LONG),
   SCHED_SETSCHEDULER,
   SENDMSG(Returns.LONG),
+  SETPRIORITY,
   SETSOCKOPT,
   SHUTDOWN,
   SOCKET,
@@ -80,8 +87,8 @@ public enum Call {
   }
 
   /**
-   * A system call that the C library has no function for before glibc 2.36; the number is the same
-   * on every machine.
+   * A system call that the C library has no function for before glibc 2.36, or at all; the number
+   * is the same on every machine unless said otherwise.
    */
   Call(int systemCall) {
     this.returns = Returns.LONG;

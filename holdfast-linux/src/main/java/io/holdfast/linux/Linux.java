@@ -21,16 +21,20 @@ import java.util.Set;
 public final class Linux {
   private static final Linux SYSTEM = new Linux(Kernel.system());
 
-  private static final int O_CLOEXEC = 0x80000;
+  static final int O_CLOEXEC = 0x80000;
   private static final int O_NOCTTY = 0x100;
   private static final int MFD_CLOEXEC = 0x1;
+  static final int F_SETFD = 2;
+  static final int FD_CLOEXEC = 1;
   private static final int F_ADD_SEALS = 1033;
   private static final int F_GET_SEALS = 1034;
   private static final int SEEK_SET = 0;
+  private static final int SEEK_CUR = 1;
   private static final int SEEK_DATA = 3;
   private static final int SEEK_HOLE = 4;
   private static final int MAP_SHARED = 1;
   private static final int OWNER_ONLY = 0600;
+  private static final int PRIO_PROCESS = 0;
   private static final int SCHED_FIFO = 1;
   private static final int SCHED_RESET_ON_FORK = 0x40000000;
 
@@ -272,6 +276,15 @@ public final class Linux {
   }
 
   /**
+   * Waits until what was written is on the disk, the file's size included.
+   *
+   * @throws SystemCallException EIO, ENOSPC if it could not be written; EINVAL for a pipe or socket
+   */
+  public void sync(Fd fd) {
+    calls.on(Call.FSYNC, fd);
+  }
+
+  /**
    * Sets the position of the next read or write, which all duplicates of the descriptor share.
    *
    * @param offset in bytes from the beginning
@@ -279,6 +292,15 @@ public final class Linux {
    */
   public void seek(Fd fd, long offset) {
     calls.on(Call.LSEEK, fd, offset, SEEK_SET);
+  }
+
+  /**
+   * The position of the next read or write, in bytes from the beginning.
+   *
+   * @throws SystemCallException ESPIPE if it is a pipe or socket
+   */
+  public long position(Fd fd) {
+    return calls.on(Call.LSEEK, fd, 0, SEEK_CUR);
   }
 
   /**
@@ -313,6 +335,11 @@ public final class Linux {
           calls.own(two.getAtIndex(ValueLayout.JAVA_INT, 0), "pipe, end to read"),
           calls.own(two.getAtIndex(ValueLayout.JAVA_INT, 1), "pipe, end to write"));
     }
+  }
+
+  /** A counter of events (eventfd(2)), at 0. */
+  public Fd eventfd() {
+    return calls.own(calls.make(Call.EVENTFD, "an eventfd", 0, O_CLOEXEC), "eventfd");
   }
 
   /** Two sockets connected with each other. */
@@ -408,6 +435,26 @@ public final class Linux {
   }
 
   /**
+   * Says how readily a thread gets a processor before others that want it (setpriority(2), which on
+   * Linux is about one thread). Threads and processes that it starts inherit it.
+   *
+   * @param thread its number, for a process's first thread the process's; 0 for the calling thread
+   * @param value from -20, the most, to 19; 0 is usual
+   * @return false if this process lacks the privilege (CAP_SYS_NICE, or RLIMIT_NICE) or the thread
+   *     is gone: nothing has changed then
+   */
+  public boolean nice(int thread, int value) {
+    long result = calls.attempt(Call.SETPRIORITY, PRIO_PROCESS, thread, value);
+    if (result == -Errno.EACCES.number()
+        || result == -Errno.EPERM.number()
+        || result == -Errno.ESRCH.number()) {
+      return false;
+    }
+    SystemCallException.check(result, Call.SETPRIORITY, "nice " + value + " of thread " + thread);
+    return true;
+  }
+
+  /**
    * Gives the calling thread a real-time priority (SCHED_FIFO), so that ordinary threads don't keep
    * it waiting. What it starts does not inherit it.
    *
@@ -428,5 +475,29 @@ public final class Linux {
       SystemCallException.check(result, Call.SCHED_SETSCHEDULER, "SCHED_FIFO " + priority);
       return true;
     }
+  }
+
+  // ---------------------------------------------------------------------------------------------------- the kernel
+
+  /** Keeping descriptors over a kexec. */
+  public LiveUpdate liveUpdate() {
+    return new LiveUpdate(calls);
+  }
+
+  /** Loading and starting another kernel. */
+  public Kexec kexec() {
+    return new Kexec(calls, this);
+  }
+
+  /**
+   * Stops the machine, at once: no service is stopped, nothing is written to disk, no file system
+   * unmounted. Returns only by an exception.
+   *
+   * @throws SystemCallException EPERM without CAP_SYS_BOOT; EINVAL for {@link Reboot#KEXEC} if no
+   *     kernel is loaded
+   */
+  public void reboot(Reboot how) {
+    calls.make(Call.REBOOT, how.toString(), how.command);
+    throw new IllegalStateException("reboot " + how + " returned and reported no error");
   }
 }

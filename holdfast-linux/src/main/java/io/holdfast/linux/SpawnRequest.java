@@ -1,5 +1,6 @@
 package io.holdfast.linux;
 
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
@@ -64,6 +65,16 @@ public record SpawnRequest(
   /** The same with its standard output and error going there. */
   public SpawnRequest withOutput(Fd to) {
     return new SpawnRequest(command, environment, inherited, Optional.of(to));
+  }
+
+  /**
+   * The same, but killed when the thread that starts it ends, also when that is killed (prctl(2),
+   * PR_SET_PDEATHSIG, through util-linux's setpriv). For children that are of no use without it.
+   */
+  public SpawnRequest endingWithParent() {
+    List<String> whole = new ArrayList<>(List.of("setpriv", "--pdeathsig", "KILL", "--"));
+    whole.addAll(command);
+    return new SpawnRequest(whole, environment, inherited, output);
   }
 
   /**

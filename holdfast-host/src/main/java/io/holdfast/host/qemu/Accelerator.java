@@ -86,7 +86,7 @@ public record Accelerator(String name, String reason) {
               "isa-debug-exit,iobase=0xf4,iosize=1",
               "-kernel",
               image.toString());
-      try (ChildProcess child = linux.spawn(SpawnRequest.of(command))) {
+      try (ChildProcess child = linux.spawn(SpawnRequest.of(command).endingWithParent())) {
         Optional<ExitStatus> status = child.waitFor(PROBE);
         if (status.isEmpty()) {
           var _ = child.pidfd().signal(Signal.KILL);

@@ -215,7 +215,7 @@ public final class QemuProbe {
       FdPair pair = linux.socketPair(SocketType.STREAM);
       try (UnixSocket mine = linux.adopt(pair.left());
           ChildProcess child = spawn(args, pair.right(), log)) {
-        try (Qmp qmp = Qmp.over(mine, path, START)) {
+        try (Qmp qmp = Qmp.over(linux, mine, path, START)) {
           return question.ask(qmp);
         } finally {
           var _ = child.pidfd().signal(Signal.KILL);
@@ -239,7 +239,10 @@ public final class QemuProbe {
   private ChildProcess spawn(List<String> args, Fd control, Fd log) {
     try (control) {
       return linux.spawn(
-          SpawnRequest.of(args).withInherited(Map.of(CONTROL, control)).withOutput(log));
+          SpawnRequest.of(args)
+              .withInherited(Map.of(CONTROL, control))
+              .withOutput(log)
+              .endingWithParent());
     }
   }
 

@@ -66,13 +66,23 @@ public final class Qmp implements AutoCloseable {
    */
   public static Qmp connect(Linux linux, Path path, String who, Duration timeout)
       throws QmpException {
-    return over(linux.connect(path), who, timeout);
+    return over(linux, linux.connect(path), who, timeout);
   }
 
   /** As {@link #connect}, over a connected socket, whose ownership is taken. */
-  public static Qmp over(UnixSocket socket, String who, Duration timeout) throws QmpException {
+  public static Qmp over(Linux linux, UnixSocket socket, String who, Duration timeout)
+      throws QmpException {
     Qmp qmp = new Qmp(socket, who);
-    Thread.ofPlatform().daemon().name("qmp " + who).stackSize(256 * 1024).start(qmp::readAll);
+    Thread.ofPlatform()
+        .daemon()
+        .name("qmp " + who)
+        .stackSize(256 * 1024)
+        .start(
+            () -> {
+              // What it reads is waited for while a guest stands still, maybe on a busy host.
+              boolean _ = linux.nice(0, Hurry.MOST);
+              qmp.readAll();
+            });
     try {
       var _ = qmp.await(qmp.greeting, "its greeting", timeout);
       var _ = qmp.execute("qmp_capabilities");

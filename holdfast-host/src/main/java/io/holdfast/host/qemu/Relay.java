@@ -46,6 +46,7 @@ final class Relay implements AutoCloseable {
   }
 
   private void run(Fd copy) {
+    boolean _ = linux.nice(0, Hurry.MOST);
     try (Arena arena = Arena.ofConfined();
         copy;
         from;

@@ -202,6 +202,8 @@ public final class VmUpdate implements Participant {
       Fd copy = deviceState.create(name());
       connect(started, out.right().duplicate(), copy);
     }
+    Hurry.hurry(linux, predecessor);
+    Hurry.hurry(linux, started);
     stopped = Optional.of(predecessor.qmp().expect("STOP"));
     resumed = Optional.of(started.qmp().expect("RESUME"));
     // What is written out now, QEMU's own flush in the blackout finds done.
@@ -257,16 +259,20 @@ public final class VmUpdate implements Participant {
   @Override
   public void freeze(Step step) throws IOException {
     step.record(STOPPED, "yes");
-    var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
-    var _ = stopped.orElseThrow().await(step.remaining());
+    try (Hurry _ = new Hurry(linux)) {
+      var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
+      var _ = stopped.orElseThrow().await(step.remaining());
+    }
   }
 
   @Override
   public void handOver(Step step) throws IOException {
-    var _ =
-        predecessor
-            .qmp()
-            .execute("migrate", JsonObject.of("uri", "fd:" + OUT), step.remaining(), List.of());
+    try (Hurry _ = new Hurry(linux)) {
+      var _ =
+          predecessor
+              .qmp()
+              .execute("migrate", JsonObject.of("uri", "fd:" + OUT), step.remaining(), List.of());
+    }
   }
 
   @Override
@@ -277,7 +283,9 @@ public final class VmUpdate implements Participant {
     if (step.recovering()) {
       restoreAgain(step);
     } else {
-      awaitLoad(step, "the successor");
+      try (Hurry _ = new Hurry(linux)) {
+        awaitLoad(step, "the successor");
+      }
     }
   }
 
@@ -413,8 +421,10 @@ public final class VmUpdate implements Participant {
     // fork of it.
     step.record(RUNS, "yes");
     Qmp.Expectation running = resumed.isPresent() ? resumed.get() : runs.qmp().expect("RESUME");
-    var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
-    var _ = running.await(step.remaining());
+    try (Hurry _ = new Hurry(linux)) {
+      var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
+      var _ = running.await(step.remaining());
+    }
   }
 
   private IOException gone() {
@@ -458,6 +468,7 @@ public final class VmUpdate implements Participant {
     }
     QemuProcess runs =
         successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone());
+    Hurry.relax(linux, runs);
     settle();
     // First the end of the one, then the record of the other: recovery copes with a record of a
     // dead process.
@@ -518,6 +529,7 @@ public final class VmUpdate implements Participant {
       }
     }
     closeDescriptor(qmp);
+    Hurry.relax(linux, predecessor);
     if (step.recorded(STOPPED).isPresent() && !predecessor.status().equals("running")) {
       var _ = qmp.execute("cont");
     }

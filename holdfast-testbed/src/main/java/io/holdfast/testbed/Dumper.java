@@ -1,0 +1,113 @@
+package io.holdfast.testbed;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * Writes the machine's memory to a file when the kernel comes to a function: gdb, at QEMU's stub,
+ * sets a hardware breakpoint there and has QEMU's monitor dump. The kernel must not be moved
+ * (nokaslr).
+ */
+final class Dumper implements AutoCloseable {
+  private static final String ARMED = "Hardware assisted breakpoint";
+  private static final long PATIENCE_SECONDS = 60;
+  private static final long POLL_MILLIS = 50;
+
+  private final Process gdb;
+  private final Path log;
+
+  private Dumper(Process gdb, Path log) {
+    this.gdb = gdb;
+    this.log = log;
+  }
+
+  /** Throws if there is no gdb. */
+  static void require() {
+    try {
+      Process version = new ProcessBuilder("gdb", "--version").redirectErrorStream(true).start();
+      version.getInputStream().readAllBytes();
+    } catch (IOException e) {
+      throw new SkippedException("a dump needs gdb: apt-get install gdb");
+    }
+  }
+
+  /**
+   * Attaches, and returns when the breakpoint is set.
+   *
+   * @param stub QEMU's
+   * @param into the dump's file
+   */
+  static Dumper arm(Path run, Path vmlinux, Path stub, String function, Path into)
+      throws IOException {
+    Path log = run.resolve("gdb.log");
+    List<String> command =
+        List.of(
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "gdb",
+            "-nx",
+            "-batch",
+            "-iex",
+            "set pagination off",
+            vmlinux.toString(),
+            "-ex",
+            "target remote " + stub,
+            "-ex",
+            "hbreak " + function,
+            "-ex",
+            "continue",
+            "-ex",
+            "monitor dump-guest-memory " + into,
+            "-ex",
+            "delete",
+            "-ex",
+            "detach");
+    Process gdb =
+        new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile()).start();
+    gdb.getOutputStream().close();
+    Dumper dumper = new Dumper(gdb, log);
+    for (long waited = 0; waited < PATIENCE_SECONDS * 1000; waited += POLL_MILLIS) {
+      if (Files.readString(log).contains(ARMED)) {
+        return dumper;
+      }
+      if (!gdb.isAlive()) {
+        break;
+      }
+      Inside.sleep(POLL_MILLIS);
+    }
+    dumper.close();
+    throw new IOException("gdb did not set a breakpoint at " + function + ": " + dumper.said());
+  }
+
+  private String said() throws IOException {
+    return Files.readString(log).strip();
+  }
+
+  /**
+   * Waits until the dump is written and the machine goes on.
+   *
+   * @throws IOException if it was not, with what gdb said
+   */
+  void await(Path into) throws IOException {
+    try {
+      if (!gdb.waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS) || gdb.exitValue() != 0) {
+        throw new IOException("the memory was not dumped; gdb said: " + said());
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted while the memory was dumped", e);
+    }
+    if (!Files.exists(into)) {
+      throw new IOException("the memory was not dumped; gdb said: " + said());
+    }
+  }
+
+  @Override
+  public void close() {
+    gdb.destroyForcibly();
+  }
+}

@@ -1,0 +1,182 @@
+package io.holdfast.testbed;
+
+import io.holdfast.linux.Linux;
+import java.io.FileOutputStream;
+import java.io.IOException;
+import java.io.Reader;
+import java.io.UncheckedIOException;
+import java.io.Writer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Optional;
+import java.util.Properties;
+import java.util.function.UnaryOperator;
+
+/** What a scenario's inside half has: the machine that it runs on, and how to tell the outside. */
+public final class Inside {
+  /** The folder that both sides write, inside. */
+  static final Path EXCHANGE = Path.of("/run/exchange");
+
+  static final String MACHINE = "machine.properties";
+  static final String NEXT_KERNEL = "next-kernel";
+  static final String COMMAND_LINE = "command-line";
+  static final String DUMP = "dump";
+  static final String BOOT = "holdfast.boot=";
+
+  /** Made by the outside when the debugger is ready to dump. */
+  static final String DUMP_ARMED = "dump-armed";
+
+  private static final Path REMEMBERED = EXCHANGE.resolve("remembered.properties");
+  private static final long DUMP_PATIENCE_MILLIS = 30_000;
+
+  private final int boot;
+  private final Properties machine;
+  private final String release;
+  private volatile boolean quiet;
+
+  Inside() throws IOException {
+    String commandLine = Files.readString(Path.of("/proc/cmdline")).strip();
+    int at = commandLine.indexOf(BOOT);
+    if (at < 0) {
+      throw new IOException("not in a testbed: the kernel's command line has no " + BOOT);
+    }
+    this.boot = Integer.parseInt(commandLine.substring(at + BOOT.length()).split(" ", 2)[0]);
+    this.machine = read(EXCHANGE.resolve(MACHINE));
+    this.release = Files.readString(Path.of("/proc/sys/kernel/osrelease")).strip();
+  }
+
+  /** How many kexecs there were: 0 on the first kernel. */
+  public int boot() {
+    return boot;
+  }
+
+  /** The running kernel's release, as {@code uname -r} says it. */
+  public String release() {
+    return release;
+  }
+
+  /** The system. */
+  public Linux linux() {
+    return Linux.system();
+  }
+
+  /** A folder that the outside sees as well, kept over the kexec; slow, so for small things. */
+  public Path exchange() {
+    return EXCHANGE;
+  }
+
+  /**
+   * Tells whether something holds; the scenario goes on if it does not, and fails.
+   *
+   * @param name what should hold
+   */
+  public void check(String name, boolean holds) {
+    say(new Report.Checked(new Result.Check(holds, name, Optional.empty())));
+  }
+
+  /**
+   * Tells whether a value is as it should be.
+   *
+   * @param name what it is
+   */
+  public void same(String name, Object expected, Object actual) {
+    say(new Report.Checked(Result.Check.same(name, expected, actual)));
+  }
+
+  /** Tells something that is worth knowing. */
+  public void note(String text) {
+    say(new Report.Note(text));
+  }
+
+  /** Keeps a value over the kexec, outside. */
+  public void remember(String key, Object value) {
+    Properties all = Files.exists(REMEMBERED) ? read(REMEMBERED) : new Properties();
+    all.setProperty(key, value.toString());
+    try (Writer out = Files.newBufferedWriter(REMEMBERED)) {
+      all.store(out, "kept over the kexec");
+    } catch (IOException e) {
+      throw new UncheckedIOException("remembering " + key, e);
+    }
+  }
+
+  /**
+   * A value that was kept.
+   *
+   * @throws IllegalStateException if there is none
+   */
+  public String recall(String key) {
+    return Optional.ofNullable(read(REMEMBERED).getProperty(key))
+        .orElseThrow(() -> new IllegalStateException("nothing was remembered as " + key));
+  }
+
+  /** Replaces the kernel; what outgoing sessions hold is handed over. Does not return. */
+  public void kexec() {
+    kexec(UnaryOperator.identity());
+  }
+
+  /**
+   * Replaces the kernel. Does not return.
+   *
+   * @param commandLine changes the next kernel's command line
+   * @throws io.holdfast.linux.SystemCallException if the kernel refuses it
+   */
+  public void kexec(UnaryOperator<String> commandLine) {
+    String next = commandLine.apply(property(COMMAND_LINE) + " " + BOOT + (boot + 1));
+    linux().kexec().load(Path.of(property(NEXT_KERNEL)), Optional.empty(), next);
+    if (machine.getProperty(DUMP) != null && boot == 0) {
+      awaitDebugger();
+    }
+    quiet = true;
+    say(new Report.Kexec());
+    linux().kexec().execute();
+  }
+
+  private static void awaitDebugger() {
+    long deadline = System.nanoTime() + DUMP_PATIENCE_MILLIS * 1_000_000;
+    while (!Files.exists(EXCHANGE.resolve(DUMP_ARMED))) {
+      if (System.nanoTime() > deadline) {
+        throw new IllegalStateException("the debugger outside did not get ready; see gdb.log");
+      }
+      sleep(100);
+    }
+  }
+
+  static void sleep(long millis) {
+    try {
+      Thread.sleep(millis);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException("interrupted", e);
+    }
+  }
+
+  /** Whether the outside should hear nothing but what is said on purpose. */
+  boolean quiet() {
+    return quiet;
+  }
+
+  /** Writes a line to the outside; it has left this machine when this returns. */
+  synchronized void say(Report report) {
+    // Closing a serial line waits until it has sent everything.
+    try (FileOutputStream out = new FileOutputStream(Report.DEVICE)) {
+      out.write((report.line() + "\n").getBytes(StandardCharsets.UTF_8));
+    } catch (IOException e) {
+      throw new UncheckedIOException("telling the outside: " + report, e);
+    }
+  }
+
+  private String property(String key) {
+    return Optional.ofNullable(machine.getProperty(key)).orElseThrow();
+  }
+
+  private static Properties read(Path file) {
+    Properties properties = new Properties();
+    try (Reader in = Files.newBufferedReader(file)) {
+      properties.load(in);
+    } catch (IOException e) {
+      throw new UncheckedIOException("reading " + file, e);
+    }
+    return properties;
+  }
+}

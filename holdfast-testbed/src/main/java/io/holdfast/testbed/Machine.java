@@ -1,0 +1,290 @@
+package io.holdfast.testbed;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.function.Consumer;
+
+/**
+ * The VM of one run: a QEMU process, what it is told at its start, and the watch over it until it
+ * ends or is ended. QEMU is ended by {@link #close}, or by the kernel when the thread that made
+ * this object ends (prctl(2), PR_SET_PDEATHSIG): so it never outlives a killed JVM.
+ */
+final class Machine implements AutoCloseable {
+  /** The console's file in the run's folder. */
+  static final String CONSOLE = "console.log";
+
+  private static final String REPORT = "report.log";
+  private static final String SAID = "qemu.log";
+  private static final long POLL_MILLIS = 50;
+
+  /** The rest of what the kernel has to say when it is in trouble. */
+  private static final Duration GRACE = Duration.ofSeconds(2);
+
+  /** The inside says every 2 s that it is alive; a boot under emulation is silent for some. */
+  private static final Duration SILENCE = Duration.ofSeconds(20);
+
+  private static final Duration DEATH = Duration.ofSeconds(10);
+
+  private final Path run;
+  private final Path sockets;
+  private final Setup setup;
+  private final Process qemu;
+  private final Follower console;
+  private final Follower report;
+  private final ConsoleWatch watch = new ConsoleWatch();
+
+  /** How the machine's run ended. */
+  sealed interface End {
+    /** The inside said that it is done. */
+    record Done() implements End {}
+
+    /** QEMU ended by itself: the machine was switched off or restarted. */
+    record Stopped(int status) implements End {}
+
+    /** The inside said that the scenario can't be shown. */
+    record Skipped(String reason) implements End {}
+
+    /** A half ended by an exception. */
+    record Failed(String why) implements End {}
+
+    /** The kernel is in trouble. */
+    record InTrouble(Trouble trouble) implements End {}
+
+    /** It is not at its end within its limit. */
+    record Late(String what) implements End {}
+  }
+
+  private Machine(Path run, Path sockets, Setup setup, Process qemu) {
+    this.run = run;
+    this.sockets = sockets;
+    this.setup = setup;
+    this.qemu = qemu;
+    this.console = new Follower(run.resolve(CONSOLE));
+    this.report = new Follower(run.resolve(REPORT));
+  }
+
+  /**
+   * Starts it.
+   *
+   * @param program what else QEMU is told
+   * @throws SkippedException if there is no QEMU
+   */
+  static Machine start(Path run, Setup setup, Kernel kernel, List<String> program)
+      throws IOException {
+    // Short paths: a Unix socket's has 107 bytes at most.
+    Path sockets = Files.createTempDirectory("holdfast-testbed");
+    List<String> command =
+        new ArrayList<>(
+            List.of("setpriv", "--pdeathsig", "KILL", qemu(), "-name", "holdfast-testbed"));
+    command.addAll(
+        List.of(
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-accel",
+            accelerator(),
+            "-cpu",
+            "max"));
+    command.addAll(setup.options(run));
+    command.addAll(
+        List.of(
+            "-chardev", "file,id=console,path=" + run.resolve(CONSOLE),
+            "-serial", "chardev:console",
+            "-chardev", "file,id=report,path=" + run.resolve(REPORT),
+            "-serial", "chardev:report",
+            "-monitor", "unix:" + sockets.resolve("monitor") + ",server=on,wait=off",
+            "-gdb", "unix:" + sockets.resolve("gdb") + ",server=on,wait=off",
+            "-kernel", kernel.image().toString()));
+    command.addAll(program);
+    Files.writeString(run.resolve("qemu.command"), String.join(" \\\n  ", command) + "\n");
+    try {
+      Process qemu =
+          new ProcessBuilder(command)
+              .redirectErrorStream(true)
+              .redirectOutput(run.resolve(SAID).toFile())
+              .start();
+      qemu.getOutputStream().close();
+      return new Machine(run, sockets, setup, qemu);
+    } catch (IOException e) {
+      Files.delete(sockets);
+      throw new SkippedException(
+          "QEMU can't be started (" + e.getMessage() + "); packages qemu-system-x86, util-linux");
+    }
+  }
+
+  private static String qemu() {
+    return System.getenv().getOrDefault("HOLDFAST_QEMU", "qemu-system-x86_64");
+  }
+
+  /** HOLDFAST_TESTBED_ACCEL: emulation unless told that KVM works here. */
+  private static String accelerator() {
+    String told = System.getenv().getOrDefault("HOLDFAST_TESTBED_ACCEL", "tcg");
+    return told.equals("tcg") ? "tcg,thread=multi" : told;
+  }
+
+  /** QEMU's monitor, for people: {@code socat - UNIX:…}. */
+  Path monitor() {
+    return sockets.resolve("monitor");
+  }
+
+  /** Where a debugger attaches: {@code target remote …}. */
+  Path gdb() {
+    return sockets.resolve("gdb");
+  }
+
+  /** QEMU's process. */
+  long pid() {
+    return qemu.pid();
+  }
+
+  /**
+   * Watches until the end.
+   *
+   * @param heard gets each report, as it comes
+   */
+  End watch(Consumer<Report> heard) throws IOException {
+    long start = System.nanoTime();
+    long lastSign = start;
+    Optional<Long> trouble = Optional.empty();
+    while (true) {
+      boolean running = qemu.isAlive();
+      List<String> consoleLines = console.lines();
+      List<String> reports = report.lines();
+      long now = System.nanoTime();
+      for (String line : consoleLines) {
+        if (watch.line(line).isPresent() && trouble.isEmpty()) {
+          trouble = Optional.of(now);
+        }
+      }
+      Optional<End> end = Optional.empty();
+      for (String line : reports) {
+        Report said = Report.parse(line);
+        heard.accept(said);
+        end = end.isPresent() ? end : ends(said);
+      }
+      if (!consoleLines.isEmpty() || !reports.isEmpty()) {
+        lastSign = now;
+      }
+      if (trouble.isPresent() && (!running || now - trouble.get() > GRACE.toNanos())) {
+        return new End.InTrouble(watch.worst().orElseThrow());
+      }
+      if (end.isPresent() && trouble.isEmpty()) {
+        return end.get();
+      }
+      if (!running) {
+        return new End.Stopped(qemu.exitValue());
+      }
+      if (setup.start() instanceof Setup.Start.Inside && now - lastSign > SILENCE.toNanos()) {
+        return new End.InTrouble(
+            new Trouble(
+                Trouble.Kind.HANG,
+                "nothing was heard for " + SILENCE.toSeconds() + " s" + processors()));
+      }
+      if (now - start > setup.limit().toNanos()) {
+        return new End.Late(
+            "it did not end within " + setup.limit().toSeconds() + " s" + processors());
+      }
+      Inside.sleep(POLL_MILLIS);
+    }
+  }
+
+  private static Optional<End> ends(Report said) {
+    return switch (said) {
+      case Report.Done() -> Optional.of(new End.Done());
+      case Report.Skip(String reason) -> Optional.of(new End.Skipped(reason));
+      case Report.Fail(String text) -> Optional.of(new End.Failed(text));
+      case Report.Ended(String status) ->
+          Optional.of(
+              new End.Failed(
+                  "the inside ended with status " + status + "; the console has its last words"));
+      default -> Optional.empty();
+    };
+  }
+
+  /** Where the processors are, for a machine that does not move; empty if QEMU does not say. */
+  private String processors() {
+    try {
+      String registers = Monitor.ask(monitor(), "info registers -a");
+      Files.writeString(run.resolve("registers.txt"), registers);
+      List<String> at =
+          registers
+              .lines()
+              .filter(l -> l.startsWith("RIP="))
+              .map(l -> l.substring(4).split(" ", 2)[0])
+              .toList();
+      return at.isEmpty()
+          ? ""
+          : String.format(
+              Locale.ROOT, "; processors at %s (see registers.txt)", String.join(", ", at));
+    } catch (IOException e) {
+      return "";
+    }
+  }
+
+  /** What QEMU itself wrote; empty if nothing. */
+  String said() throws IOException {
+    return Files.readString(run.resolve(SAID), StandardCharsets.UTF_8).strip();
+  }
+
+  /** Ends QEMU, and waits until it is gone. */
+  @Override
+  public void close() throws IOException {
+    qemu.destroyForcibly();
+    try {
+      if (!qemu.waitFor(DEATH)) {
+        throw new IOException("QEMU, process " + qemu.pid() + ", was killed but does not end");
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    Files.deleteIfExists(monitor());
+    Files.deleteIfExists(gdb());
+    Files.deleteIfExists(sockets);
+  }
+
+  /** Reads a growing file by whole lines. */
+  private static final class Follower {
+    private final Path file;
+    private long position;
+    private String rest = "";
+
+    Follower(Path file) {
+      this.file = file;
+    }
+
+    /** The lines that were completed since the last time. */
+    List<String> lines() throws IOException {
+      if (!Files.exists(file)) {
+        return List.of();
+      }
+      try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+        ByteBuffer bytes = ByteBuffer.allocate((int) Math.min(1 << 20, channel.size() - position));
+        while (bytes.hasRemaining() && channel.read(bytes, position + bytes.position()) > 0) {
+          // until full
+        }
+        position += bytes.position();
+        rest += new String(bytes.array(), 0, bytes.position(), StandardCharsets.UTF_8);
+      }
+      List<String> lines = new ArrayList<>();
+      int from = 0;
+      for (int end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n', from)) {
+        lines.add(rest.substring(from, end).replace("\r", ""));
+        from = end + 1;
+      }
+      rest = rest.substring(from);
+      return lines;
+    }
+  }
+}

@@ -1,0 +1,55 @@
+package io.holdfast.testbed;
+
+import io.holdfast.testbed.scenarios.ClosingDiscards;
+import io.holdfast.testbed.scenarios.DevicesAreThere;
+import io.holdfast.testbed.scenarios.DumpAtKexec;
+import io.holdfast.testbed.scenarios.KernelSelftest;
+import io.holdfast.testbed.scenarios.KselftestLiveupdate;
+import io.holdfast.testbed.scenarios.LuoRefusals;
+import io.holdfast.testbed.scenarios.MemfdCrosses;
+import io.holdfast.testbed.scenarios.MemfdCrossesIntoAnotherKernel;
+import io.holdfast.testbed.scenarios.MissingLiveupdateLoses;
+import io.holdfast.testbed.scenarios.NestedGuest;
+import io.holdfast.testbed.scenarios.Provoked;
+import io.holdfast.testbed.scenarios.SystemdKeepsItsStore;
+import io.holdfast.testbed.scenarios.UnfinishedIsLost;
+import java.lang.reflect.Constructor;
+import java.util.List;
+
+/** The scenarios there are. */
+public final class Scenarios {
+  private Scenarios() {}
+
+  /** All of them, in the order in which they run. */
+  public static List<Scenario> all() {
+    return List.of(
+        new MemfdCrosses(),
+        new MemfdCrossesIntoAnotherKernel(),
+        new LuoRefusals(),
+        new ClosingDiscards(),
+        new UnfinishedIsLost(),
+        new MissingLiveupdateLoses(),
+        new DumpAtKexec(),
+        new DevicesAreThere(),
+        new NestedGuest(),
+        new SystemdKeepsItsStore(),
+        new KselftestLiveupdate(),
+        new KernelSelftest.LuoKexecSimple(),
+        new KernelSelftest.LuoMultiSession(),
+        new KernelSelftest.LuoStressFiles(),
+        new KernelSelftest.LuoStressSessions(),
+        new KernelSelftest.Kho(),
+        new Provoked.Panic(),
+        new Provoked.Oops(),
+        new Provoked.Warn(),
+        new Provoked.Lockdep(),
+        new Provoked.Hang());
+  }
+
+  /** Makes one by its class's name. */
+  static Scenario load(String name) throws ReflectiveOperationException {
+    Constructor<?> constructor = Class.forName(name).getDeclaredConstructor();
+    constructor.setAccessible(true);
+    return (Scenario) constructor.newInstance();
+  }
+}

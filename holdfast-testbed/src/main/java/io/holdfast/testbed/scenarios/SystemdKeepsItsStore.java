@@ -1,0 +1,139 @@
+package io.holdfast.testbed.scenarios;
+
+import io.holdfast.linux.Linux;
+import io.holdfast.testbed.Inside;
+import io.holdfast.testbed.Outside;
+import io.holdfast.testbed.Scenario;
+import io.holdfast.testbed.Setup;
+import io.holdfast.testbed.SkippedException;
+import io.holdfast.testbed.Testbed;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.List;
+import java.util.UUID;
+
+/**
+ * systemd as the first program: a service stores a memfd in its descriptor store, {@code systemctl
+ * kexec}, and the service's next start, on the next kernel, finds it there.
+ */
+public final class SystemdKeepsItsStore implements Scenario {
+  private static final String INIT = "/usr/lib/systemd/systemd";
+
+  @Override
+  public String title() {
+    return "systemd as PID 1 carries a service's descriptor store across systemctl kexec";
+  }
+
+  @Override
+  public Setup setup() {
+    return Setup.standard()
+        .withStart(new Setup.Start.Root(INIT))
+        // A unit of its own as target: what a whole system starts besides is not shown here.
+        .withCommandLine("systemd.unit=testbed.target", "systemd.show_status=yes");
+  }
+
+  @Override
+  public void prepare(Outside out) throws IOException {
+    if (Linux.system().effectiveUser() != 0) {
+      throw new SkippedException(
+          "a root file system of its own, with its owners, needs root: run it as root");
+    }
+    Path root = out.run().resolve("root");
+    Path made;
+    try {
+      String[] said =
+          out.command(List.of(Testbed.find().resolve("systemd/build").toString())).split("\n", -1);
+      made = Path.of(said[said.length - 1]);
+    } catch (IOException e) {
+      throw new SkippedException(String.valueOf(e.getMessage()));
+    }
+    String _ = out.command(List.of("cp", "-a", made.toString(), root.toString()));
+    String version = version(root);
+    out.note("systemd " + version);
+    out.check("systemd is 261 or newer", Integer.parseInt(version.replaceAll("\\D.*", "")) >= 261);
+    Files.copy(out.next().image(), root.resolve("kernel"));
+    Path units = root.resolve("etc/systemd/system");
+    Files.writeString(
+        units.resolve("testbed.target"),
+        """
+        [Unit]
+        Wants=store.service
+        """);
+    Files.writeString(
+        units.resolve("store.service"),
+        """
+        [Unit]
+        Description=stores a memfd
+        [Service]
+        Type=exec
+        NotifyAccess=all
+        FileDescriptorStoreMax=8
+        FileDescriptorStorePreserve=yes
+        StandardOutput=journal+console
+        StandardError=journal+console
+        ExecStart=/usr/bin/bash /store.sh
+        """);
+    Files.writeString(root.resolve("store.sh"), script("content " + UUID.randomUUID()));
+    Files.setPosixFilePermissions(
+        root.resolve("store.sh"), PosixFilePermissions.fromString("rwxr-xr-x"));
+    out.root(root);
+  }
+
+  private static String version(Path root) throws IOException {
+    try (var libraries =
+        Files.newDirectoryStream(root.resolve("usr/lib/x86_64-linux-gnu/systemd"))) {
+      for (Path library : libraries) {
+        String name = library.getFileName().toString();
+        if (name.startsWith("libsystemd-shared-")) {
+          return name.replaceAll("libsystemd-shared-(.*)\\.so", "$1");
+        }
+      }
+    }
+    throw new IOException("no systemd in " + root);
+  }
+
+  /** What the service does; perl makes the memfd (system call 319), which no shell can. */
+  private static String script(String content) {
+    return """
+        report() { echo "$*" >/dev/ttyS1; }
+        check() { if [ "$2" = "$3" ]; then report "ok $1 # $3"; else report "not ok $1 # expected $2, got $3"; fi; }
+        if [ "${LISTEN_FDS:-0}" = 0 ]; then
+          report "boot 0 $(uname -r)"
+          check "the first program" systemd "$(cat /proc/1/comm)"
+          perl -e '
+            my $fd = syscall(319, "stored", 0);
+            open(my $m, ">&=", $fd) or die; syswrite($m, "CONTENT");
+            exec "systemd-notify", "--fd=$fd", "--fdname=memory", "FDSTORE=1" or die'
+          check "storing it" 0 $?
+          # Asked for by whoever waits: the descriptors are in the store then.
+          systemd-notify --pid=$$ READY=1
+          kexec -l -s /kernel --reuse-cmdline
+          check "loading the next kernel" 0 $?
+          report kexec
+          systemctl kexec
+          check "systemctl kexec" 0 $?
+          sleep 100
+        fi
+        report "boot 1 $(uname -r)"
+        check "descriptors in the store" 1 "$LISTEN_FDS"
+        check "its name" memory "$LISTEN_FDNAMES"
+        check "its content" "CONTENT" "$(cat /proc/self/fd/3)"
+        check "what it is" "/memfd:stored (deleted)" "$(readlink /proc/self/fd/3)"
+        report done
+        sleep 100
+        """
+        .replace("CONTENT", content);
+  }
+
+  @Override
+  public void before(Inside in) {
+    throw new IllegalStateException("systemd is all of user space");
+  }
+
+  @Override
+  public void outside(Outside out) throws IOException {
+    String _ = out.command(List.of("rm", "-rf", out.run().resolve("root").toString()));
+  }
+}

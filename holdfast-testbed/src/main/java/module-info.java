@@ -1,0 +1,11 @@
+/** The testbed: a real kernel in a VM, really kexec'd. */
+module io.holdfast.testbed {
+  requires info.picocli;
+  requires transitive io.holdfast.linux;
+  requires static transitive org.jspecify;
+
+  exports io.holdfast.testbed;
+
+  opens io.holdfast.testbed to
+      info.picocli;
+}
