@@ -15,7 +15,12 @@ public enum OpenFlag {
   /** Every write goes to the end. */
   APPEND(0x400),
   /** Reading and writing never wait: they fail with EAGAIN. */
-  NONBLOCK(0x800);
+  NONBLOCK(0x800),
+  /**
+   * Past the page cache; memory, offsets and sizes are then multiples of the disk's blocks. The
+   * number is x86-64's.
+   */
+  DIRECT(0x4000);
 
   final int flag;
 

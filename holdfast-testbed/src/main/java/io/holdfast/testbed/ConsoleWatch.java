@@ -62,24 +62,21 @@ final class ConsoleWatch {
     }
   }
 
-  private Optional<Trouble> worst = Optional.empty();
+  private Optional<Trouble> first = Optional.empty();
 
   /** Reads a line, and says what it tells. */
   Optional<Trouble> line(String line) {
     Optional<Trouble> trouble = tell(line);
-    if (trouble.isPresent()
-        && (worst.isEmpty()
-            || trouble.get().kind().compareTo(worst.get().kind()) < 0
-            // The line that only announces a warning is worth less than the one that names it.
-            || worst.get().line().contains("cut here"))) {
-      worst = trouble;
+    // The line that only announces a warning is worth less than the one that names it.
+    if (trouble.isPresent() && (first.isEmpty() || first.get().line().contains("cut here"))) {
+      first = trouble;
     }
     return trouble;
   }
 
-  /** The worst that was told up to now, the first of its kind. */
-  Optional<Trouble> worst() {
-    return worst;
+  /** The first that was told up to now: what follows is mostly its consequence. */
+  Optional<Trouble> first() {
+    return first;
   }
 
   static Optional<Trouble> tell(String line) {

@@ -178,7 +178,7 @@ final class Machine implements AutoCloseable {
         lastSign = now;
       }
       if (trouble.isPresent() && (!running || now - trouble.get() > GRACE.toNanos())) {
-        return new End.InTrouble(watch.worst().orElseThrow());
+        return new End.InTrouble(watch.first().orElseThrow());
       }
       if (end.isPresent() && trouble.isEmpty()) {
         return end.get();

@@ -7,7 +7,7 @@ import io.holdfast.testbed.scenarios.KernelSelftest;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
 import io.holdfast.testbed.scenarios.LuoRefusals;
 import io.holdfast.testbed.scenarios.MemfdCrosses;
-import io.holdfast.testbed.scenarios.MemfdCrossesIntoAnotherKernel;
+import io.holdfast.testbed.scenarios.MemfdCrossesFromAnotherKernel;
 import io.holdfast.testbed.scenarios.MissingLiveupdateLoses;
 import io.holdfast.testbed.scenarios.NestedGuest;
 import io.holdfast.testbed.scenarios.Provoked;
@@ -24,7 +24,7 @@ public final class Scenarios {
   public static List<Scenario> all() {
     return List.of(
         new MemfdCrosses(),
-        new MemfdCrossesIntoAnotherKernel(),
+        new MemfdCrossesFromAnotherKernel(),
         new LuoRefusals(),
         new ClosingDiscards(),
         new UnfinishedIsLost(),

@@ -78,7 +78,6 @@ public final class Testbed {
    * @throws Kernels.KernelBuildException if the kernel does not build
    */
   public Result run(Scenario scenario, UnaryOperator<Setup> change, Watcher watcher) {
-    long start = System.nanoTime();
     Run run = new Run(scenario, change.apply(scenario.setup()), watcher);
     Result.Outcome outcome;
     try {
@@ -91,7 +90,7 @@ public final class Testbed {
       }
       outcome = new Result.Outcome.Failed("outside: " + e);
     }
-    return run.result(outcome, Duration.ofNanos(System.nanoTime() - start));
+    return run.result(outcome);
   }
 
   /** One run. */
@@ -106,6 +105,7 @@ public final class Testbed {
     private Optional<Trouble> trouble = Optional.empty();
     private Optional<Dumper> dumper = Optional.empty();
     private long started;
+    private long booting;
     private long kexec;
 
     Run(Scenario scenario, Setup setup, Watcher watcher) {
@@ -115,7 +115,9 @@ public final class Testbed {
       this.folder = base.resolve(scenario.name());
     }
 
-    Result result(Result.Outcome outcome, Duration length) {
+    Result result(Result.Outcome outcome) {
+      Duration length =
+          started == 0 ? Duration.ZERO : Duration.ofNanos(System.nanoTime() - started);
       return new Result(
           scenario.name(),
           scenario.title(),
@@ -139,6 +141,8 @@ public final class Testbed {
               "a dump needs the kernel's vmlinux, and this is only an image");
         }
       }
+      // Waiting for a kernel to be built is not the scenario's time.
+      started = System.nanoTime();
       Files.createDirectories(folder);
       Outside outside = new Outside(folder, kernel, next);
       Files.createDirectories(outside.exchange());
@@ -151,7 +155,7 @@ public final class Testbed {
       scenario.prepare(outside);
       List<String> program = program(outside);
       watcher.progress("booting " + kernel.what());
-      started = System.nanoTime();
+      booting = System.nanoTime();
       Machine.End end;
       try (Machine machine = Machine.start(folder, setup, kernel, program)) {
         try {
@@ -176,7 +180,7 @@ public final class Testbed {
 
     private Result.Outcome judge(Machine.End end, Outside outside) throws IOException {
       if (scenario.provokes().isPresent()) {
-        return provoked(scenario.provokes().get(), end);
+        return provoked(scenario.provokes().get(), end, outside);
       }
       boolean stopsItself = setup.start() instanceof Setup.Start.Initramfs;
       switch (end) {
@@ -204,7 +208,8 @@ public final class Testbed {
       return new Result.Outcome.Passed();
     }
 
-    private Result.Outcome provoked(Trouble.Kind wanted, Machine.End end) {
+    private Result.Outcome provoked(Trouble.Kind wanted, Machine.End end, Outside outside)
+        throws IOException {
       if (end instanceof Machine.End.InTrouble(Trouble seen)) {
         trouble = Optional.of(seen);
         checks.add(
@@ -212,6 +217,7 @@ public final class Testbed {
                 seen.kind() == wanted,
                 "the testbed noticed the " + wanted,
                 Optional.of(seen.toString())));
+        scenario.outside(outside);
         return new Result.Outcome.Passed();
       }
       return failed("the testbed did not notice the " + wanted + " that was provoked: " + end);
@@ -255,7 +261,7 @@ public final class Testbed {
     }
 
     private void boot(int number, String release, Outside outside, Machine machine) {
-      long since = number == 0 ? started : kexec;
+      long since = number == 0 ? booting : kexec;
       booted.add(
           String.format(
               Locale.ROOT,

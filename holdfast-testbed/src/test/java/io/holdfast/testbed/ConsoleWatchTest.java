@@ -48,17 +48,16 @@ class ConsoleWatchTest {
   }
 
   @Test
-  void theWorstCountsAndOfThoseTheFirst() {
+  void theFirstCountsButNotTheLineThatOnlyAnnouncesIt() {
     ConsoleWatch watch = new ConsoleWatch();
     List.of(
             "[1] ------------[ cut here ]------------",
             "[1] WARNING: a.c:1 at f+0x1/0x2, CPU#0: x/1",
-            "[1] WARNING: b.c:1 at g+0x1/0x2, CPU#0: x/1",
-            "[1] ordinary")
+            "[1] ordinary",
+            "[2] Oops: Oops: 0002 [#1] SMP",
+            "[2] Kernel panic - not syncing: Fatal exception")
         .forEach(watch::line);
-    assertThat(watch.worst().orElseThrow().line()).contains("a.c:1");
-    watch.line("[2] Oops: Oops: 0002 [#1] SMP");
-    watch.line("[2] Kernel panic - not syncing: Fatal exception");
-    assertThat(watch.worst().orElseThrow().kind()).isEqualTo(Trouble.Kind.PANIC);
+    assertThat(watch.first().orElseThrow())
+        .isEqualTo(new Trouble(Trouble.Kind.WARN, "[1] WARNING: a.c:1 at f+0x1/0x2, CPU#0: x/1"));
   }
 }

@@ -6,11 +6,13 @@ import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
 import io.holdfast.testbed.Setup;
 import io.holdfast.testbed.SkippedException;
+import io.holdfast.testbed.Trouble;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * One of the kernel's own tests of a kexec, as it is: its {@code init} is all of user space, in an
@@ -144,11 +146,28 @@ public abstract class KernelSelftest implements Scenario {
     out.check("the console says: " + passed, console.contains(passed));
   }
 
-  /** {@code selftests/kho}: folios, vmalloc memory and an FDT of the kernel's own. */
+  /**
+   * {@code selftests/kho}: folios, vmalloc memory and an FDT of the kernel's own. Its second kernel
+   * has checked them when it comes to look for a root file system, gets none, and gives up: that is
+   * the test's own end.
+   */
   public static final class Kho extends KernelSelftest {
     /** Makes it. */
     public Kho() {
       super("kho", "", "KHO restore succeeded");
+    }
+
+    @Override
+    public Optional<Trouble.Kind> provokes() {
+      return Optional.of(Trouble.Kind.PANIC);
+    }
+
+    @Override
+    public void outside(Outside out) throws IOException {
+      super.outside(out);
+      out.check(
+          "the panic is for want of a root file system",
+          out.console().contains("Kernel panic - not syncing: VFS: Unable to mount root fs"));
     }
   }
 

@@ -2,8 +2,11 @@ package io.holdfast.testbed.scenarios;
 
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
+import io.holdfast.linux.Mapping;
 import io.holdfast.linux.MemfdOption;
+import io.holdfast.linux.OpenFlag;
 import io.holdfast.linux.OutgoingSession;
+import io.holdfast.linux.Protection;
 import io.holdfast.linux.Seal;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
@@ -13,16 +16,12 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.UncheckedIOException;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.EnumSet;
 import java.util.HexFormat;
-import java.util.Random;
 import java.util.Set;
 
 /**
@@ -51,14 +50,11 @@ public class MemfdCrosses implements Scenario {
 
   @Override
   public void prepare(Outside out) throws IOException {
-    long seed = System.nanoTime();
-    out.note("seed of the content: " + seed);
-    Random random = new Random(seed);
     byte[] chunk = new byte[CHUNK];
-    try (OutputStream disk = Files.newOutputStream(out.disk(0))) {
+    try (InputStream random = Files.newInputStream(Path.of("/dev/urandom"));
+        OutputStream disk = Files.newOutputStream(out.disk(0))) {
       for (long at = 0; at < BYTES; at += CHUNK) {
-        random.nextBytes(chunk);
-        disk.write(chunk);
+        disk.write(chunk, 0, random.readNBytes(chunk, 0, CHUNK));
       }
     }
   }
@@ -66,7 +62,14 @@ public class MemfdCrosses implements Scenario {
   @Override
   public void before(Inside in) throws IOException {
     Fd memory = in.linux().memfd("ram", BYTES, MemfdOption.ALLOW_SEALING);
-    copy(in, Path.of("/dev/vda"), memory);
+    // Straight between disk and memfd: nothing of it stays in the page cache, or takes its time.
+    try (Mapping mapped = in.linux().map(memory, 0, BYTES, Protection.WRITE);
+        Fd disk = in.linux().open(Path.of("/dev/vda"), OpenFlag.READ, OpenFlag.DIRECT)) {
+      for (long done = 0; done < BYTES; ) {
+        long size = Math.min(CHUNK, BYTES - done);
+        done += in.linux().read(disk, mapped.segment().asSlice(done, size));
+      }
+    }
     in.linux().seal(memory, SEALS);
     in.linux().seek(memory, POSITION);
     OutgoingSession session = in.linux().liveUpdate().create(SESSION);
@@ -86,8 +89,13 @@ public class MemfdCrosses implements Scenario {
       in.same("the size is what it was", BYTES, in.linux().size(memory));
       in.same("so are the seals", SEALS, in.linux().seals(memory));
       in.same("and the position", POSITION, in.linux().position(memory));
-      in.linux().seek(memory, 0);
-      copy(in, memory, Path.of("/dev/vdb"));
+      try (Mapping mapped = in.linux().map(memory, 0, BYTES, Protection.READ);
+          Fd disk = in.linux().open(Path.of("/dev/vdb"), OpenFlag.WRITE, OpenFlag.DIRECT)) {
+        for (long done = 0; done < BYTES; done += CHUNK) {
+          in.linux().write(disk, mapped.segment().asSlice(done, CHUNK));
+        }
+        in.linux().sync(disk);
+      }
       session.finish();
       in.check("the session was finished", true);
     }
@@ -99,31 +107,6 @@ public class MemfdCrosses implements Scenario {
     // Two gigabytes that only say what the digest says.
     Files.delete(out.disk(0));
     Files.delete(out.disk(1));
-  }
-
-  private static void copy(Inside in, Path from, Fd memory) {
-    try (Arena arena = Arena.ofConfined();
-        Fd disk = in.linux().open(from)) {
-      MemorySegment buffer = arena.allocate(CHUNK, ValueLayout.JAVA_LONG.byteAlignment());
-      for (long done = 0; done < BYTES; ) {
-        int bytes = in.linux().read(disk, buffer);
-        in.linux().write(memory, buffer.asSlice(0, bytes));
-        done += bytes;
-      }
-    }
-  }
-
-  private static void copy(Inside in, Fd memory, Path to) {
-    try (Arena arena = Arena.ofConfined();
-        Fd disk = in.linux().open(to, io.holdfast.linux.OpenFlag.WRITE)) {
-      MemorySegment buffer = arena.allocate(CHUNK, ValueLayout.JAVA_LONG.byteAlignment());
-      for (int bytes = in.linux().read(memory, buffer);
-          bytes > 0;
-          bytes = in.linux().read(memory, buffer)) {
-        in.linux().write(disk, buffer.asSlice(0, bytes));
-      }
-      in.linux().sync(disk);
-    }
   }
 
   private static String digest(Path file) throws IOException {
