@@ -352,6 +352,40 @@ class FaultsTest {
     assertThat(host().show().number("generation")).isEqualTo(committed ? before + 1 : before);
   }
 
+  /** Neither undoing nor finishing an update may need the file that it went to. */
+  @ParameterizedTest
+  @ValueSource(strings = {"PREPARED", "COMMITTED"})
+  void agentDiesAndTheTargetIsRemoved(String state) throws IOException {
+    Path target = wrapper("removed-" + state, ":");
+    host().arm(new Fault(true, Call.WRITE, entered(state), Victim.AGENT));
+    assertThatThrownBy(() -> host().update(target.toString()))
+        .isInstanceOf(VarlinkConnectionException.class);
+    host().awaitAgentDeath();
+    Files.delete(target);
+    host().startAgent();
+    host().assertWhole();
+  }
+
+  @Test
+  void agentDiesWhileItProbesAQemu() throws IOException, InterruptedException {
+    Path started = host().directory().resolve("probe");
+    Path hanging =
+        script("hanging", "#!/bin/sh\necho $$ >%s\nexec sleep 1000\n".formatted(started));
+    Thread update =
+        Thread.ofPlatform()
+            .start(
+                () ->
+                    assertThatThrownBy(() -> host().update(hanging.toString()))
+                        .isInstanceOf(VarlinkConnectionException.class));
+    Host.await("the probe", () -> Files.exists(started) && started.toFile().length() > 0);
+    long probe = Long.parseLong(Files.readString(started).strip());
+    host().killAgent();
+    update.join();
+    Host.await("the end of the probe, process " + probe, () -> !Host.alive(probe));
+    host().startAgent();
+    host().assertWhole();
+  }
+
   @Test
   void agentDiesBetweenUpdatesAndTheVmGoesOnWithoutIt() throws IOException {
     host().killAgent();

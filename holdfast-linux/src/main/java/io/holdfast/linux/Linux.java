@@ -380,7 +380,16 @@ public final class Linux {
    *     there, ENAMETOOLONG, EACCES
    */
   public UnixSocket connect(Path path) {
-    return Sockets.connect(calls, path);
+    return connect(path, SocketType.STREAM);
+  }
+
+  /**
+   * As {@link #connect(Path)}, with a socket of another type.
+   *
+   * @throws SystemCallException EPROTOTYPE besides, if what listens there is of another type
+   */
+  public UnixSocket connect(Path path, SocketType type) {
+    return Sockets.connect(calls, path, type);
   }
 
   /**

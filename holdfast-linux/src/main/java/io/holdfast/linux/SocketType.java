@@ -4,6 +4,8 @@ package io.holdfast.linux;
 public enum SocketType {
   /** A stream of bytes: what is received may be cut elsewhere than it was sent. */
   STREAM(1),
+  /** Packets without a connection: each is received whole, and nobody learns who is gone. */
+  DATAGRAM(2),
   /** Packets: each is received whole, as it was sent. */
   SEQPACKET(5);
 

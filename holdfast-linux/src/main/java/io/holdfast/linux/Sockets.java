@@ -20,7 +20,7 @@ final class Sockets {
   static UnixListener listen(Calls calls, Path path, int backlog) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment address = address(arena, Call.BIND, path);
-      Fd fd = socket(calls, path + " (listening)");
+      Fd fd = socket(calls, path + " (listening)", SocketType.STREAM);
       try {
         calls.on(Call.BIND, fd, address.address(), address.byteSize());
         long result = calls.attemptOn(Call.LISTEN, fd, backlog);
@@ -37,10 +37,10 @@ final class Sockets {
     }
   }
 
-  static UnixSocket connect(Calls calls, Path path) {
+  static UnixSocket connect(Calls calls, Path path, SocketType type) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment address = address(arena, Call.CONNECT, path);
-      Fd fd = socket(calls, path.toString());
+      Fd fd = socket(calls, path.toString(), type);
       try {
         calls.on(Call.CONNECT, fd, address.address(), address.byteSize());
         return new UnixSocket(calls, fd);
@@ -51,9 +51,8 @@ final class Sockets {
     }
   }
 
-  private static Fd socket(Calls calls, String what) {
-    return calls.own(
-        calls.make(Call.SOCKET, what, AF_UNIX, SocketType.STREAM.number | SOCK_CLOEXEC, 0), what);
+  private static Fd socket(Calls calls, String what, SocketType type) {
+    return calls.own(calls.make(Call.SOCKET, what, AF_UNIX, type.number | SOCK_CLOEXEC, 0), what);
   }
 
   private static MemorySegment address(Arena arena, Call call, Path path) {

@@ -31,7 +31,7 @@ final class Machine implements AutoCloseable {
   private static final Duration GRACE = Duration.ofSeconds(2);
 
   /** The inside says every 2 s that it is alive; a boot under emulation is silent for some. */
-  private static final Duration SILENCE = Duration.ofSeconds(20);
+  private static final Duration SILENCE = Duration.ofSeconds(30);
 
   private static final Duration DEATH = Duration.ofSeconds(10);
 

@@ -1,5 +1,6 @@
 package io.holdfast.testbed;
 
+import io.holdfast.testbed.scenarios.AgentUnderSystemd;
 import io.holdfast.testbed.scenarios.ClosingDiscards;
 import io.holdfast.testbed.scenarios.DevicesAreThere;
 import io.holdfast.testbed.scenarios.DumpAtKexec;
@@ -33,6 +34,7 @@ public final class Scenarios {
         new DevicesAreThere(),
         new NestedGuest(),
         new SystemdKeepsItsStore(),
+        new AgentUnderSystemd(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),
         new KernelSelftest.LuoMultiSession(),

@@ -50,8 +50,9 @@ public record Setup(
     record Initramfs(String file) implements Start {}
 
     /**
-     * A root file system of its own, writable, with this as its first program. Its end is a line
-     * {@code done} on /dev/ttyS1.
+     * A root file system of its own, writable, with this as its first program. The machine outside
+     * is there as a 9p file system with the tag {@code host}, read only. Its end is a line {@code
+     * done} on /dev/ttyS1.
      *
      * @param init path of the first program there
      */
@@ -82,8 +83,8 @@ public record Setup(
   }
 
   /**
-   * The usual: the standard kernel, before and after; 2 GiB, 2 processors; 90 seconds at most,
-   * which allows for a busy machine: it takes less than one of them.
+   * The usual: the standard kernel, before and after; 2 GiB, 2 processors; three minutes at most,
+   * which allows for a busy machine.
    */
   public static Setup standard() {
     return new Setup(
@@ -95,7 +96,7 @@ public record Setup(
         List.of(),
         Optional.empty(),
         new Start.Inside(),
-        Duration.ofSeconds(90));
+        Duration.ofMinutes(3));
   }
 
   /** On this kernel, before and after. */

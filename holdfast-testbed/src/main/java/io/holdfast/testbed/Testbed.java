@@ -220,6 +220,9 @@ public final class Testbed {
         scenario.outside(outside);
         return new Result.Outcome.Passed();
       }
+      if (end instanceof Machine.End.Skipped(String reason)) {
+        return new Result.Outcome.Skipped(reason);
+      }
       return failed("the testbed did not notice the " + wanted + " that was provoked: " + end);
     }
 
@@ -302,7 +305,9 @@ public final class Testbed {
                 "-virtfs",
                 "local,path="
                     + escaped(outside.root())
-                    + ",mount_tag=rootfs,security_model=passthrough,multidevs=remap");
+                    + ",mount_tag=rootfs,security_model=passthrough,multidevs=remap",
+                "-virtfs",
+                "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap");
         case Setup.Start.Inside() -> {
           words += ROOT + " ro init=" + testbed.resolve("init");
           exchange(outside, words);

@@ -50,7 +50,8 @@ public final class Agent implements AutoCloseable {
   private final Linux linux;
   private final Places places;
   private final FileChannel lockFile;
-  private final ProcessKeeper keeper;
+  private final Optional<ServiceManager> manager;
+  private final Keeper keeper;
   private final Vms vms;
   private final Updates updates;
   private final List<String> recovered = new ArrayList<>();
@@ -82,13 +83,44 @@ public final class Agent implements AutoCloseable {
     // Before anything is started that would be left over when the socket is somebody else's; who
     // calls before the recovery has ended waits for it.
     UnixListener listener = listen();
-    this.keeper = ProcessKeeper.open(linux, places.run().resolve("keeper"));
+    this.manager = ServiceManager.find(linux, System.getenv());
+    this.keeper = keeper();
     this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()));
     this.updates = new Updates(linux, places, vms, keeper);
     vms.recover(recovered);
     updates.recover(recovered);
     this.server = serve(listener);
     updates.rehearse();
+    if (manager.isPresent()) {
+      manager.get().tell("READY=1", List.of());
+    }
+  }
+
+  /**
+   * systemd's store where this is a service that has one, else an idle process. What such a process
+   * kept for an agent that was no service goes into the store.
+   */
+  private Keeper keeper() throws IOException {
+    Path record = places.run().resolve("keeper");
+    if (manager.isPresent()) {
+      Optional<SystemdKeeper> store = SystemdKeeper.open(linux, manager.get(), System.getenv());
+      if (store.isPresent()) {
+        if (Files.exists(record)) {
+          ProcessKeeper process = ProcessKeeper.open(linux, record);
+          process
+              .kept()
+              .forEach(
+                  (label, fd) -> {
+                    try (fd) {
+                      store.get().keep(label, fd);
+                    }
+                  });
+          process.end();
+        }
+        return store.get();
+      }
+    }
+    return ProcessKeeper.open(linux, record);
   }
 
   private UnixListener listen() throws IOException {
@@ -203,11 +235,12 @@ public final class Agent implements AutoCloseable {
     try {
       Files.deleteIfExists(places.socket());
       if (nothing) {
-        keeper.end(linux);
+        keeper.end();
       } else {
         keeper.close();
       }
       lockFile.close();
+      manager.ifPresent(ServiceManager::close);
     } catch (IOException e) {
       System.getLogger(Agent.class.getName()).log(System.Logger.Level.WARNING, "at the end", e);
     }

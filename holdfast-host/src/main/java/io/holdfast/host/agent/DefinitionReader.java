@@ -50,7 +50,8 @@ final class DefinitionReader {
    */
   Accepted read(JsonObject definition) {
     String name = name(definition.string("name"));
-    QemuBinary binary = binary(definition.optionalString("qemu").orElse(defaultQemu()));
+    QemuBinary binary =
+        binary(definition.optionalString("qemu").orElseGet(DefinitionReader::defaultQemu));
     long memory = definition.number("memory");
     if (memory < LEAST_MEMORY || memory % (1 << 20) != 0) {
       throw bad("memory", memory + " bytes: take at least 16 MiB, in whole MiB");

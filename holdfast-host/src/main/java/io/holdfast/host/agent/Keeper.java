@@ -1,6 +1,7 @@
 package io.holdfast.host.agent;
 
 import io.holdfast.linux.Fd;
+import java.io.IOException;
 import java.util.Map;
 import java.util.Set;
 
@@ -33,4 +34,11 @@ interface Keeper extends AutoCloseable {
   /** Lets go of the keeper, which goes on keeping. */
   @Override
   void close();
+
+  /**
+   * Ends the keeper; for an agent that stops for good and holds nothing.
+   *
+   * @throws IOException if something of it could not be removed
+   */
+  void end() throws IOException;
 }

@@ -42,6 +42,7 @@ final class ProcessKeeper implements Keeper {
    */
   private static final int QUEUE_BYTES = 64 << 20;
 
+  private final Linux linux;
   private final Identity identity;
   private final UnixSocket reader;
   private final UnixSocket writer;
@@ -54,7 +55,9 @@ final class ProcessKeeper implements Keeper {
    */
   private int queued;
 
-  private ProcessKeeper(Identity identity, UnixSocket reader, UnixSocket writer, Path record) {
+  private ProcessKeeper(
+      Linux linux, Identity identity, UnixSocket reader, UnixSocket writer, Path record) {
+    this.linux = linux;
     this.identity = identity;
     this.reader = reader;
     this.writer = writer;
@@ -76,6 +79,7 @@ final class ProcessKeeper implements Keeper {
         try (PidFd process = found.get()) {
           ProcessKeeper keeper =
               new ProcessKeeper(
+                  linux,
                   identity,
                   linux.adopt(process.take(READ_END)),
                   linux.adopt(process.take(WRITE_END)),
@@ -95,6 +99,7 @@ final class ProcessKeeper implements Keeper {
       Files.writeString(aside, identity + "\n");
       Files.move(aside, record, StandardCopyOption.ATOMIC_MOVE);
       return new ProcessKeeper(
+          linux,
           identity,
           linux.adopt(pair.left().duplicate()),
           linux.adopt(pair.right().duplicate()),
@@ -218,8 +223,8 @@ final class ProcessKeeper implements Keeper {
     writer.close();
   }
 
-  /** Ends the keeper process; for an agent that stops for good and holds nothing. */
-  void end(Linux linux) throws IOException {
+  @Override
+  public void end() throws IOException {
     close();
     Optional<PidFd> found = identity.find(linux);
     if (found.isPresent()) {

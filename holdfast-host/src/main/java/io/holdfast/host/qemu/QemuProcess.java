@@ -177,12 +177,16 @@ public final class QemuProcess implements AutoCloseable {
           identity, Optional.empty(), pidfd, Optional.empty(), directory, binary);
     }
     try {
+      if (stopped(identity)) {
+        // A fenced one can't answer and never will; it can still be ended.
+        return new QemuProcess(
+            identity, Optional.empty(), pidfd, Optional.empty(), directory, binary);
+      }
       Qmp qmp = Qmp.connect(linux, socket(directory), who, ANSWER);
       return new QemuProcess(
           identity, Optional.empty(), pidfd, Optional.of(qmp), directory, binary);
     } catch (IOException | SystemCallException e) {
       if (pidfd.get().hasExited() || stopped(identity)) {
-        // A fenced one can't answer and never will; it can still be ended.
         return new QemuProcess(
             identity, Optional.empty(), pidfd, Optional.empty(), directory, binary);
       }

@@ -48,7 +48,7 @@ class ProcessKeeperTest {
     assertThat(found(second)).as("seed %d", seed).isEqualTo(sizes);
     second.drop(new HashSet<>(sizes.keySet()));
     assertThat(second.size()).isZero();
-    second.end(linux);
+    second.end();
     assertThat(Files.exists(record)).isFalse();
     assertThat(descriptors()).isEqualTo(before);
   }
@@ -89,7 +89,7 @@ class ProcessKeeperTest {
       next.close();
       next = ProcessKeeper.open(linux, record);
       assertThat(found(next)).as("what was let go stays gone").containsOnlyKeys("m1", "m2");
-      next.end(linux);
+      next.end();
     }
   }
 
@@ -104,7 +104,7 @@ class ProcessKeeperTest {
       }
       assertThat(keeper.size()).isEqualTo(400);
     } finally {
-      keeper.end(linux);
+      keeper.end();
     }
   }
 

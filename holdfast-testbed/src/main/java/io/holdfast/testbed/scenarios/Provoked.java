@@ -4,6 +4,7 @@ import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Kernel;
 import io.holdfast.testbed.Scenario;
 import io.holdfast.testbed.Setup;
+import io.holdfast.testbed.SkippedException;
 import io.holdfast.testbed.Trouble;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -41,7 +42,11 @@ public abstract class Provoked implements Scenario {
 
   @Override
   public void before(Inside in) throws IOException {
-    Files.writeString(Path.of("/sys/kernel/debug/provoke-crash/DIRECT"), crash);
+    Path provoke = Path.of("/sys/kernel/debug/provoke-crash/DIRECT");
+    if (!Files.exists(provoke)) {
+      throw new SkippedException("this kernel was built without CONFIG_LKDTM");
+    }
+    Files.writeString(provoke, crash);
   }
 
   /** The kernel gives up. */

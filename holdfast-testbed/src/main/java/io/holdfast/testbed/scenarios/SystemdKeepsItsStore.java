@@ -1,12 +1,9 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.linux.Linux;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
 import io.holdfast.testbed.Setup;
-import io.holdfast.testbed.SkippedException;
-import io.holdfast.testbed.Testbed;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -19,8 +16,6 @@ import java.util.UUID;
  * kexec}, and the service's next start, on the next kernel, finds it there.
  */
 public final class SystemdKeepsItsStore implements Scenario {
-  private static final String INIT = "/usr/lib/systemd/systemd";
-
   @Override
   public String title() {
     return "systemd as PID 1 carries a service's descriptor store across systemctl kexec";
@@ -29,30 +24,14 @@ public final class SystemdKeepsItsStore implements Scenario {
   @Override
   public Setup setup() {
     return Setup.standard()
-        .withStart(new Setup.Start.Root(INIT))
+        .withStart(new Setup.Start.Root(SystemdRoot.INIT))
         // A unit of its own as target: what a whole system starts besides is not shown here.
         .withCommandLine("systemd.unit=testbed.target", "systemd.show_status=yes");
   }
 
   @Override
   public void prepare(Outside out) throws IOException {
-    if (Linux.system().effectiveUser() != 0) {
-      throw new SkippedException(
-          "a root file system of its own, with its owners, needs root: run it as root");
-    }
-    Path root = out.run().resolve("root");
-    Path made;
-    try {
-      String[] said =
-          out.command(List.of(Testbed.find().resolve("systemd/build").toString())).split("\n", -1);
-      made = Path.of(said[said.length - 1]);
-    } catch (IOException e) {
-      throw new SkippedException(String.valueOf(e.getMessage()));
-    }
-    String _ = out.command(List.of("cp", "-a", made.toString(), root.toString()));
-    String version = version(root);
-    out.note("systemd " + version);
-    out.check("systemd is 261 or newer", Integer.parseInt(version.replaceAll("\\D.*", "")) >= 261);
+    Path root = SystemdRoot.prepare(out);
     Files.copy(out.next().image(), root.resolve("kernel"));
     Path units = root.resolve("etc/systemd/system");
     Files.writeString(
@@ -78,20 +57,6 @@ public final class SystemdKeepsItsStore implements Scenario {
     Files.writeString(root.resolve("store.sh"), script("content " + UUID.randomUUID()));
     Files.setPosixFilePermissions(
         root.resolve("store.sh"), PosixFilePermissions.fromString("rwxr-xr-x"));
-    out.root(root);
-  }
-
-  private static String version(Path root) throws IOException {
-    try (var libraries =
-        Files.newDirectoryStream(root.resolve("usr/lib/x86_64-linux-gnu/systemd"))) {
-      for (Path library : libraries) {
-        String name = library.getFileName().toString();
-        if (name.startsWith("libsystemd-shared-")) {
-          return name.replaceAll("libsystemd-shared-(.*)\\.so", "$1");
-        }
-      }
-    }
-    throw new IOException("no systemd in " + root);
   }
 
   /** What the service does; perl makes the memfd (system call 319), which no shell can. */

@@ -1,0 +1,53 @@
+package io.holdfast.testbed.scenarios;
+
+import io.holdfast.linux.Linux;
+import io.holdfast.testbed.Outside;
+import io.holdfast.testbed.SkippedException;
+import io.holdfast.testbed.Testbed;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+
+/** A root file system with systemd as its first program, for scenarios about that. */
+final class SystemdRoot {
+  static final String INIT = "/usr/lib/systemd/systemd";
+
+  private SystemdRoot() {}
+
+  /** Makes one in the run's folder, for this run alone. */
+  static Path prepare(Outside out) throws IOException {
+    if (Linux.system().effectiveUser() != 0) {
+      throw new SkippedException(
+          "a root file system of its own, with its owners, needs root: run it as root");
+    }
+    Path root = out.run().resolve("root");
+    Path made;
+    try {
+      String[] said =
+          out.command(List.of(Testbed.find().resolve("systemd/build").toString())).split("\n", -1);
+      made = Path.of(said[said.length - 1]);
+    } catch (IOException e) {
+      throw new SkippedException(String.valueOf(e.getMessage()));
+    }
+    String _ = out.command(List.of("cp", "-a", made.toString(), root.toString()));
+    String version = version(root);
+    out.note("systemd " + version);
+    out.check("systemd is 261 or newer", Integer.parseInt(version.replaceAll("\\D.*", "")) >= 261);
+    out.root(root);
+    return root;
+  }
+
+  private static String version(Path root) throws IOException {
+    try (var libraries =
+        Files.newDirectoryStream(root.resolve("usr/lib/x86_64-linux-gnu/systemd"))) {
+      for (Path library : libraries) {
+        String name = library.getFileName().toString();
+        if (name.startsWith("libsystemd-shared-")) {
+          return name.replaceAll("libsystemd-shared-(.*)\\.so", "$1");
+        }
+      }
+    }
+    throw new IOException("no systemd in " + root);
+  }
+}
