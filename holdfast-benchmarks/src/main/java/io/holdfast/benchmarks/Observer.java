@@ -40,7 +40,7 @@ public final class Observer {
   /** Of 1 to 99: above everything that isn't itself real-time. */
   private static final int PRIORITY = 50;
 
-  private static final long SLEEP_NANOS = 45_000;
+  private static final long SLEEP_NANOS = 100_000;
   private static final long WARM_UP_SAMPLES = 6_000;
   private static final ValueLayout.OfLong WORD = ValueLayout.JAVA_LONG;
 

@@ -421,10 +421,11 @@ public final class Orchestrator {
     if (failures.isEmpty()) {
       failures = sweep(Action.RESUME);
     }
-    timeline.tell();
     if (failures.isEmpty()) {
       failures = sweep(Action.FINISH);
     }
+    // Not before: whoever is told takes a processor that the guest wants for its first steps.
+    timeline.tell();
     if (failures.isEmpty()) {
       machine.finished();
       failures = step(UpdateState.NORMAL);

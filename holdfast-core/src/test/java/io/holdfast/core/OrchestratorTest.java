@@ -588,9 +588,9 @@ final class OrchestratorTest {
     Outcome outcome = world.time.simulate(update::run);
     assertThat(outcome).isInstanceOf(Outcome.Completed.class);
     long late = heard.stream().filter("late"::equals).count();
-    // 7 states from FREEZING to RESUMED, and the beginning and end of 5 calls but the very last
-    // end.
-    assertThat(late).isEqualTo(16);
+    // 7 states from FREEZING to RESUMED, and the beginning and end of 6 calls, that of finish among
+    // them, but the very last end.
+    assertThat(late).isEqualTo(18);
   }
 
   /**

@@ -73,10 +73,14 @@ final class Ktap {
     Path console = run.resolve(Machine.CONSOLE);
     try {
       List<String> lines =
-          new String(Files.readAllBytes(console), StandardCharsets.ISO_8859_1).lines().toList();
+          new String(Files.readAllBytes(console), StandardCharsets.UTF_8)
+              .lines()
+              .map(Ktap::printable)
+              .filter(line -> !line.isBlank())
+              .toList();
       int from = Math.max(0, lines.size() - CONSOLE_LINES);
       comment(INDENT, "the console's last lines; all of it: " + console);
-      lines.subList(from, lines.size()).forEach(line -> comment(INDENT, "| " + printable(line)));
+      lines.subList(from, lines.size()).forEach(line -> comment(INDENT, "| " + line));
     } catch (IOException e) {
       comment(INDENT, "there is no console: " + e.getMessage());
     }
@@ -88,7 +92,7 @@ final class Ktap {
 
   /** A console may hold anything; a terminal must not obey it. */
   static String printable(String line) {
-    return line.replaceAll("\\p{Cntrl}", "");
+    return line.replaceAll("\u001b\\[[0-?]*[ -/]*[@-~]", "").replaceAll("\\p{Cntrl}", "");
   }
 
   /** The last line: how many of each. */

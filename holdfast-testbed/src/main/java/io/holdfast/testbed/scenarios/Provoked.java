@@ -32,7 +32,7 @@ public abstract class Provoked implements Scenario {
 
   @Override
   public String title() {
-    return "the testbed notices a " + kind;
+    return "the testbed notices trouble that the kernel makes on demand: " + kind;
   }
 
   @Override
