@@ -13,6 +13,9 @@ import java.util.Optional;
 
 /** Where kernels come from. */
 public interface Kernels {
+  /** The status with which {@code testbed/kernel/build} says that a tree does not build. */
+  int DOES_NOT_BUILD = 125;
+
   /**
    * The kernel of a configuration.
    *
@@ -21,12 +24,19 @@ public interface Kernels {
    */
   Kernel get(Kernel.Config config);
 
-  /** A kernel does not build; the message says of which, and where its log is. */
+  /** There is no kernel: it does not build, or nothing is there to build. */
   final class KernelBuildException extends RuntimeException {
     private static final long serialVersionUID = 1L;
+    private final boolean builds;
 
-    KernelBuildException(String message) {
+    KernelBuildException(String message, boolean builds) {
       super(message);
+      this.builds = builds;
+    }
+
+    /** Whether the source is at fault: it was there, and does not build. */
+    public boolean sourceDoesNotBuild() {
+      return !builds;
     }
   }
 
@@ -87,14 +97,15 @@ public interface Kernels {
       int status = build.waitFor();
       if (status != 0) {
         throw new KernelBuildException(
-            String.join(" ", command) + " failed with " + status + "; it said why, above");
+            String.join(" ", command) + " failed with " + status + "; it said why, above",
+            status != DOES_NOT_BUILD);
       }
       return in(Path.of(folder), config);
     } catch (IOException e) {
-      throw new KernelBuildException(String.join(" ", command) + ": " + e.getMessage());
+      throw new KernelBuildException(String.join(" ", command) + ": " + e.getMessage(), true);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-      throw new KernelBuildException(String.join(" ", command) + " was interrupted");
+      throw new KernelBuildException(String.join(" ", command) + " was interrupted", true);
     }
   }
 

@@ -19,7 +19,6 @@ import picocli.CommandLine.Spec;
 /** {@code testbed/run}: scenarios for people. */
 @Command(
     name = "testbed/run",
-    mixinStandardHelpOptions = true,
     sortOptions = false,
     usageHelpAutoWidth = true,
     description = {
@@ -34,8 +33,6 @@ import picocli.CommandLine.Spec;
           + " build, so that `git bisect run testbed/run SCENARIO --tree .` skips that commit."
     })
 final class TestbedCommand implements Callable<Integer> {
-  private static final int DOES_NOT_BUILD = 125;
-
   @Spec private CommandSpec spec = CommandSpec.create();
 
   @Parameters(
@@ -90,7 +87,21 @@ final class TestbedCommand implements Callable<Integer> {
 
   /** Runs the command. */
   public static void main(String[] arguments) {
-    System.exit(new CommandLine(new TestbedCommand()).execute(arguments));
+    CommandLine command = new CommandLine(new TestbedCommand());
+    command
+        .getCommandSpec()
+        .addOption(
+            CommandLine.Model.OptionSpec.builder("-h", "--help")
+                .usageHelp(true)
+                .description("show this, and end")
+                .build());
+    command.setParameterExceptionHandler(
+        (e, _) -> {
+          System.err.println("testbed/run: " + e.getMessage());
+          System.err.println("`testbed/run --help` explains it.");
+          return 2;
+        });
+    System.exit(command.execute(arguments));
   }
 
   @Override
@@ -113,7 +124,7 @@ final class TestbedCommand implements Callable<Integer> {
         results.add(bed.run(scenario, change, new OnTerminal(scenario.name(), keep)));
       } catch (Kernels.KernelBuildException e) {
         System.out.println("Bail out! " + e.getMessage());
-        return DOES_NOT_BUILD;
+        return e.sourceDoesNotBuild() ? Kernels.DOES_NOT_BUILD : 1;
       }
       ktap.result(results.getLast());
     }

@@ -12,9 +12,10 @@ import java.nio.file.Path;
 import java.util.List;
 
 /**
- * The installed agent as a service of systemd, with a real guest: the agent is killed, systemd
- * starts it again and gives it back what its store held, the guest has not noticed, and gets a new
- * QEMU. Asked through systemd's own varlinkctl.
+ * The installed agent as a service of systemd, with a VM: the agent is killed, systemd starts it
+ * again and gives it back what its store held, the VM's QEMU has gone on, and is replaced by an
+ * update. Asked through systemd's own varlinkctl. The VM has nothing but its firmware to run: what
+ * guests notice of an update is tested elsewhere, and an emulated machine's KVM is not up to much.
  */
 public final class AgentUnderSystemd implements Scenario {
   @Override
@@ -25,7 +26,7 @@ public final class AgentUnderSystemd implements Scenario {
   @Override
   public Setup setup() {
     return Setup.standard()
-        .withMemory(3072)
+        .withMemory(2048)
         .withStart(new Setup.Start.Root(SystemdRoot.INIT))
         .withCommandLine("systemd.unit=testbed.target");
   }
@@ -40,7 +41,6 @@ public final class AgentUnderSystemd implements Scenario {
 
   @Override
   public void prepare(Outside out) throws IOException {
-    Path guest = folder("HOLDFAST_GUEST", "`guest/build` makes the test guest");
     Path qemu =
         folder(
             "HOLDFAST_QEMU_OTHER",
@@ -52,8 +52,7 @@ public final class AgentUnderSystemd implements Scenario {
     Path root = SystemdRoot.prepare(out);
     // What lies outside is found inside under the same path.
     for (Path path :
-        List.of(
-            guest, qemu.resolveSibling(""), installed, Path.of(System.getProperty("java.home")))) {
+        List.of(qemu.resolveSibling(""), installed, Path.of(System.getProperty("java.home")))) {
       Path link = Path.of(root + path.toAbsolutePath().normalize().toString());
       Files.createDirectories(link.getParent());
       Files.createSymbolicLink(link, Path.of("/host" + path.toAbsolutePath().normalize()));
@@ -93,9 +92,7 @@ public final class AgentUnderSystemd implements Scenario {
         Requires=host.mount
         After=host.mount
         """);
-    Files.writeString(
-        root.resolve("try.sh"),
-        SCRIPT.replace("GUEST", guest.toString()).replace("QEMU", qemu.toString()));
+    Files.writeString(root.resolve("try.sh"), SCRIPT.replace("@QEMU@", qemu.toString()));
   }
 
   private static final String SCRIPT =
@@ -106,17 +103,15 @@ public final class AgentUnderSystemd implements Scenario {
       finish() { report done; sleep 1000; }
       ask() { varlinkctl --json=short --timeout=120 ${more:-} call /run/holdfast/agent.sock "io.holdfast.$1" "$2"; }
       field() { grep -o '"'"$1"'":[^,}]*' | head -n 1 | sed 's/^[^:]*://; s/"//g'; }
-      until_true() { for i in $(seq 300); do eval "$1" && return 0; sleep 0.2; done; report "not ok $1 # not within a minute; the guest's console ends: $(tail -c 400 /run/holdfast/vms/web/console.log | tr -dc '[:print:] ')"; finish; }
-      numbers() { grep -c '^seq ' /run/holdfast/vms/web/console.log; }
+      until_true() { for i in $(seq 300); do eval "$1" && return 0; sleep 0.2; done; report "not ok $1 # not within a minute"; finish; }
       main_pid() { systemctl show -P MainPID holdfast.service; }
 
       report "boot 0 $(uname -r)"
-      ask Vm.Run '{"definition":{"name":"web","qemu":"QEMU","memory":268435456,"cpus":1,"cpu":"qemu64",
-        "kernel":"GUEST/vmlinuz","initrd":"GUEST/initramfs.cpio","disks":[],"extra":[],
-        "append":"console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable holdfast.pattern=1"}}' >/run/vm 2>&1 || { report "not ok the VM was started # $(tr '\\n' ' ' </run/vm)"; finish; }
-      report "note the guest runs under $(field accelerator </run/vm)"
-      until_true '[ "$(numbers)" -ge 20 ]'
-      report "ok the guest runs and counts"
+      truncate -s 16M /run/disk.raw # empty: the firmware finds nothing to boot, and waits
+      ask Vm.Run '{"definition":{"name":"web","qemu":"@QEMU@","memory":67108864,"cpus":1,"cpu":"qemu64",
+        "accelerator":"tcg","disks":[{"path":"/run/disk.raw","format":"raw"}],"extra":[]}}' >/run/vm 2>&1 \
+        || { report "not ok the VM was started # $(tr '\\n' ' ' </run/vm)"; finish; }
+      qemu=$(field pid </run/vm)
       ask Agent.Status '{}' >/run/status
       check "the keeper" systemd "$(field keeper </run/status)"
       held=$(field heldDescriptors </run/status)
@@ -127,17 +122,15 @@ public final class AgentUnderSystemd implements Scenario {
       until_true '[ "$(main_pid)" != 0 ] && [ "$(main_pid)" != '$before' ] && [ "$(systemctl is-active holdfast.service)" = active ]'
       report "ok systemd started the agent again"
       check "held descriptors after that" "$held" "$(ask Agent.Status '{}' | field heldDescriptors)"
-      check "the VM" running "$(ask Vm.Show '{"name":"web"}' | field state)"
-      last=$(numbers)
-      until_true '[ "$(numbers)" -gt "$last" ]'
-      report "ok the guest counts on"
+      ask Vm.Show '{"name":"web"}' >/run/vm
+      check "the VM" running "$(field state </run/vm)"
+      check "its QEMU is the same process" "$qemu" "$(field pid </run/vm)"
       more=--more ask Update.Vmm '{"name":"web"}' >/run/update
       check "an update then" completed "$(field outcome </run/update)"
-      last=$(numbers)
-      until_true '[ "$(numbers)" -gt "$last" ]'
-      report "ok the guest counts on in its successor"
-      check "numbers that it skipped or repeated" 0 \
-        "$(grep '^seq ' /run/holdfast/vms/web/console.log | head -n -1 | awk '$2 != NR { bad++ } END { print bad + 0 }')"
+      ask Vm.Show '{"name":"web"}' >/run/vm
+      check "the VM after that" running "$(field state </run/vm)"
+      check "its generation" 2 "$(field generation </run/vm)"
+      [ "$(field pid </run/vm)" != "$qemu" ] || report "not ok its QEMU is another process"
       check "held descriptors at the end" "$held" "$(ask Agent.Status '{}' | field heldDescriptors)"
       finish
       """;
