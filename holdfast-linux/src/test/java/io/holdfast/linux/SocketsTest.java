@@ -43,7 +43,7 @@ class SocketsTest {
   }
 
   @ParameterizedTest
-  @EnumSource(SocketType.class)
+  @EnumSource(names = {"STREAM", "SEQPACKET"})
   void descriptorsComeWithTheirBytes(SocketType type) {
     try (Ends ends = Ends.of(linux, type);
         Fd a = linux.memfd("a", 10);
@@ -109,7 +109,7 @@ class SocketsTest {
   }
 
   @ParameterizedTest
-  @EnumSource(SocketType.class)
+  @EnumSource(names = {"STREAM", "SEQPACKET"})
   void peekLeavesTheMessageAndGivesDuplicates(SocketType type) {
     try (Ends ends = Ends.of(linux, type);
         Fd a = linux.memfd("a", 10)) {
