@@ -83,6 +83,7 @@ public final class Agent implements AutoCloseable {
     // Before anything is started that would be left over when the socket is somebody else's; who
     // calls before the recovery has ended waits for it.
     UnixListener listener = listen();
+    QemuProbe.removeLeftovers(places.run());
     this.manager = ServiceManager.find(linux, System.getenv());
     this.keeper = keeper();
     this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()));

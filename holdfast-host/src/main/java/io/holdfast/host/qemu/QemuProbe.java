@@ -13,6 +13,7 @@ import io.holdfast.linux.UnixSocket;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.BasicFileAttributes;
@@ -243,6 +244,16 @@ public final class QemuProbe {
               .withInherited(Map.of(CONTROL, control))
               .withOutput(log)
               .endingWithParent());
+    }
+  }
+
+  /**
+   * Removes what the probes of an agent that was killed left; for the one agent that has the
+   * directory, before it probes.
+   */
+  public static void removeLeftovers(Path scratch) throws IOException {
+    try (DirectoryStream<Path> left = Files.newDirectoryStream(scratch, "{probe,kvm-probe}-*")) {
+      left.forEach(QemuProbe::deleteQuietly);
     }
   }
 
