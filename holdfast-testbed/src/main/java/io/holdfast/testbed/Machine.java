@@ -30,8 +30,11 @@ final class Machine implements AutoCloseable {
   /** The rest of what the kernel has to say when it is in trouble. */
   private static final Duration GRACE = Duration.ofSeconds(2);
 
-  /** The inside says every 2 s that it is alive; a boot under emulation is silent for some. */
-  private static final Duration SILENCE = Duration.ofSeconds(30);
+  /**
+   * Of the limit: the inside says every 2 s that it is alive; a boot under emulation, after a dump,
+   * on a busy machine is silent for half a minute.
+   */
+  private static final int SILENT_PART = 3;
 
   private static final Duration DEATH = Duration.ofSeconds(10);
 
@@ -157,6 +160,7 @@ final class Machine implements AutoCloseable {
   End watch(Consumer<Report> heard) throws IOException {
     long start = System.nanoTime();
     long lastSign = start;
+    Duration silence = setup.limit().dividedBy(SILENT_PART);
     Optional<Long> trouble = Optional.empty();
     while (true) {
       boolean running = qemu.isAlive();
@@ -186,11 +190,11 @@ final class Machine implements AutoCloseable {
       if (!running) {
         return new End.Stopped(qemu.exitValue());
       }
-      if (setup.start() instanceof Setup.Start.Inside && now - lastSign > SILENCE.toNanos()) {
+      if (setup.start() instanceof Setup.Start.Inside && now - lastSign > silence.toNanos()) {
         return new End.InTrouble(
             new Trouble(
                 Trouble.Kind.HANG,
-                "nothing was heard for " + SILENCE.toSeconds() + " s" + processors()));
+                "nothing was heard for " + silence.toSeconds() + " s" + processors()));
       }
       if (now - start > setup.limit().toNanos()) {
         return new End.Late(

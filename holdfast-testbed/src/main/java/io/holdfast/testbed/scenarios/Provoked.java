@@ -9,6 +9,7 @@ import io.holdfast.testbed.Trouble;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.Locale;
 import java.util.Optional;
 
@@ -75,6 +76,9 @@ public abstract class Provoked implements Scenario {
 
   /** The only processor spins with interrupts off: the kernel says nothing. */
   public static final class Hang extends Provoked {
+    /** Silence for a third of it is a hang. */
+    private static final Duration LIMIT = Duration.ofSeconds(75);
+
     /** Makes it. */
     public Hang() {
       super(Trouble.Kind.HANG, "HARDLOCKUP");
@@ -82,7 +86,7 @@ public abstract class Provoked implements Scenario {
 
     @Override
     public Setup setup() {
-      return Setup.standard().withCpus(1);
+      return Setup.standard().withCpus(1).withLimit(LIMIT);
     }
   }
 
