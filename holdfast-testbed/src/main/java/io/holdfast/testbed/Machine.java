@@ -97,7 +97,7 @@ final class Machine implements AutoCloseable {
             "none",
             "-no-reboot",
             "-accel",
-            accelerator(),
+            "tcg,thread=multi",
             "-cpu",
             "max"));
     command.addAll(setup.options(run));
@@ -129,12 +129,6 @@ final class Machine implements AutoCloseable {
 
   private static String qemu() {
     return System.getenv().getOrDefault("HOLDFAST_QEMU", "qemu-system-x86_64");
-  }
-
-  /** HOLDFAST_TESTBED_ACCEL: emulation unless told that KVM works here. */
-  private static String accelerator() {
-    String told = System.getenv().getOrDefault("HOLDFAST_TESTBED_ACCEL", "tcg");
-    return told.equals("tcg") ? "tcg,thread=multi" : told;
   }
 
   /** QEMU's monitor, for people: {@code socat - UNIX:…}. */

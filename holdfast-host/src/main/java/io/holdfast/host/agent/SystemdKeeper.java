@@ -129,16 +129,18 @@ final class SystemdKeeper implements Keeper {
   @Override
   public synchronized void drop(Set<String> labels) {
     for (String label : labels) {
-      Kept kept = mirror.remove(label);
+      Kept kept = mirror.get(label);
       if (kept == null) {
         continue;
       }
-      kept.fd().close();
       try {
         remove(label, kept.number());
       } catch (IOException e) {
         throw new UncheckedIOException("letting go of " + label, e);
       }
+      // Not before: what could not be let go of can be tried again.
+      mirror.remove(label);
+      kept.fd().close();
     }
   }
 

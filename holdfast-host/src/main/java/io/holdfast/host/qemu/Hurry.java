@@ -1,6 +1,11 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.linux.Linux;
+import java.io.IOException;
+import java.nio.file.DirectoryIteratorException;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
 
 /**
  * What a guest waits for goes before everything else that wants a processor, the vCPUs of other
@@ -34,8 +39,19 @@ final class Hurry implements AutoCloseable {
     boolean _ = linux.nice(process.identity().pid(), MOST);
   }
 
-  /** A process's first thread is as usual. */
+  /**
+   * All threads of a process are as usual: its first, and those that this started while it hurried,
+   * such as its workers for disks.
+   */
   static void relax(Linux linux, QemuProcess process) {
-    boolean _ = linux.nice(process.identity().pid(), USUAL);
+    Path tasks = Path.of("/proc/" + process.identity().pid() + "/task");
+    try (DirectoryStream<Path> threads = Files.newDirectoryStream(tasks)) {
+      for (Path thread : threads) {
+        boolean _ = linux.nice(Integer.parseInt(thread.getFileName().toString()), USUAL);
+      }
+    } catch (IOException | DirectoryIteratorException e) {
+      // It has ended: there is nothing left to relax.
+      System.getLogger(Hurry.class.getName()).log(System.Logger.Level.DEBUG, "relaxing", e);
+    }
   }
 }

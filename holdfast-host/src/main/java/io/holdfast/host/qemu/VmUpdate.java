@@ -529,10 +529,10 @@ public final class VmUpdate implements Participant {
       }
     }
     closeDescriptor(qmp);
-    Hurry.relax(linux, predecessor);
     if (step.recorded(STOPPED).isPresent() && !predecessor.status().equals("running")) {
       var _ = qmp.execute("cont");
     }
+    Hurry.relax(linux, predecessor);
   }
 
   /** A descriptor that was given but never used is QEMU's until it is told otherwise. */
