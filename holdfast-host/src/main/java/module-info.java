@@ -5,5 +5,6 @@ module io.holdfast.host {
   requires transitive io.holdfast.varlink;
 
   exports io.holdfast.host.agent;
+  exports io.holdfast.host.keeper;
   exports io.holdfast.host.qemu;
 }

@@ -37,6 +37,11 @@ final class Answers {
       Optional<String> append,
       List<Disk> disks,
       List<String> extra) {
+    /** That of a VM that Holdfast did not start. */
+    static final Definition NONE =
+        new Definition(
+            false, Optional.empty(), Optional.empty(), Optional.empty(), List.of(), List.of());
+
     static Definition of(JsonObject json) {
       return new Definition(
           json.optionalBool("hugePages").orElse(false),
@@ -81,7 +86,7 @@ final class Answers {
           json.number("memory"),
           json.number("cpus"),
           json.string("consoleLog"),
-          Definition.of(json.object("definition")));
+          json.optionalObject("definition").map(Definition::of).orElse(Definition.NONE));
     }
   }
 

@@ -1,5 +1,9 @@
 package io.holdfast.host.agent;
 
+import io.holdfast.host.keeper.Keeper;
+import io.holdfast.host.keeper.ProcessKeeper;
+import io.holdfast.host.keeper.ServiceManager;
+import io.holdfast.host.keeper.SystemdKeeper;
 import io.holdfast.host.qemu.QemuProbe;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Fd;

@@ -2,12 +2,15 @@ package io.holdfast.host.agent;
 
 import io.holdfast.core.Names;
 import io.holdfast.host.qemu.Accelerator;
+import io.holdfast.host.qemu.CommandLine;
+import io.holdfast.host.qemu.Device;
 import io.holdfast.host.qemu.Disk;
 import io.holdfast.host.qemu.Memory;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuBinary;
 import io.holdfast.host.qemu.QemuProbe;
 import io.holdfast.host.qemu.QemuUnusableException;
+import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
@@ -32,15 +35,17 @@ final class DefinitionReader {
   private final Linux linux;
   private final QemuProbe probe;
   private final Path scratch;
+  private final Path vms;
   private Optional<Accelerator> probed = Optional.empty();
 
   /** A promise, and the QEMU that first keeps it. */
-  record Accepted(Promise promise, QemuBinary binary) {}
+  record Accepted(Promise promise, QemuBinary binary, boolean hugePages) {}
 
-  DefinitionReader(Linux linux, QemuProbe probe, Path scratch) {
+  DefinitionReader(Linux linux, QemuProbe probe, Places places) {
     this.linux = linux;
     this.probe = probe;
-    this.scratch = scratch;
+    this.scratch = places.run();
+    this.vms = places.vms();
   }
 
   /**
@@ -105,22 +110,33 @@ final class DefinitionReader {
     if (kernel.isEmpty() && disks.isEmpty()) {
       throw bad("kernel", "nothing to boot from; name a kernel or a disk");
     }
+    List<Device> devices = List.copyOf(disks);
+    List<String> arguments;
+    try {
+      arguments =
+          CommandLine.template(
+              new CommandLine.Machine(name, versioned, accelerator.name(), cpu, (int) cpus, memory),
+              new CommandLine.Boot(
+                  kernel.isPresent(), initrd.isPresent(), definition.optionalString("append")),
+              Vm.consoleLog(vms.resolve(name)),
+              devices,
+              definition.array("extra").strings());
+    } catch (IllegalArgumentException e) {
+      throw bad("devices", String.valueOf(e.getMessage()));
+    }
     Promise promise =
         new Promise(
             name,
             memory,
-            hugePages,
             (int) cpus,
             versioned,
             cpu,
             accelerator.name(),
             accelerator.reason(),
-            definition.optionalString("append"),
-            kernel.isPresent(),
-            initrd.isPresent(),
-            disks,
-            definition.array("extra").strings());
-    return new Accepted(promise, binary);
+            devices,
+            arguments,
+            Optional.of(definition));
+    return new Accepted(promise, binary, hugePages);
   }
 
   /** A VM's name if it is one. */
@@ -234,7 +250,7 @@ final class DefinitionReader {
       if (!format.equals("raw") && !format.equals("qcow2")) {
         throw bad("disks", path + ": format " + format + "; take raw or qcow2");
       }
-      disks.add(new Disk(path, format, readOnly));
+      disks.add(new Disk("disk" + disks.size(), path, format, readOnly));
     }
     if (disks.size() > MOST_DISKS) {
       throw bad("disks", disks.size() + " disks; a VM takes at most " + MOST_DISKS);

@@ -1,5 +1,6 @@
 package io.holdfast.host.agent;
 
+import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.VmUpdate;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;

@@ -14,6 +14,7 @@ import io.holdfast.core.Timeline;
 import io.holdfast.core.TimelineEvent;
 import io.holdfast.core.UpdateId;
 import io.holdfast.core.Workers;
+import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.host.qemu.VmUpdate;
 import io.holdfast.linux.Linux;

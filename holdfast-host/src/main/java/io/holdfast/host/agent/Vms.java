@@ -2,6 +2,8 @@ package io.holdfast.host.agent;
 
 import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
+import io.holdfast.host.keeper.Keeper;
+import io.holdfast.host.qemu.BackendContext;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuProbe;
 import io.holdfast.host.qemu.Vm;
@@ -19,7 +21,6 @@ import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -53,7 +54,7 @@ final class Vms {
     this.places = places;
     this.keeper = keeper;
     this.probe = probe;
-    this.definitions = new DefinitionReader(linux, probe, places.run());
+    this.definitions = new DefinitionReader(linux, probe, places);
   }
 
   /** Finds the VMs of an earlier agent again; what it left half started is removed. */
@@ -96,11 +97,12 @@ final class Vms {
     Box box = new Box(name, name);
     descriptors.forEach(
         (label, fd) -> {
-          if (!label.equals(DeviceStates.LABEL)) {
+          // What has an @ is the backends', which find it by themselves.
+          if (!label.equals(DeviceStates.LABEL) && !label.contains("@")) {
             box.put(label, fd.duplicate(), "memfd");
           }
         });
-    Vm vm = Vm.attach(linux, record.get(), box, directory);
+    Vm vm = Vm.attach(context(name), record.get(), box);
     vms.put(name, vm);
     story.add("VM " + name + " was found again" + vm.lost().map(l -> ", lost: " + l).orElse(""));
   }
@@ -139,7 +141,7 @@ final class Vms {
     Box box = new Box(name, name);
     try {
       Files.createDirectories(directory);
-      box.put("ram", ram(promise), "memfd");
+      box.put("ram", ram(promise, accepted.hugePages()), "memfd");
       for (String file : List.of("kernel", "initrd")) {
         Optional<String> path = definition.optionalString(file);
         if (path.isPresent()) {
@@ -153,13 +155,17 @@ final class Vms {
                   keeper.keep(name + "/" + label, fd);
                 }
               });
-      return Vm.start(linux, accepted.binary(), promise, box, directory);
+      return Vm.start(context(name), accepted.binary(), promise, box);
     } catch (IOException | SystemCallException e) {
       drop(name, box.entries().keySet());
       box.close();
       removeQuietly(directory);
       throw notPossible("VM " + name + " could not be started: " + e.getMessage());
     }
+  }
+
+  private BackendContext context(String name) {
+    return new BackendContext(linux, keeper, name, places.vm(name));
   }
 
   private static void removeQuietly(Path directory) {
@@ -172,11 +178,11 @@ final class Vms {
   }
 
   /** Guest RAM. Its size is sealed: no QEMU can take a page from another one's guest. */
-  private Fd ram(Promise promise) {
+  private Fd ram(Promise promise, boolean hugePages) {
     Fd ram = linux.memfd("ram of " + promise.name(), promise.memory(), MemfdOption.ALLOW_SEALING);
     try {
       linux.seal(ram, Set.of(Seal.GROW, Seal.SHRINK));
-      if (promise.hugePages()) {
+      if (hugePages) {
         // Advice holds for a mapping, and pages stay what they were allocated as: so they are
         // allocated here.
         try (Mapping mapping =
@@ -266,14 +272,6 @@ final class Vms {
         lost.isPresent()
             ? "lost"
             : updating(promise.name()) ? "updating" : vm.running() ? "running" : "paused";
-    List<JsonObject> disks = new ArrayList<>();
-    promise
-        .disks()
-        .forEach(
-            d ->
-                disks.add(
-                    JsonObject.of(
-                        "path", d.path(), "format", d.format(), "readOnly", d.readOnly())));
     return JsonObject.of(
         "name", promise.name(),
         "state", state,
@@ -290,15 +288,7 @@ final class Vms {
         "memory", promise.memory(),
         "cpus", promise.cpus(),
         "consoleLog", vm.consoleLog().toString(),
-        "definition",
-            JsonObject.of(
-                "name", promise.name(),
-                "memory", promise.memory(),
-                "hugePages", promise.hugePages(),
-                "cpus", promise.cpus(),
-                "append", promise.append(),
-                "disks", disks,
-                "extra", promise.extra()));
+        "definition", promise.definition());
   }
 
   private synchronized boolean updating(String name) {

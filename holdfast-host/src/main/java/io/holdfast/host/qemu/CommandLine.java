@@ -1,95 +1,118 @@
 package io.holdfast.host.qemu;
 
+import io.holdfast.linux.Fd;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
- * The QEMU command line of one generation of a VM. Everything that the guest can see comes from the
- * {@link Promise}; predecessor and successor differ in {@code -incoming} only. The descriptors
- * below are inherited under these numbers.
+ * QEMU's command line. It is made once, when the VM starts, as a template that is a part of the
+ * {@link Promise}; every generation is started with exactly that, and differs in the numbers of its
+ * descriptors and in {@code -incoming} only.
+ *
+ * <p>{@code ${fd:LABEL}} stands for the number under which QEMU inherits the descriptor LABEL: what
+ * is in the VM's box, what its backends opened, and {@code qmp}, its listening control socket.
  */
-final class CommandLine {
-  /** The listening control socket, one per generation. */
-  static final int QMP = 3;
+public final class CommandLine {
+  /** The label of the listening control socket, one per generation. */
+  static final String QMP = "qmp";
 
-  /** Guest RAM: the memfd. */
-  static final int RAM = 4;
+  /** The number of the control socket, by which a QEMU that nobody wrote down is found again. */
+  static final int QMP_NUMBER = 3;
 
-  static final int KERNEL = 5;
-  static final int INITRD = 6;
+  /** The label of guest RAM: the memfd. */
+  static final String RAM = "ram";
 
-  /** The first PCI slot of the disks; below it are the slots that machines take for themselves. */
-  private static final int FIRST_SLOT = 4;
+  static final String KERNEL = "kernel";
+  static final String INITRD = "initrd";
+
+  private static final Pattern PLACEHOLDER = Pattern.compile("\\$\\{fd:([^}]*)}");
 
   private CommandLine() {}
 
+  /** The machine that a template is made for; sizes in bytes. */
+  public record Machine(
+      String name, String type, String accelerator, String cpu, int cpus, long memory) {}
+
   /**
-   * Builds it.
+   * What a VM boots from, if not from a disk.
    *
-   * @param incoming whether this QEMU waits for a device state in place of booting
+   * @param append its command line
    */
-  static List<String> build(String qemu, Promise promise, Path consoleLog, boolean incoming) {
+  public record Boot(boolean kernel, boolean initrd, Optional<String> append) {}
+
+  /**
+   * Makes the template.
+   *
+   * @param consoleLog gets what the serial port says
+   * @param extra further arguments, given to every generation as they are
+   * @throws IllegalArgumentException if the machine has no place for all devices, or an argument
+   *     has a placeholder of its own
+   */
+  public static List<String> template(
+      Machine machine, Boot boot, Path consoleLog, List<Device> devices, List<String> extra) {
     List<String> args = new ArrayList<>();
-    args.add(qemu);
-    add(args, "-name", "guest=" + promise.name());
+    add(args, "-name", "guest=" + machine.name());
     args.add("-nodefaults");
     args.add("-no-user-config");
     add(args, "-display", "none");
-    add(args, "-machine", promise.machine() + ",memory-backend=ram0,usb=off,vmport=off");
+    String pcOnly = machine.type().startsWith("microvm") ? "" : ",usb=off,vmport=off";
+    add(args, "-machine", machine.type() + ",memory-backend=ram0" + pcOnly);
     add(
         args,
         "-accel",
-        promise.accelerator().equals("tcg") ? "tcg,thread=multi" : promise.accelerator());
-    add(args, "-cpu", promise.cpu());
-    add(args, "-smp", Integer.toString(promise.cpus()));
-    add(args, "-m", "size=" + promise.memory() / 1024 + "k");
+        machine.accelerator().equals("tcg") ? "tcg,thread=multi" : machine.accelerator());
+    add(args, "-cpu", machine.cpu());
+    add(args, "-smp", Integer.toString(machine.cpus()));
+    add(args, "-m", "size=" + machine.memory() / 1024 + "k");
     // prealloc: the predecessor takes all it was promised at start, the successor maps it before
     // the guest stops.
     add(
         args,
         "-object",
-        "memory-backend-file,id=ram0,size=%d,mem-path=/proc/self/fd/%d,share=on,prealloc=on"
-            .formatted(promise.memory(), RAM));
-    add(args, "-chardev", "socket,id=qmp,fd=" + QMP + ",server=on,wait=off");
+        "memory-backend-file,id=ram0,size=%d,mem-path=%s,share=on,prealloc=on"
+            .formatted(machine.memory(), path(RAM)));
+    add(args, "-chardev", "socket,id=qmp,fd=" + fd(QMP) + ",server=on,wait=off");
     add(args, "-mon", "chardev=qmp,mode=control");
     add(args, "-chardev", "file,id=console,append=on,path=" + escaped(consoleLog.toString()));
     add(args, "-serial", "chardev:console");
-    if (promise.kernel()) {
-      add(args, "-kernel", "/proc/self/fd/" + KERNEL);
+    if (boot.kernel()) {
+      add(args, "-kernel", path(KERNEL));
     }
-    if (promise.initrd()) {
-      add(args, "-initrd", "/proc/self/fd/" + INITRD);
+    if (boot.initrd()) {
+      add(args, "-initrd", path(INITRD));
     }
-    if (promise.append().isPresent()) {
-      add(args, "-append", promise.append().get());
+    if (boot.append().isPresent()) {
+      add(args, "-append", own(boot.append().get()));
     }
-    for (int i = 0; i < promise.disks().size(); i++) {
-      Disk disk = promise.disks().get(i);
-      String readOnly = disk.readOnly() ? "on" : "off";
-      add(
-          args,
-          "-blockdev",
-          "driver=file,node-name=disk%d-file,filename=%s,read-only=%s,auto-read-only=off"
-              .formatted(i, escaped(disk.path()), readOnly));
-      add(
-          args,
-          "-blockdev",
-          "driver=%s,node-name=disk%d,file=disk%d-file,read-only=%s"
-              .formatted(disk.format(), i, i, readOnly));
-      // Nailed to a slot: left to QEMU, an address may differ from one version to the next.
-      add(
-          args,
-          "-device",
-          "virtio-blk-pci,id=disk%d-device,drive=disk%d,addr=0x%x".formatted(i, i, FIRST_SLOT + i));
-    }
-    args.addAll(promise.extra());
-    if (incoming) {
-      // Paused after the load until the commit; a first generation starts by itself.
-      args.add("-S");
-      add(args, "-incoming", "defer");
-    }
+    Slots slots = new Slots(machine.type());
+    devices.forEach(device -> args.addAll(device.arguments(slots)));
+    extra.forEach(argument -> args.add(own(argument)));
     return args;
+  }
+
+  /** Stands for the number of a descriptor. */
+  static String fd(String label) {
+    return "${fd:" + label + "}";
+  }
+
+  /** Stands for a path that opens what a descriptor is open on. */
+  static String path(String label) {
+    return "/proc/self/fd/" + fd(label);
+  }
+
+  private static String own(String argument) {
+    if (PLACEHOLDER.matcher(argument).find()) {
+      throw new IllegalArgumentException(
+          "\"" + argument + "\": ${fd:…} stands for a descriptor of Holdfast's, and can't be used");
+    }
+    return argument;
   }
 
   private static void add(List<String> args, String option, String value) {
@@ -100,5 +123,48 @@ final class CommandLine {
   /** QEMU's option syntax doubles a comma that belongs to a value. */
   static String escaped(String value) {
     return value.replace(",", ",,");
+  }
+
+  /**
+   * The numbers under which a generation inherits its descriptors: from {@link #QMP_NUMBER} on, the
+   * control socket first.
+   */
+  static Map<String, Integer> numbers(Map<String, Fd> descriptors) {
+    Map<String, Integer> numbers = new LinkedHashMap<>();
+    numbers.put(QMP, QMP_NUMBER);
+    for (String label : new TreeMap<>(descriptors).keySet()) {
+      numbers.putIfAbsent(label, QMP_NUMBER + numbers.size());
+    }
+    return numbers;
+  }
+
+  /**
+   * The command line of one generation.
+   *
+   * @param incoming whether this QEMU waits for a device state in place of booting
+   * @throws IllegalArgumentException if the template names a descriptor that there is none of
+   */
+  static List<String> of(
+      String qemu, Promise promise, Map<String, Integer> numbers, boolean incoming) {
+    List<String> args = new ArrayList<>();
+    args.add(qemu);
+    for (String argument : promise.arguments()) {
+      args.add(PLACEHOLDER.matcher(argument).replaceAll(found -> number(found.group(1), numbers)));
+    }
+    if (incoming) {
+      // Paused after the load until the commit; a first generation starts by itself.
+      args.add("-S");
+      add(args, "-incoming", "defer");
+    }
+    return args;
+  }
+
+  private static String number(String label, Map<String, Integer> numbers) {
+    Integer number = numbers.get(label);
+    if (number == null) {
+      throw new IllegalArgumentException(
+          "the command line needs descriptor " + label + ", and there are " + numbers.keySet());
+    }
+    return Matcher.quoteReplacement(number.toString());
   }
 }

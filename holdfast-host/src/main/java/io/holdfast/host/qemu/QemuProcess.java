@@ -114,7 +114,7 @@ public final class QemuProcess implements AutoCloseable {
    * Starts a generation and waits until it answers. Guest RAM is mapped and populated by then.
    *
    * @param directory of this generation, existing; gets the control socket and what QEMU prints
-   * @param descriptors the VM's, by their number in {@link CommandLine}; borrowed
+   * @param descriptors what it inherits, by label; borrowed
    * @throws IOException if QEMU does not come up, with what it said; nothing is left of it then
    */
   static QemuProcess start(
@@ -122,8 +122,7 @@ public final class QemuProcess implements AutoCloseable {
       QemuBinary binary,
       Promise promise,
       Path directory,
-      Path consoleLog,
-      Map<Integer, Fd> descriptors,
+      Map<String, Fd> descriptors,
       boolean incoming)
       throws IOException {
     String who = (incoming ? "the successor of " : "QEMU of ") + promise.name();
@@ -134,11 +133,14 @@ public final class QemuProcess implements AutoCloseable {
     ChildProcess child;
     try (UnixListener listener = linux.listen(socket, 4);
         Fd log = linux.open(said, OpenFlag.CREATE, OpenFlag.WRITE, OpenFlag.APPEND)) {
-      Map<Integer, Fd> inherited = new HashMap<>(descriptors);
-      inherited.put(CommandLine.QMP, listener.fd());
-      List<String> command = CommandLine.build(binary.path(), promise, consoleLog, incoming);
+      Map<String, Fd> all = new HashMap<>(descriptors);
+      all.put(CommandLine.QMP, listener.fd());
+      Map<String, Integer> numbers = CommandLine.numbers(all);
+      Map<Integer, Fd> inherited = new HashMap<>();
+      all.forEach((label, fd) -> inherited.put(numbers.get(label), fd));
+      List<String> command = CommandLine.of(binary.path(), promise, numbers, incoming);
       child = linux.spawn(SpawnRequest.of(command).withInherited(inherited).withOutput(log));
-    } catch (SystemCallException e) {
+    } catch (SystemCallException | IllegalArgumentException e) {
       removeNames(directory);
       throw e;
     }
@@ -236,7 +238,7 @@ public final class QemuProcess implements AutoCloseable {
 
   /**
    * Who listens on the control socket of a generation: the process that has it open under {@link
-   * CommandLine#QMP}, as /proc/net/unix and /proc/PID/fd tell (proc(5)).
+   * CommandLine#QMP_NUMBER}, as /proc/net/unix and /proc/PID/fd tell (proc(5)).
    */
   private static Optional<Identity> runningOn(Path directory) throws IOException {
     String path = socket(directory).toString();
@@ -250,7 +252,7 @@ public final class QemuProcess implements AutoCloseable {
     }
     try (DirectoryStream<Path> processes = Files.newDirectoryStream(Path.of("/proc"), "[0-9]*")) {
       for (Path process : processes) {
-        if (holds(process.resolve("fd/" + CommandLine.QMP), inode.get())) {
+        if (holds(process.resolve("fd/" + CommandLine.QMP_NUMBER), inode.get())) {
           return Optional.of(Identity.of(Integer.parseInt(process.getFileName().toString())));
         }
       }

@@ -26,14 +26,22 @@ import java.util.Optional;
 public final class Vm implements AutoCloseable {
   private final Promise promise;
   private final Box box;
+  private final Backends backends;
   private final Path directory;
   private int generation;
   private QemuProcess process;
   private Optional<String> lost = Optional.empty();
 
-  private Vm(Promise promise, Box box, Path directory, int generation, QemuProcess process) {
+  private Vm(
+      Promise promise,
+      Box box,
+      Backends backends,
+      Path directory,
+      int generation,
+      QemuProcess process) {
     this.promise = promise;
     this.box = box;
+    this.backends = backends;
     this.directory = directory;
     this.generation = generation;
     this.process = process;
@@ -43,29 +51,86 @@ public final class Vm implements AutoCloseable {
    * Starts a VM. Its record is written before this returns.
    *
    * @param box with its descriptors; owned by the VM if this returns, by the caller if it throws
-   * @param directory the VM's own, existing
    * @throws IOException if QEMU does not come up; nothing but the directory is left then
    */
-  public static Vm start(Linux linux, QemuBinary binary, Promise promise, Box box, Path directory)
+  public static Vm start(BackendContext context, QemuBinary binary, Promise promise, Box box)
       throws IOException {
     int first = 1;
-    QemuProcess process =
-        QemuProcess.start(
-            linux,
-            binary,
-            promise,
-            generationDirectory(directory, first),
-            consoleLog(directory),
-            inherited(box),
-            false);
+    Backends backends = Backends.of(context, promise);
+    Optional<QemuProcess> started = Optional.empty();
+    boolean done = false;
     try {
-      Vm vm = new Vm(promise, box, directory, first, process);
+      Path directory = context.directory();
+      QemuProcess process =
+          launch(context.linux(), binary, promise, box, backends, directory, first, false);
+      started = Optional.of(process);
+      Vm vm = new Vm(promise, box, backends, directory, first, process);
       vm.writeRecord();
+      backends.attached(first);
+      done = true;
       return vm;
-    } catch (IOException e) {
-      process.end();
-      throw e;
+    } finally {
+      if (!done) {
+        if (started.isPresent()) {
+          started.get().end();
+        }
+        Files.deleteIfExists(context.directory().resolve("vm.json"));
+        backends.drop(first);
+        backends.close();
+      }
     }
+  }
+
+  /**
+   * Starts the QEMU of a generation and waits until it is up and its backends are ready for it.
+   *
+   * @throws IOException if it does not come up; the process is gone then, and the backends have yet
+   *     to drop the generation
+   */
+  private static QemuProcess launch(
+      Linux linux,
+      QemuBinary binary,
+      Promise promise,
+      Box box,
+      Backends backends,
+      Path directory,
+      int generation,
+      boolean incoming)
+      throws IOException {
+    Map<String, Fd> own = backends.open(generation);
+    QemuProcess process;
+    try {
+      Map<String, Fd> descriptors = new HashMap<>(inherited(box));
+      descriptors.putAll(own);
+      process =
+          QemuProcess.start(
+              linux,
+              binary,
+              promise,
+              generationDirectory(directory, generation),
+              descriptors,
+              incoming);
+    } finally {
+      own.values().forEach(Fd::close);
+    }
+    boolean ready = false;
+    try {
+      if (incoming) {
+        process.enable("events", "x-ignore-shared");
+      }
+      backends.prepared(generation, process.qmp());
+      ready = true;
+      return process;
+    } finally {
+      if (!ready) {
+        process.end();
+      }
+    }
+  }
+
+  /** Starts a successor; see {@link #launch}. */
+  QemuProcess startSuccessor(Linux linux, QemuBinary binary, int next) throws IOException {
+    return launch(linux, binary, promise, box, backends, directory, next, true);
   }
 
   /**
@@ -73,20 +138,21 @@ public final class Vm implements AutoCloseable {
    *
    * @param box with its descriptors, owned by the VM from now on
    */
-  public static Vm attach(Linux linux, JsonObject record, Box box, Path directory)
-      throws IOException {
+  public static Vm attach(BackendContext context, JsonObject record, Box box) throws IOException {
     Promise promise = Promise.fromJson(record.object("promise"));
     int generation = Math.toIntExact(record.number("generation"));
     QemuBinary binary = QemuBinary.fromJson(record.object("binary"));
     QemuProcess.Identity identity = QemuProcess.Identity.parse(record.string("process"));
     QemuProcess process =
         QemuProcess.attach(
-            linux,
+            context.linux(),
             identity,
             binary,
-            generationDirectory(directory, generation),
+            generationDirectory(context.directory(), generation),
             "QEMU of " + promise.name());
-    return new Vm(promise, box, directory, generation, process);
+    Backends backends = Backends.of(context, promise);
+    backends.attached(generation);
+    return new Vm(promise, box, backends, context.directory(), generation, process);
   }
 
   /** Reads a VM's record, empty if there is none: the VM never came up. */
@@ -105,6 +171,11 @@ public final class Vm implements AutoCloseable {
   /** Its descriptors. */
   public Box box() {
     return box;
+  }
+
+  /** What stands behind its devices. */
+  Backends backends() {
+    return backends;
   }
 
   /** The VM's directory on the host. */
@@ -194,6 +265,8 @@ public final class Vm implements AutoCloseable {
   /** Ends the VM: its QEMU is killed, its memory freed, its directory removed. */
   public synchronized void end() throws IOException {
     process.quit();
+    backends.drop(generation);
+    backends.close();
     box.close();
     Files.deleteIfExists(directory.resolve("vm.json"));
     Files.deleteIfExists(consoleLog());
@@ -204,6 +277,7 @@ public final class Vm implements AutoCloseable {
   @Override
   public synchronized void close() {
     process.close();
+    backends.close();
     box.close();
   }
 
@@ -211,21 +285,19 @@ public final class Vm implements AutoCloseable {
     return directory.resolve("generation-" + generation);
   }
 
-  static Path consoleLog(Path directory) {
+  /** Where the console's log of a VM is. */
+  public static Path consoleLog(Path directory) {
     return directory.resolve("console.log");
   }
 
-  /** The box's descriptors by the numbers that QEMU gets them under; borrowed. */
-  static Map<Integer, Fd> inherited(Box box) {
-    Map<Integer, Fd> descriptors = new HashMap<>();
-    Map<String, Integer> numbers =
-        Map.of("ram", CommandLine.RAM, "kernel", CommandLine.KERNEL, "initrd", CommandLine.INITRD);
+  /** The box's descriptors by label; borrowed. */
+  private static Map<String, Fd> inherited(Box box) {
+    Map<String, Fd> descriptors = new HashMap<>();
     box.entries()
         .forEach(
             (label, entry) -> {
-              Integer number = numbers.get(label);
-              if (number != null && entry instanceof Entry.Descriptor(Fd fd, _)) {
-                descriptors.put(number, fd);
+              if (entry instanceof Entry.Descriptor(Fd fd, _)) {
+                descriptors.put(label, fd);
               }
             });
     return descriptors;

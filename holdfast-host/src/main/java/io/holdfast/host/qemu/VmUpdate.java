@@ -11,10 +11,7 @@ import io.holdfast.linux.Linux;
 import io.holdfast.linux.SocketType;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
-import java.nio.channels.FileChannel;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -100,7 +97,7 @@ public final class VmUpdate implements Participant {
 
   @Override
   public Plan plan() throws IOException {
-    List<Obstacle> obstacles = new ArrayList<>();
+    Findings findings = new Findings();
     Optional<String> lost = vm.lost();
     if (lost.isPresent()) {
       return Plan.refused(
@@ -111,50 +108,36 @@ public final class VmUpdate implements Participant {
     }
     String status = predecessor.status();
     if (!status.equals("running")) {
-      obstacles.add(
-          new Obstacle(
-              "VM " + name(), "its guest is " + status + ", not running", "Let it run first."));
+      findings.obstacle(
+          "VM " + name(), "its guest is " + status + ", not running", "Let it run first.");
     }
     String into = target;
     try {
       QemuBinary binary = probe.binary(target);
       into = "QEMU " + binary.version() + " (" + target + ")";
       for (String missing : probe.lacks(binary, vm.promise())) {
-        obstacles.add(
-            new Obstacle(
-                into,
-                "it lacks what the guest was promised: " + missing,
-                "Update to a QEMU that has it. A guest that is to run on both needs a machine type"
-                    + " and a CPU of both from its start, such as --cpu Nehalem."));
+        findings.obstacle(
+            into,
+            "it lacks what the guest was promised: " + missing,
+            "Update to a QEMU that has it. A guest that is to run on both needs a machine type"
+                + " and a CPU of both from its start, such as --cpu Nehalem.");
       }
     } catch (QemuUnusableException e) {
-      obstacles.add(new Obstacle(target, e.reason(), e.advice()));
+      findings.obstacle(target, e.reason(), e.advice());
     }
     for (String reason : blockers()) {
-      obstacles.add(
-          new Obstacle("VM " + name(), reason, "Remove what QEMU names, then try again."));
+      findings.obstacle("VM " + name(), reason, "Remove what QEMU names, then try again.");
     }
-    for (Disk disk : vm.promise().disks()) {
-      if (!Files.isReadable(Path.of(disk.path()))) {
-        obstacles.add(
-            new Obstacle(
-                "disk " + disk.path(),
-                "the image is not there any more",
-                "Put it back under its name."));
-      }
-    }
-    Memory.obstacle(vm.promise()).ifPresent(obstacles::add);
+    Memory.obstacle(vm.promise()).ifPresent(findings::obstacle);
+    findings.preserved("guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is");
+    findings.preserved(
+        "device state goes from QEMU " + predecessor.binary().version() + " to " + into);
+    vm.backends().plan(findings);
+    findings.preserved("console log " + vm.consoleLog() + " goes on");
     return new Plan(
-        List.of(
-            "guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is",
-            "device state goes from QEMU " + predecessor.binary().version() + " to " + into,
-            "disks stay the same files: "
-                + (vm.promise().disks().isEmpty()
-                    ? "none"
-                    : String.join(", ", vm.promise().disks().stream().map(Disk::path).toList())),
-            "console log " + vm.consoleLog() + " goes on"),
-        obstacles,
-        List.of(),
+        findings.preserved(),
+        findings.obstacles(),
+        findings.losses(),
         Optional.of(Duration.ofMillis(700 + (vm.promise().memory() >> 20) / 4)),
         Optional.of(Duration.ofMillis(15)));
   }
@@ -184,7 +167,7 @@ public final class VmUpdate implements Participant {
             + " and mapping "
             + (vm.promise().memory() >> 20)
             + " MiB");
-    QemuProcess started = startSuccessor(binary);
+    QemuProcess started = vm.startSuccessor(linux, binary, generation);
     successor = Optional.of(started);
     step.record(SUCCESSOR, started.identity().toString());
     step.note("successor.pid", Integer.toString(started.identity().pid()));
@@ -206,28 +189,6 @@ public final class VmUpdate implements Participant {
     Hurry.hurry(linux, started);
     stopped = Optional.of(predecessor.qmp().expect("STOP"));
     resumed = Optional.of(started.qmp().expect("RESUME"));
-    // What is written out now, QEMU's own flush in the blackout finds done.
-    for (Disk disk : vm.promise().disks()) {
-      if (!disk.readOnly()) {
-        try (FileChannel image = FileChannel.open(Path.of(disk.path()), StandardOpenOption.WRITE)) {
-          image.force(false);
-        }
-      }
-    }
-  }
-
-  private QemuProcess startSuccessor(QemuBinary binary) throws IOException {
-    Path directory = Vm.generationDirectory(vm.directory(), generation);
-    QemuProcess started =
-        QemuProcess.start(
-            linux, binary, vm.promise(), directory, vm.consoleLog(), Vm.inherited(vm.box()), true);
-    try {
-      started.enable("events", "x-ignore-shared");
-      return started;
-    } catch (QmpException e) {
-      started.end();
-      throw e;
-    }
   }
 
   /**
@@ -262,6 +223,7 @@ public final class VmUpdate implements Participant {
     try (Hurry _ = new Hurry(linux)) {
       var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
       var _ = stopped.orElseThrow().await(step.remaining());
+      vm.backends().frozen(vm.generation());
     }
   }
 
@@ -331,7 +293,7 @@ public final class VmUpdate implements Participant {
     try (kept;
         FdPair again = linux.socketPair(SocketType.STREAM);
         Fd copy = linux.memfd("device state", 0)) {
-      QemuProcess started = startSuccessor(probe.binary(target));
+      QemuProcess started = vm.startSuccessor(linux, probe.binary(target), generation);
       successor = Optional.of(started);
       resumed = Optional.of(started.qmp().expect("RESUME"));
       step.record(SUCCESSOR, started.identity().toString());
@@ -385,9 +347,10 @@ public final class VmUpdate implements Participant {
   }
 
   @Override
-  public void fence(Step step) {
+  public void fence(Step step) throws IOException {
     if (!changedHands(step)) {
       predecessor.fence();
+      vm.backends().switchTo(generation);
     }
   }
 
@@ -463,17 +426,20 @@ public final class VmUpdate implements Participant {
   @Override
   public void finish(Step step) throws IOException {
     if (changedHands(step)) {
+      vm.backends().drop(vm.generation() - 1);
       deviceState.drop(name());
       return;
     }
     QemuProcess runs =
         successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone());
+    vm.backends().running(generation, runs.qmp());
     Hurry.relax(linux, runs);
     settle();
     // First the end of the one, then the record of the other: recovery copes with a record of a
     // dead process.
     predecessor.end();
     vm.becomes(generation, runs);
+    vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);
     deviceState.drop(name());
   }
@@ -505,6 +471,7 @@ public final class VmUpdate implements Participant {
     } finally {
       // Last: nothing that only tidies up may keep the guest from running.
       QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
+      vm.backends().drop(generation);
       deviceState.drop(name());
     }
   }

@@ -1,4 +1,4 @@
-package io.holdfast.host.agent;
+package io.holdfast.host.keeper;
 
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -17,7 +17,7 @@ import java.util.Optional;
  * The systemd that started this process as a service, and listens to it (sd_notify(3)). Any thread
  * may use it.
  */
-final class ServiceManager implements AutoCloseable {
+public final class ServiceManager implements AutoCloseable {
   private static final String SOCKET = "NOTIFY_SOCKET";
   private static final Duration PATIENCE = Duration.ofSeconds(30);
 
@@ -34,7 +34,7 @@ final class ServiceManager implements AutoCloseable {
    *
    * @return empty if this process is no service of systemd's, or not one that it listens to
    */
-  static Optional<ServiceManager> find(Linux linux, Map<String, String> environment) {
+  public static Optional<ServiceManager> find(Linux linux, Map<String, String> environment) {
     String path = environment.getOrDefault(SOCKET, "");
     // Other kinds of addresses are for machines of other managers (abstract, vsock).
     return path.startsWith("/")
@@ -49,7 +49,7 @@ final class ServiceManager implements AutoCloseable {
    * @param descriptors passed along, borrowed
    * @throws IOException if it does not act within 30 s
    */
-  void tell(String assignments, List<Fd> descriptors) throws IOException {
+  public void tell(String assignments, List<Fd> descriptors) throws IOException {
     send(assignments, descriptors);
     // It closes the descriptor that comes with this when it has got so far.
     try (Pipe barrier = linux.pipe()) {

@@ -1,4 +1,4 @@
-package io.holdfast.host.agent;
+package io.holdfast.host.keeper;
 
 import static org.assertj.core.api.Assertions.assertThat;
 

@@ -1,4 +1,4 @@
-package io.holdfast.host.agent;
+package io.holdfast.host.keeper;
 
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -19,7 +19,7 @@ import java.util.Set;
  * number before that is removed: an agent that dies in between leaves both, and the higher number
  * counts.
  */
-final class SystemdKeeper implements Keeper {
+public final class SystemdKeeper implements Keeper {
   private static final int FIRST_DESCRIPTOR = 3;
   private static final int LONGEST_LABEL = 200;
 
@@ -41,7 +41,7 @@ final class SystemdKeeper implements Keeper {
    * @return empty if this service has no store
    * @throws IOException if systemd does not answer
    */
-  static Optional<SystemdKeeper> open(
+  public static Optional<SystemdKeeper> open(
       Linux linux, ServiceManager manager, Map<String, String> environment) throws IOException {
     int most = number(environment, "FDSTORE");
     if (most == 0) {

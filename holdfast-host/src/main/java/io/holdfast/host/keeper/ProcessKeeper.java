@@ -1,4 +1,4 @@
-package io.holdfast.host.agent;
+package io.holdfast.host.keeper;
 
 import io.holdfast.host.qemu.QemuProcess.Identity;
 import io.holdfast.linux.ChildProcess;
@@ -32,7 +32,7 @@ import java.util.Set;
  * <p>Replacing and dropping first queue what stays once more, then take the old messages out: an
  * agent that dies in between leaves duplicates, never a loss.
  */
-final class ProcessKeeper implements Keeper {
+public final class ProcessKeeper implements Keeper {
   private static final int READ_END = 3;
   private static final int WRITE_END = 4;
   private static final int LONGEST_LABEL = 200;
@@ -71,7 +71,7 @@ final class ProcessKeeper implements Keeper {
    * @param record the file that tells the next agent who the keeper is
    * @throws IOException if there is a keeper that can't be reached: its descriptors would be lost
    */
-  static ProcessKeeper open(Linux linux, Path record) throws IOException {
+  public static ProcessKeeper open(Linux linux, Path record) throws IOException {
     if (Files.exists(record)) {
       Identity identity = Identity.parse(Files.readString(record).strip());
       Optional<PidFd> found = identity.find(linux);

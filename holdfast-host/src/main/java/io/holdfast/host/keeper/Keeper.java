@@ -1,4 +1,4 @@
-package io.holdfast.host.agent;
+package io.holdfast.host.keeper;
 
 import io.holdfast.linux.Fd;
 import java.io.IOException;
@@ -9,7 +9,7 @@ import java.util.Set;
  * Holds duplicates of the agent's descriptors, so that the agent's death loses none. Any thread may
  * call it.
  */
-interface Keeper extends AutoCloseable {
+public interface Keeper extends AutoCloseable {
   /**
    * Keeps a descriptor under a label; one kept under that label before is let go.
    *

@@ -1,0 +1,15 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.host.keeper.Keeper;
+import io.holdfast.linux.Linux;
+import java.nio.file.Path;
+
+/**
+ * What backends work with.
+ *
+ * @param keeper holds what must outlive the agent, under labels {@code VM/WHAT@GENERATION…}: the
+ *     {@code @} keeps them apart from what is in the VM's box
+ * @param vm the VM's name
+ * @param directory the VM's own
+ */
+public record BackendContext(Linux linux, Keeper keeper, String vm, Path directory) {}

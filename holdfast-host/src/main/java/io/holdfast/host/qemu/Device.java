@@ -1,0 +1,31 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.varlink.json.JsonObject;
+import java.util.List;
+
+/**
+ * A device of a VM behind which something stands on the host. Fixed when the VM starts; every
+ * generation of QEMU presents the same.
+ */
+public sealed interface Device permits Disk {
+  /** Its name within the VM. */
+  String id();
+
+  /** Its part of QEMU's command line; asked once, when the VM starts. */
+  List<String> arguments(Slots slots);
+
+  /** As the VM's record has it; {@code kind} says which record of this package it is. */
+  JsonObject toJson();
+
+  /** Reads what {@link #toJson} wrote. */
+  static Device fromJson(JsonObject json) {
+    return switch (json.string("kind")) {
+      case Disk.KIND -> Disk.fromJson(json);
+      default ->
+          throw new IllegalArgumentException(
+              "a VM's record has a device of kind "
+                  + json.string("kind")
+                  + ", which this version of Holdfast does not know");
+    };
+  }
+}

@@ -1,0 +1,43 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.core.Obstacle;
+import java.util.ArrayList;
+import java.util.List;
+
+/** What a plan has found out so far. */
+final class Findings {
+  private final List<String> preserved = new ArrayList<>();
+  private final List<Obstacle> obstacles = new ArrayList<>();
+  private final List<String> losses = new ArrayList<>();
+
+  /** Something crosses to the successor. */
+  void preserved(String what) {
+    preserved.add(what);
+  }
+
+  /** Something is in the way: the update is refused. */
+  void obstacle(String what, String why, String advice) {
+    obstacles.add(new Obstacle(what, why, advice));
+  }
+
+  void obstacle(Obstacle obstacle) {
+    obstacles.add(obstacle);
+  }
+
+  /** Something does not survive, though the guest goes on. */
+  void loss(String what) {
+    losses.add(what);
+  }
+
+  List<String> preserved() {
+    return preserved;
+  }
+
+  List<Obstacle> obstacles() {
+    return obstacles;
+  }
+
+  List<String> losses() {
+    return losses;
+  }
+}
