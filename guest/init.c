@@ -369,6 +369,11 @@ static void load_modules(void) {
 
 static void open_disk(void) {
   disk = open("/dev/vda", O_RDWR | O_DIRECT | O_CLOEXEC);
+  // SCSI disks show up some time after their driver is loaded.
+  for (int tries = 0; disk < 0 && tries < 200 && !access("/sys/class/scsi_host/host0", F_OK); tries++) {
+    disk = open("/dev/sda", O_RDWR | O_DIRECT | O_CLOEXEC);
+    if (disk < 0) usleep(10 * 1000);
+  }
   if (disk < 0) return;
   uint64_t bytes;
   if (ioctl(disk, BLKGETSIZE64, &bytes)) die("size of /dev/vda");

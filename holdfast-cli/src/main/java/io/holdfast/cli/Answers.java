@@ -31,7 +31,7 @@ final class Answers {
 
   /** {@code io.holdfast.Vm.Definition}, as far as it says more than the state of its VM. */
   record Definition(
-      boolean hugePages,
+      Optional<String> hugePages,
       Optional<String> kernel,
       Optional<String> initrd,
       Optional<String> append,
@@ -40,11 +40,16 @@ final class Answers {
     /** That of a VM that Holdfast did not start. */
     static final Definition NONE =
         new Definition(
-            false, Optional.empty(), Optional.empty(), Optional.empty(), List.of(), List.of());
+            Optional.empty(),
+            Optional.empty(),
+            Optional.empty(),
+            Optional.empty(),
+            List.of(),
+            List.of());
 
     static Definition of(JsonObject json) {
       return new Definition(
-          json.optionalBool("hugePages").orElse(false),
+          json.optionalString("hugePages"),
           json.optionalString("kernel"),
           json.optionalString("initrd"),
           json.optionalString("append"),

@@ -5,10 +5,10 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * The value of {@code --disk}: {@code PATH[,format=raw|qcow2][,readonly]}. As in QEMU's options a
- * comma that belongs to the path is written twice.
+ * The value of {@code --disk}: {@code PATH[,format=raw|qcow2][,readonly][,bus=virtio|scsi]}. As in
+ * QEMU's options a comma that belongs to the path is written twice.
  */
-record DiskOption(String path, Optional<String> format, boolean readOnly) {
+record DiskOption(String path, Optional<String> format, boolean readOnly, Optional<String> bus) {
 
   /**
    * @throws IllegalArgumentException if there is no path, or something after it isn't known or
@@ -19,10 +19,13 @@ record DiskOption(String path, Optional<String> format, boolean readOnly) {
     String path = parts.getFirst();
     if (path.isEmpty()) {
       throw new IllegalArgumentException(
-          "'" + text + "' names no file: write PATH[,format=raw|qcow2][,readonly]");
+          "'"
+              + text
+              + "' names no file: write PATH[,format=raw|qcow2][,readonly][,bus=virtio|scsi]");
     }
     Optional<String> format = Optional.empty();
     boolean readOnly = false;
+    Optional<String> bus = Optional.empty();
     for (String part : parts.subList(1, parts.size())) {
       switch (part) {
         case "format=raw", "format=qcow2" -> {
@@ -30,6 +33,12 @@ record DiskOption(String path, Optional<String> format, boolean readOnly) {
             throw new IllegalArgumentException("'" + text + "' gives the format twice");
           }
           format = Optional.of(part.substring("format=".length()));
+        }
+        case "bus=virtio", "bus=scsi" -> {
+          if (bus.isPresent()) {
+            throw new IllegalArgumentException("'" + text + "' gives the bus twice");
+          }
+          bus = Optional.of(part.substring("bus=".length()));
         }
         case "readonly" -> {
           if (readOnly) {
@@ -43,11 +52,12 @@ record DiskOption(String path, Optional<String> format, boolean readOnly) {
                     + part
                     + "' in '"
                     + text
-                    + "' is not known: after the path come format=raw, format=qcow2 or readonly;"
+                    + "' is not known: after the path come format=raw, format=qcow2, readonly,"
+                    + " bus=virtio or bus=scsi;"
                     + " a comma in the path itself is written twice");
       }
     }
-    return new DiskOption(path, format, readOnly);
+    return new DiskOption(path, format, readOnly, bus);
   }
 
   private static List<String> split(String text) {

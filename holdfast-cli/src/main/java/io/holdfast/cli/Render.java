@@ -76,7 +76,9 @@ final class Render {
     facts.add("cpu", vm.cpus() + " x " + vm.cpu());
     facts.add("accelerator", accelerator(vm));
     facts.add(
-        "memory", Size.text(vm.memory()) + (vm.definition().hugePages() ? ", huge pages" : ""));
+        "memory",
+        Size.text(vm.memory())
+            + vm.definition().hugePages().map(pages -> ", huge pages (" + pages + ")").orElse(""));
     vm.definition().kernel().ifPresent(kernel -> facts.add("kernel", kernel));
     vm.definition().initrd().ifPresent(initrd -> facts.add("initrd", initrd));
     vm.definition().append().ifPresent(append -> facts.add("append", append));

@@ -112,12 +112,12 @@ final class VmCommands {
     spec.addOption(
         option("--cpus", "N", "Virtual CPUs; 1 if not given.")
             .type(Long.class)
-            .converters(text -> converted(() -> cpus(text)))
+            .converters(text -> converted(() -> number(text, "CPUs")))
             .build());
     spec.addOption(
         option(
                 "--disk",
-                "PATH[,format=raw|qcow2][,readonly]",
+                "PATH[,format=raw|qcow2][,readonly][,bus=virtio|scsi]",
                 "A disk image; may come more than once. A comma in the path is written twice.")
             .type(List.class)
             .auxiliaryTypes(DiskOption.class)
@@ -143,9 +143,32 @@ final class VmCommands {
             .converters(text -> converted(() -> accelerator(text)))
             .build());
     spec.addOption(
-        OptionSpec.builder("--huge-pages")
-            .type(boolean.class)
-            .description("Back the guest's RAM by transparent huge pages.")
+        option(
+                "--huge-pages",
+                "transparent|2M|1G",
+                "Back the guest's RAM by huge pages: where the kernel finds room (transparent, if nothing else is said),"
+                    + " or by reserved ones.")
+            .arity("0..1")
+            .fallbackValue("transparent")
+            .converters(text -> converted(() -> pages(text)))
+            .build());
+    spec.addOption(
+        option(
+                "--cdrom",
+                "PATH|none",
+                "A CD-ROM drive with a medium, or empty; may come more than once.")
+            .type(List.class)
+            .auxiliaryTypes(String.class)
+            .build());
+    spec.addOption(flag("--rng", "A virtio-rng device."));
+    spec.addOption(flag("--balloon", "A virtio-balloon device."));
+    spec.addOption(
+        option(
+                "--hotplug-ports",
+                "N",
+                "PCI Express ports for devices that are plugged in later; none if not given.")
+            .type(Long.class)
+            .converters(text -> converted(() -> number(text, "ports")))
             .build());
     spec.addOption(
         qemu(
@@ -174,7 +197,17 @@ final class VmCommands {
                         "format",
                         disk.format(),
                         "readOnly",
-                        disk.readOnly()))
+                        disk.readOnly(),
+                        "bus",
+                        disk.bus()))
+            .toList();
+    List<JsonObject> cdroms =
+        invocation.<String>options("--cdrom").stream()
+            .map(
+                medium ->
+                    medium.equals("none")
+                        ? JsonObject.empty()
+                        : JsonObject.of("medium", invocation.shell().absolute(medium)))
             .toList();
     JsonObject definition =
         JsonObject.of(
@@ -185,7 +218,7 @@ final class VmCommands {
             "memory",
             invocation.option("--memory", Long.class).orElse(1L << 30),
             "hugePages",
-            invocation.flag("--huge-pages"),
+            invocation.option("--huge-pages", String.class),
             "cpus",
             invocation.option("--cpus", Long.class).orElse(1L),
             "machine",
@@ -202,6 +235,14 @@ final class VmCommands {
             invocation.option("--append", String.class),
             "disks",
             disks,
+            "cdroms",
+            cdroms.isEmpty() ? Optional.empty() : Optional.of(cdroms),
+            "rng",
+            given(invocation, "--rng"),
+            "balloon",
+            given(invocation, "--balloon"),
+            "hotplugPorts",
+            invocation.option("--hotplug-ports", Long.class),
             "extra",
             extra);
     JsonObject reply =
@@ -238,12 +279,28 @@ final class VmCommands {
     return OptionSpec.builder(name).type(String.class).paramLabel(label).description(description);
   }
 
-  private static long cpus(String text) {
+  private static OptionSpec flag(String name, String description) {
+    return OptionSpec.builder(name).type(boolean.class).description(description).build();
+  }
+
+  private static Optional<Boolean> given(Invocation invocation, String flag) {
+    return invocation.flag(flag) ? Optional.of(true) : Optional.empty();
+  }
+
+  private static long number(String text, String what) {
     if (!text.matches("[1-9][0-9]{0,5}")) {
       throw new IllegalArgumentException(
-          "'" + text + "' is no number of CPUs: write a whole number from 1 on");
+          "'" + text + "' is no number of " + what + ": write a whole number from 1 on");
     }
     return Long.parseLong(text);
+  }
+
+  private static String pages(String text) {
+    if (!List.of("transparent", "2M", "1G").contains(text)) {
+      throw new IllegalArgumentException(
+          "'" + text + "' is not known: write transparent, 2M or 1G");
+    }
+    return text;
   }
 
   private static String accelerator(String text) {

@@ -148,7 +148,7 @@ class CommandLineInterfaceTest {
         .isEqualTo(
             Json.parse(
                 """
-                {"name":"web","memory":1073741824,"hugePages":false,"cpus":1,"disks":[],"extra":[]}
+                {"name":"web","memory":1073741824,"cpus":1,"disks":[],"extra":[]}
                 """));
     assertThat(out()).startsWith("VM web is running, pid 4711: QEMU 7.2.13, ");
     assertThat(err()).isEmpty();
@@ -199,7 +199,7 @@ class CommandLineInterfaceTest {
         .isEqualTo(
             Json.parse(
                 """
-                {"name":"web","qemu":"DIR/bin/qemu-x","memory":2147483648,"hugePages":true,"cpus":4,
+                {"name":"web","qemu":"DIR/bin/qemu-x","memory":2147483648,"hugePages":"transparent","cpus":4,
                  "machine":"q35","cpu":"max,-la57","accelerator":"tcg","kernel":"DIR/vmlinuz",
                  "initrd":"DIR/../initrd","append":"console=ttyS0 quiet",
                  "disks":[{"path":"DIR/root.qcow2","format":"qcow2","readOnly":false},

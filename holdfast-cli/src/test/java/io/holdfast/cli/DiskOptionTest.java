@@ -12,20 +12,20 @@ class DiskOptionTest {
   @Test
   void readsAPathAlone() {
     assertThat(DiskOption.parse("a.img"))
-        .isEqualTo(new DiskOption("a.img", Optional.empty(), false));
+        .isEqualTo(new DiskOption("a.img", Optional.empty(), false, Optional.empty()));
   }
 
   @Test
-  void readsFormatAndReadonlyInAnyOrder() {
-    DiskOption wanted = new DiskOption("/d/a.img", Optional.of("qcow2"), true);
-    assertThat(DiskOption.parse("/d/a.img,format=qcow2,readonly")).isEqualTo(wanted);
-    assertThat(DiskOption.parse("/d/a.img,readonly,format=qcow2")).isEqualTo(wanted);
+  void readsFormatReadonlyAndBusInAnyOrder() {
+    DiskOption wanted = new DiskOption("/d/a.img", Optional.of("qcow2"), true, Optional.of("scsi"));
+    assertThat(DiskOption.parse("/d/a.img,format=qcow2,readonly,bus=scsi")).isEqualTo(wanted);
+    assertThat(DiskOption.parse("/d/a.img,bus=scsi,readonly,format=qcow2")).isEqualTo(wanted);
   }
 
   @Test
   void takesADoubledCommaForOneOfThePath() {
     assertThat(DiskOption.parse("a,,b,,,format=raw"))
-        .isEqualTo(new DiskOption("a,b,", Optional.of("raw"), false));
+        .isEqualTo(new DiskOption("a,b,", Optional.of("raw"), false, Optional.empty()));
   }
 
   @ParameterizedTest
@@ -38,7 +38,9 @@ class DiskOptionTest {
         "a,readonly,readonly",
         "a,format=raw,format=raw",
         "a,format=",
-        "a,read-only"
+        "a,read-only",
+        "a,bus=ide",
+        "a,bus=scsi,bus=scsi"
       })
   void refusesWhatItDoesNotKnow(String text) {
     assertThatIllegalArgumentException()

@@ -46,7 +46,7 @@ class RenderTest {
             machine:     pc-q35-7.2
             cpu:         2 x max,+avx2,-la57
             accelerator: tcg (/dev/kvm can't run a guest)
-            memory:      1 GiB, huge pages
+            memory:      1 GiB, huge pages (transparent)
             kernel:      /boot/vmlinuz
             initrd:      /boot/initrd
             append:      console=ttyS0 quiet

@@ -14,7 +14,7 @@ final class Samples {
            "qemuVersion":"7.2.13","machine":"pc-q35-7.2","cpu":"max,+avx2,-la57","accelerator":"tcg",
            "acceleratorReason":"/dev/kvm can't run a guest","memory":1073741824,"cpus":2,
            "consoleLog":"/run/holdfast/web/console.log",
-           "definition":{"name":"web","memory":1073741824,"cpus":2,"hugePages":true,
+           "definition":{"name":"web","memory":1073741824,"cpus":2,"hugePages":"transparent",
              "kernel":"/boot/vmlinuz","initrd":"/boot/initrd","append":"console=ttyS0 quiet",
              "disks":[{"path":"/d/root.qcow2","format":"qcow2"},{"path":"/d/cd.img","readOnly":true}],
              "extra":["-device","virtio-rng-pci","-name","a b"]}}

@@ -2,10 +2,13 @@ package io.holdfast.host.agent;
 
 import io.holdfast.core.Names;
 import io.holdfast.host.qemu.Accelerator;
+import io.holdfast.host.qemu.Cdrom;
 import io.holdfast.host.qemu.CommandLine;
 import io.holdfast.host.qemu.Device;
 import io.holdfast.host.qemu.Disk;
+import io.holdfast.host.qemu.Emulated;
 import io.holdfast.host.qemu.Memory;
+import io.holdfast.host.qemu.Pages;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuBinary;
 import io.holdfast.host.qemu.QemuProbe;
@@ -13,6 +16,7 @@ import io.holdfast.host.qemu.QemuUnusableException;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkError;
+import io.holdfast.varlink.json.JsonArray;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.io.InputStream;
@@ -29,7 +33,12 @@ import java.util.Optional;
  */
 final class DefinitionReader {
   private static final long LEAST_MEMORY = 16L << 20;
-  private static final int MOST_DISKS = 24;
+  private static final int MOST_DISKS = 64;
+  private static final int MOST_PORTS = 16;
+
+  /** Has no version, and so only goes to a QEMU of the same one, as an update's plan sees to. */
+  private static final String MICROVM = "microvm";
+
   private static final byte[] QCOW2 = {'Q', 'F', 'I', (byte) 0xfb};
 
   private final Linux linux;
@@ -39,7 +48,7 @@ final class DefinitionReader {
   private Optional<Accelerator> probed = Optional.empty();
 
   /** A promise, and the QEMU that first keeps it. */
-  record Accepted(Promise promise, QemuBinary binary, boolean hugePages) {}
+  record Accepted(Promise promise, QemuBinary binary, Pages pages) {}
 
   DefinitionReader(Linux linux, QemuProbe probe, Places places) {
     this.linux = linux;
@@ -61,15 +70,11 @@ final class DefinitionReader {
     if (memory < LEAST_MEMORY || memory % (1 << 20) != 0) {
       throw bad("memory", memory + " bytes: take at least 16 MiB, in whole MiB");
     }
-    checkMemory(memory);
     long cpus = definition.number("cpus");
     if (cpus < 1 || cpus > 255) {
       throw bad("cpus", cpus + ": take 1 to 255");
     }
-    boolean hugePages = definition.optionalBool("hugePages").orElse(false);
-    if (hugePages) {
-      checkHugePages();
-    }
+    Pages pages = pages(definition, memory);
     Accelerator accelerator = accelerator(definition, binary);
     String machine = definition.optionalString("machine").orElse("q35");
     String versioned =
@@ -85,11 +90,12 @@ final class DefinitionReader {
                             + " has no such machine; see "
                             + binary.path()
                             + " -machine help"));
-    if (!versioned.matches(".*-[0-9]+\\.[0-9]+")) {
+    if (!QemuBinary.versioned(versioned) && !versioned.equals(MICROVM)) {
       throw bad(
           "machine",
           machine
-              + ": it has no version, so another QEMU may mean another machine by it; take q35 or pc");
+              + ": it has no version, so another QEMU may mean another machine by it; take q35, pc or"
+              + " microvm");
     }
     String model =
         definition.optionalString("cpu").orElse(accelerator.name().equals("kvm") ? "host" : "max");
@@ -110,7 +116,21 @@ final class DefinitionReader {
     if (kernel.isEmpty() && disks.isEmpty()) {
       throw bad("kernel", "nothing to boot from; name a kernel or a disk");
     }
-    List<Device> devices = List.copyOf(disks);
+    List<Device> devices = new ArrayList<>(disks);
+    devices.addAll(cdroms(definition));
+    if (definition.optionalBool("rng").orElse(false)) {
+      devices.add(new Emulated("rng", Emulated.Model.RNG));
+    }
+    if (definition.optionalBool("balloon").orElse(false)) {
+      devices.add(new Emulated("balloon", Emulated.Model.BALLOON));
+    }
+    long ports = definition.optionalNumber("hotplugPorts").orElse(0);
+    if (ports < 0 || ports > MOST_PORTS) {
+      throw bad("hotplugPorts", ports + ": take 0 to " + MOST_PORTS);
+    }
+    for (int i = 0; i < ports; i++) {
+      devices.add(new Emulated("port" + i, Emulated.Model.PORT));
+    }
     List<String> arguments;
     try {
       arguments =
@@ -136,7 +156,7 @@ final class DefinitionReader {
             devices,
             arguments,
             Optional.of(definition));
-    return new Accepted(promise, binary, hugePages);
+    return new Accepted(promise, binary, pages);
   }
 
   /** A VM's name if it is one. */
@@ -195,7 +215,32 @@ final class DefinitionReader {
     }
   }
 
-  private static void checkHugePages() {
+  private static Pages pages(JsonObject definition, long memory) {
+    Optional<String> asked = definition.optionalString("hugePages");
+    Pages pages =
+        asked.isEmpty()
+            ? Pages.SMALL
+            : Pages.of(asked.get())
+                .orElseThrow(() -> bad("hugePages", asked.get() + ": take transparent, 2M or 1G"));
+    Optional<String> lacking;
+    try {
+      lacking = pages.lacking(memory);
+    } catch (IOException e) {
+      throw bad("hugePages", "what the host has can't be told: " + e.getMessage());
+    }
+    if (lacking.isPresent()) {
+      throw bad("hugePages", lacking.get());
+    }
+    if (!pages.reserved()) {
+      checkMemory(memory);
+    }
+    if (pages == Pages.TRANSPARENT) {
+      checkTransparent();
+    }
+    return pages;
+  }
+
+  private static void checkTransparent() {
     Path setting = Path.of("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
     String now;
     try {
@@ -250,12 +295,42 @@ final class DefinitionReader {
       if (!format.equals("raw") && !format.equals("qcow2")) {
         throw bad("disks", path + ": format " + format + "; take raw or qcow2");
       }
-      disks.add(new Disk("disk" + disks.size(), path, format, readOnly));
+      String bus = disk.optionalString("bus").orElse("virtio");
+      if (!bus.equals("virtio") && !bus.equals("scsi")) {
+        throw bad("disks", path + ": bus " + bus + "; take virtio or scsi");
+      }
+      disks.add(new Disk("disk" + disks.size(), path, format, readOnly, bus));
     }
     if (disks.size() > MOST_DISKS) {
       throw bad("disks", disks.size() + " disks; a VM takes at most " + MOST_DISKS);
     }
     return disks;
+  }
+
+  private static List<Cdrom> cdroms(JsonObject definition) {
+    List<Cdrom> cdroms = new ArrayList<>();
+    for (JsonObject drive :
+        definition.optionalArray("cdroms").map(JsonArray::objects).orElse(List.of())) {
+      Optional<String> medium = drive.optionalString("medium");
+      medium.ifPresent(path -> medium("cdroms", path));
+      cdroms.add(new Cdrom("cdrom" + cdroms.size(), medium));
+    }
+    return cdroms;
+  }
+
+  /**
+   * Checks a medium's image.
+   *
+   * @param field that names it, for the error
+   */
+  static void medium(String field, String path) {
+    Path file = Path.of(path);
+    if (!file.isAbsolute()) {
+      throw bad(field, path + ": the agent works in another directory; give the whole path");
+    }
+    if (!Files.isReadable(file) || Files.isDirectory(file)) {
+      throw bad(field, path + ": there is no such image, or the agent may not read it");
+    }
   }
 
   /** qcow2 by its magic (QEMU's docs/interop/qcow2.txt), else raw. */

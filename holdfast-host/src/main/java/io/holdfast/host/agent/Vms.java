@@ -4,6 +4,7 @@ import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.BackendContext;
+import io.holdfast.host.qemu.Pages;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuProbe;
 import io.holdfast.host.qemu.Vm;
@@ -21,6 +22,7 @@ import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -141,7 +143,7 @@ final class Vms {
     Box box = new Box(name, name);
     try {
       Files.createDirectories(directory);
-      box.put("ram", ram(promise, accepted.hugePages()), "memfd");
+      box.put("ram", ram(promise, accepted.pages()), "memfd");
       for (String file : List.of("kernel", "initrd")) {
         Optional<String> path = definition.optionalString(file);
         if (path.isPresent()) {
@@ -178,11 +180,15 @@ final class Vms {
   }
 
   /** Guest RAM. Its size is sealed: no QEMU can take a page from another one's guest. */
-  private Fd ram(Promise promise, boolean hugePages) {
-    Fd ram = linux.memfd("ram of " + promise.name(), promise.memory(), MemfdOption.ALLOW_SEALING);
+  private Fd ram(Promise promise, Pages pages) {
+    List<MemfdOption> options = new ArrayList<>(List.of(MemfdOption.ALLOW_SEALING));
+    pages.option().ifPresent(options::add);
+    Fd ram =
+        linux.memfd(
+            "ram of " + promise.name(), promise.memory(), options.toArray(MemfdOption[]::new));
     try {
       linux.seal(ram, Set.of(Seal.GROW, Seal.SHRINK));
-      if (hugePages) {
+      if (pages == Pages.TRANSPARENT) {
         // Advice holds for a mapping, and pages stay what they were allocated as: so they are
         // allocated here.
         try (Mapping mapping =

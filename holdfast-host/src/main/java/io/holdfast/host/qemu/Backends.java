@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /** All backends of a VM, each called in the order of its devices. */
 final class Backends implements AutoCloseable {
@@ -16,12 +17,14 @@ final class Backends implements AutoCloseable {
 
   /** Makes them; nothing is opened yet. */
   static Backends of(BackendContext context, Promise promise) {
-    return new Backends(promise.devices().stream().map(Backends::of).toList());
+    return new Backends(
+        promise.devices().stream().map(Backends::of).flatMap(Optional::stream).toList());
   }
 
-  private static Backend of(Device device) {
+  private static Optional<Backend> of(Device device) {
     return switch (device) {
-      case Disk disk -> new DiskBackend(disk);
+      case Disk disk -> Optional.of(new DiskBackend(disk));
+      case Cdrom _, Emulated _ -> Optional.empty();
     };
   }
 

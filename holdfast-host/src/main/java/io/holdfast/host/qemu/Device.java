@@ -4,15 +4,18 @@ import io.holdfast.varlink.json.JsonObject;
 import java.util.List;
 
 /**
- * A device of a VM behind which something stands on the host. Fixed when the VM starts; every
- * generation of QEMU presents the same.
+ * A device of a VM. Fixed when the VM starts; every generation of QEMU presents the same. What
+ * stands behind it on the host is its {@link Backend}.
  */
-public sealed interface Device permits Disk {
+public sealed interface Device permits Disk, Cdrom, Emulated {
   /** Its name within the VM. */
   String id();
 
   /** Its part of QEMU's command line; asked once, when the VM starts. */
   List<String> arguments(Slots slots);
+
+  /** Says of itself what an update will keep, and what is in its way; its backend adds to that. */
+  default void plan(Findings findings) {}
 
   /** As the VM's record has it; {@code kind} says which record of this package it is. */
   JsonObject toJson();
@@ -21,6 +24,8 @@ public sealed interface Device permits Disk {
   static Device fromJson(JsonObject json) {
     return switch (json.string("kind")) {
       case Disk.KIND -> Disk.fromJson(json);
+      case Cdrom.KIND -> Cdrom.fromJson(json);
+      case Emulated.KIND -> Emulated.fromJson(json);
       default ->
           throw new IllegalArgumentException(
               "a VM's record has a device of kind "

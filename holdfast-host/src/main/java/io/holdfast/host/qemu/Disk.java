@@ -1,40 +1,62 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.varlink.json.JsonObject;
+import java.util.ArrayList;
 import java.util.List;
 
 /**
  * A disk image of a VM.
  *
- * @param id of the device; its block nodes are {@code ID} and {@code ID-file}
+ * @param id of the disk; its device is {@code ID-device}, its block nodes are {@code ID} and {@code
+ *     ID-file}
  * @param path absolute
  * @param format {@code raw} or {@code qcow2}
  * @param readOnly whether the guest may not write it
+ * @param bus {@code virtio} or {@code scsi}
  */
-public record Disk(String id, String path, String format, boolean readOnly) implements Device {
+public record Disk(String id, String path, String format, boolean readOnly, String bus)
+    implements Device {
   static final String KIND = "disk";
 
   @Override
   public List<String> arguments(Slots slots) {
     String access = readOnly ? "on" : "off";
-    return List.of(
-        "-blockdev",
+    List<String> arguments = new ArrayList<>();
+    arguments.add("-blockdev");
+    arguments.add(
         "driver=file,node-name=%s-file,filename=%s,read-only=%s,auto-read-only=off"
-            .formatted(id, CommandLine.escaped(path), access),
-        "-blockdev",
-        "driver=%s,node-name=%s,file=%s-file,read-only=%s".formatted(format, id, id, access),
-        "-device",
-        "%s,id=%s-device,drive=%s".formatted(slots.virtio("virtio-blk"), id, id));
+            .formatted(id, CommandLine.escaped(path), access));
+    arguments.add("-blockdev");
+    arguments.add(
+        "driver=%s,node-name=%s,file=%s-file,read-only=%s".formatted(format, id, id, access));
+    if (bus.equals("scsi")) {
+      arguments.addAll(slots.scsi("scsi-hd", id + "-device"));
+    } else {
+      arguments.add("-device");
+      arguments.add("%s,id=%s-device".formatted(slots.virtio("virtio-blk"), id));
+    }
+    int last = arguments.size() - 1;
+    arguments.set(last, arguments.get(last) + ",drive=" + id);
+    return arguments;
+  }
+
+  @Override
+  public void plan(Findings findings) {
+    findings.image("disk", path);
   }
 
   @Override
   public JsonObject toJson() {
     return JsonObject.of(
-        "kind", KIND, "id", id, "path", path, "format", format, "readOnly", readOnly);
+        "kind", KIND, "id", id, "path", path, "format", format, "readOnly", readOnly, "bus", bus);
   }
 
   static Disk fromJson(JsonObject json) {
     return new Disk(
-        json.string("id"), json.string("path"), json.string("format"), json.bool("readOnly"));
+        json.string("id"),
+        json.string("path"),
+        json.string("format"),
+        json.bool("readOnly"),
+        json.string("bus"));
   }
 }

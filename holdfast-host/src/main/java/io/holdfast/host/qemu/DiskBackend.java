@@ -2,21 +2,11 @@ package io.holdfast.host.qemu;
 
 import java.io.IOException;
 import java.nio.channels.FileChannel;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 
 /** A disk's image, which stays the same file for every generation. */
 record DiskBackend(Disk disk) implements Backend {
-  @Override
-  public void plan(Findings findings) {
-    findings.preserved("disk " + disk.path() + " stays the same file");
-    if (!Files.isReadable(Path.of(disk.path()))) {
-      findings.obstacle(
-          "disk " + disk.path(), "the image is not there any more", "Put it back under its name.");
-    }
-  }
-
   /** What is written out now, QEMU's own flush in the blackout finds done. */
   @Override
   public void prepared(int generation, Qmp qmp) throws IOException {

@@ -1,14 +1,19 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.core.Obstacle;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 
 /** What a plan has found out so far. */
-final class Findings {
+public final class Findings {
   private final List<String> preserved = new ArrayList<>();
   private final List<Obstacle> obstacles = new ArrayList<>();
   private final List<String> losses = new ArrayList<>();
+
+  /** Nothing is found out yet. */
+  Findings() {}
 
   /** Something crosses to the successor. */
   void preserved(String what) {
@@ -22,6 +27,14 @@ final class Findings {
 
   void obstacle(Obstacle obstacle) {
     obstacles.add(obstacle);
+  }
+
+  /** An image file stays what it is, if it is still there. */
+  void image(String what, String path) {
+    preserved(what + " " + path + " stays the same file");
+    if (!Files.isReadable(Path.of(path))) {
+      obstacle(what + " " + path, "the image is not there any more", "Put it back under its name.");
+    }
   }
 
   /** Something does not survive, though the guest goes on. */

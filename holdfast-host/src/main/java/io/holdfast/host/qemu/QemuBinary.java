@@ -39,6 +39,20 @@ public record QemuBinary(
     return machines.contains(resolved) ? Optional.of(resolved) : Optional.empty();
   }
 
+  /** Whether a machine type names a version, and so means the same machine in every QEMU. */
+  public static boolean versioned(String machine) {
+    return machine.matches(".*-[0-9]+\\.[0-9]+");
+  }
+
+  /** Whether both are of one version, up to fixes: their unversioned machine types are the same. */
+  boolean sameMachinesAs(QemuBinary other) {
+    return release(version).equals(release(other.version));
+  }
+
+  private static String release(String version) {
+    return version.substring(0, Math.max(0, version.lastIndexOf('.')));
+  }
+
   JsonObject toJson() {
     return JsonObject.of(
         "path", path,

@@ -122,6 +122,17 @@ public final class VmUpdate implements Participant {
             "Update to a QEMU that has it. A guest that is to run on both needs a machine type"
                 + " and a CPU of both from its start, such as --cpu Nehalem.");
       }
+      String machine = vm.promise().machine();
+      if (!QemuBinary.versioned(machine) && !binary.sameMachinesAs(predecessor.binary())) {
+        findings.obstacle(
+            into,
+            "machine type "
+                + machine
+                + " has no version: only another QEMU "
+                + predecessor.binary().version()
+                + " is known to present the same machine",
+            "Update to a build of the same version, or start such guests as q35 or pc.");
+      }
     } catch (QemuUnusableException e) {
       findings.obstacle(target, e.reason(), e.advice());
     }
@@ -132,6 +143,7 @@ public final class VmUpdate implements Participant {
     findings.preserved("guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is");
     findings.preserved(
         "device state goes from QEMU " + predecessor.binary().version() + " to " + into);
+    vm.promise().devices().forEach(device -> device.plan(findings));
     vm.backends().plan(findings);
     findings.preserved("console log " + vm.consoleLog() + " goes on");
     return new Plan(
