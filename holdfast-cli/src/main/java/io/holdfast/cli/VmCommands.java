@@ -1,6 +1,8 @@
 package io.holdfast.cli;
 
 import io.holdfast.cli.Answers.Vm;
+import io.holdfast.varlink.json.Json;
+import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
 import java.util.List;
 import java.util.Optional;
@@ -20,6 +22,8 @@ final class VmCommands {
     group.addSubcommand("list", list());
     group.addSubcommand("show", show());
     group.addSubcommand("stop", stop());
+    group.addSubcommand("media", media());
+    group.addSubcommand("qmp", qmp());
     return group;
   }
 
@@ -81,6 +85,114 @@ final class VmCommands {
               return Exit.OK;
             })
         .addPositional(name());
+  }
+
+  private static CommandSpec media() {
+    CommandSpec spec =
+        CommandLineInterface.command(
+            "media",
+            "Changes the medium in a CD-ROM drive of a VM.",
+            invocation -> {
+              String medium = word(invocation, 2);
+              JsonObject reply =
+                  invocation.call(
+                      "io.holdfast.Vm.Media",
+                      JsonObject.of(
+                          "name",
+                          invocation.argument(),
+                          "drive",
+                          word(invocation, 1),
+                          "medium",
+                          medium.equals("none")
+                              ? Optional.empty()
+                              : Optional.of(invocation.shell().absolute(medium))));
+              invocation.print(
+                  reply,
+                  () ->
+                      "Drive %s of VM %s %s.\n"
+                          .formatted(
+                              word(invocation, 1),
+                              invocation.argument(),
+                              medium.equals("none") ? "is empty" : "has " + medium));
+              return Exit.OK;
+            });
+    spec.addPositional(name());
+    spec.addPositional(word(1, "DRIVE", "The drive: cdrom0 is the first.").required(true).build());
+    spec.addPositional(
+        word(2, "PATH|none", "A raw image, or none to leave the drive empty.")
+            .required(true)
+            .build());
+    return spec;
+  }
+
+  private static CommandSpec qmp() {
+    CommandSpec spec =
+        CommandLineInterface.command(
+            "qmp",
+            "Executes a QMP command in the QEMU that runs a VM.",
+            invocation -> {
+              JsonObject reply =
+                  invocation.call(
+                      "io.holdfast.Vm.Qmp",
+                      JsonObject.of(
+                          "name",
+                          invocation.argument(),
+                          "command",
+                          word(invocation, 1),
+                          "arguments",
+                          invocation
+                              .own()
+                              .matchedPositionalValue(2, Optional.<JsonObject>empty())));
+              invocation.print(
+                  reply,
+                  () ->
+                      invocation
+                          .read(
+                              reply,
+                              json ->
+                                  JsonObject.of(
+                                      "return",
+                                      json.object("reply")
+                                          .get("return")
+                                          .orElse(JsonObject.empty())))
+                          .pretty());
+              return Exit.OK;
+            });
+    spec.usageMessage()
+        .footer(
+            "%nOnly commands whose effect survives an update are passed on. What is plugged in or out (device_add,"
+                + " blockdev-add, object-add and their opposites) every later QEMU gets, too.%nThe socket qmp.sock in the"
+                + " VM's directory takes the same commands from any QMP client.");
+    spec.addPositional(name());
+    spec.addPositional(word(1, "COMMAND", "Such as query-block.").required(true).build());
+    spec.addPositional(
+        word(2, "ARGUMENTS", "A JSON object.")
+            .type(Optional.class)
+            .auxiliaryTypes(JsonObject.class)
+            .converters(text -> converted(() -> object(text)))
+            .build());
+    return spec;
+  }
+
+  private static PositionalParamSpec.Builder word(int index, String label, String description) {
+    return PositionalParamSpec.builder()
+        .index(Integer.toString(index))
+        .type(String.class)
+        .paramLabel(label)
+        .description(description);
+  }
+
+  private static String word(Invocation invocation, int index) {
+    return invocation.own().matchedPositionalValue(index, "");
+  }
+
+  private static JsonObject object(String text) {
+    try {
+      return Json.parse(text);
+    } catch (JsonException e) {
+      throw new IllegalArgumentException(
+          "'" + text + "' is no JSON object, such as '{\"id\":\"disk1\"}': " + e.getMessage());
+    }
   }
 
   private static CommandSpec run() {

@@ -172,6 +172,14 @@ public final class Agent implements AutoCloseable {
             call -> call.reply(vm(vms.get(call.parameters().string("name")))))
         .on("io.holdfast.Vm.Stop", call -> vms.stop(call.parameters().string("name")))
         .on("io.holdfast.Vm.Memory", this::memory)
+        .on("io.holdfast.Vm.Qmp", this::qmp)
+        .on(
+            "io.holdfast.Vm.Media",
+            call ->
+                vms.media(
+                    call.parameters().string("name"),
+                    call.parameters().string("drive"),
+                    call.parameters().optionalString("medium")))
         .on("io.holdfast.Update.Vmm", this::updateVmm)
         .on("io.holdfast.Update.Cancel", call -> updates.cancel(call.parameters().string("id")))
         .on("io.holdfast.Update.List", call -> call.reply(JsonObject.of("reports", updates.list())))
@@ -213,6 +221,20 @@ public final class Agent implements AutoCloseable {
     Vm vm = vms.get(call.parameters().string("name"));
     Fd ram = vm.ram();
     call.reply(JsonObject.of("descriptor", 0, "bytes", vm.promise().memory()), List.of(ram));
+  }
+
+  private void qmp(Call call) {
+    JsonObject asked = call.parameters();
+    try {
+      JsonObject reply =
+          vms.qmp(
+              asked.string("name"),
+              asked.string("command"),
+              asked.optionalObject("arguments").orElse(JsonObject.empty()));
+      call.reply(JsonObject.of("reply", reply));
+    } catch (IOException e) {
+      throw Vms.notPossible(String.valueOf(e.getMessage()));
+    }
   }
 
   private void updateVmm(Call call) {

@@ -313,7 +313,7 @@ final class DefinitionReader {
         definition.optionalArray("cdroms").map(JsonArray::objects).orElse(List.of())) {
       Optional<String> medium = drive.optionalString("medium");
       medium.ifPresent(path -> medium("cdroms", path));
-      cdroms.add(new Cdrom("cdrom" + cdroms.size(), medium));
+      cdroms.add(new Cdrom("cdrom" + cdroms.size(), medium, 0));
     }
     return cdroms;
   }

@@ -4,9 +4,12 @@ import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.BackendContext;
+import io.holdfast.host.qemu.Hotplug;
+import io.holdfast.host.qemu.Media;
 import io.holdfast.host.qemu.Pages;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuProbe;
+import io.holdfast.host.qemu.Qmp;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -44,6 +47,7 @@ final class Vms {
   private final QemuProbe probe;
   private final DefinitionReader definitions;
   private final Map<String, Vm> vms = new TreeMap<>();
+  private final Map<String, QmpServer> channels = new HashMap<>();
 
   /**
    * What has a VM at the moment, such as {@code an update}; a name without a VM yet is being
@@ -105,7 +109,7 @@ final class Vms {
           }
         });
     Vm vm = Vm.attach(context(name), record.get(), box);
-    vms.put(name, vm);
+    add(name, vm);
     story.add("VM " + name + " was found again" + vm.lost().map(l -> ", lost: " + l).orElse(""));
   }
 
@@ -127,13 +131,85 @@ final class Vms {
     try {
       DefinitionReader.Accepted accepted = definitions.read(definition);
       Vm vm = start(accepted, definition);
-      synchronized (this) {
-        vms.put(name, vm);
-      }
+      add(name, vm);
       return vm;
     } finally {
       release(name);
     }
+  }
+
+  private synchronized void add(String name, Vm vm) {
+    vms.put(name, vm);
+    vm.listen(event -> unplugged(vm, event));
+    try {
+      channels.put(
+          name, new QmpServer(linux, vm, (command, arguments) -> qmp(name, command, arguments)));
+    } catch (IOException | SystemCallException e) {
+      // The guest does not need it.
+      LOG.log(System.Logger.Level.ERROR, "VM " + name + " has no QMP channel", e);
+    }
+  }
+
+  /** The guest has let a device go: the next QEMU is started without it. */
+  private static void unplugged(Vm vm, JsonObject event) {
+    Optional<String> device =
+        event.string("event").equals("DEVICE_DELETED")
+            ? event.object("data").optionalString("device")
+            : Optional.empty();
+    if (device.isPresent()) {
+      try {
+        vm.promises(Hotplug.unplugged(vm.promise(), device.get()));
+      } catch (IOException e) {
+        LOG.log(System.Logger.Level.ERROR, "the unplugged device could not be written down", e);
+      }
+    }
+  }
+
+  /**
+   * Executes a QMP command of somebody else's in a VM; what it changes is written down before this
+   * returns.
+   *
+   * @return QEMU's reply
+   * @throws IOException QEMU's error
+   */
+  JsonObject qmp(String name, String command, JsonObject arguments) throws IOException {
+    Optional<String> refused = Hotplug.refused(command, arguments);
+    if (refused.isPresent()) {
+      throw notPossible(refused.get());
+    }
+    if (Hotplug.reads(command, arguments)) {
+      return get(name).process().qmp().execute(command, arguments);
+    }
+    Vm vm = claim(name, "the QMP command " + command);
+    try {
+      Qmp qmp = vm.process().qmp();
+      JsonObject reply = qmp.execute(command, arguments);
+      Promise before = vm.promise();
+      Promise after = Hotplug.after(before, command, arguments, qmp);
+      if (!after.equals(before)) {
+        vm.promises(after);
+      }
+      return reply;
+    } finally {
+      release(name);
+    }
+  }
+
+  /** Changes the medium in a drive; an empty path leaves it empty. */
+  void media(String name, String drive, Optional<String> path) {
+    path.ifPresent(p -> DefinitionReader.medium("medium", p));
+    Vm vm = claim(name, "a change of its medium");
+    try {
+      Media.change(vm, drive, path);
+    } catch (IOException e) {
+      throw notPossible("the medium could not be changed: " + e.getMessage());
+    } finally {
+      release(name);
+    }
+  }
+
+  private synchronized void closeChannel(String name) {
+    Optional.ofNullable(channels.remove(name)).ifPresent(QmpServer::close);
   }
 
   private Vm start(DefinitionReader.Accepted accepted, JsonObject definition) {
@@ -251,6 +327,7 @@ final class Vms {
     Vm vm = claim(name, "its stop");
     try {
       Set<String> labels = new HashSet<>(vm.box().entries().keySet());
+      closeChannel(name);
       vm.end();
       drop(name, labels);
       synchronized (this) {
@@ -311,6 +388,8 @@ final class Vms {
 
   /** Lets go of all VMs, which go on. */
   synchronized void close() {
+    channels.values().forEach(QmpServer::close);
+    channels.clear();
     vms.values().forEach(Vm::close);
     vms.clear();
   }

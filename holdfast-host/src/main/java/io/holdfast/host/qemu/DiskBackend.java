@@ -2,6 +2,7 @@ package io.holdfast.host.qemu;
 
 import java.io.IOException;
 import java.nio.channels.FileChannel;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 
@@ -10,7 +11,7 @@ record DiskBackend(Disk disk) implements Backend {
   /** What is written out now, QEMU's own flush in the blackout finds done. */
   @Override
   public void prepared(int generation, Qmp qmp) throws IOException {
-    if (!disk.readOnly()) {
+    if (!disk.readOnly() && Files.isWritable(Path.of(disk.path()))) {
       try (FileChannel image = FileChannel.open(Path.of(disk.path()), StandardOpenOption.WRITE)) {
         image.force(false);
       }

@@ -37,6 +37,21 @@ public record Promise(
     arguments = List.copyOf(arguments);
   }
 
+  /** The same guest with another machine: something was plugged in or out, or a medium changed. */
+  Promise with(List<String> otherArguments, List<Device> otherDevices) {
+    return new Promise(
+        name,
+        memory,
+        cpus,
+        machine,
+        cpu,
+        accelerator,
+        acceleratorReason,
+        otherDevices,
+        otherArguments,
+        definition);
+  }
+
   /** As the VM's record in the run directory has it. */
   public JsonObject toJson() {
     return JsonObject.of(

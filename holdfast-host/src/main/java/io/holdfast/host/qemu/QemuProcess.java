@@ -21,6 +21,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Consumer;
 
 /**
  * One generation of a VM: a QEMU process, its control channel, and the directory of its names on
@@ -312,6 +313,11 @@ public final class QemuProcess implements AutoCloseable {
             new QmpException(
                 "Closed",
                 "process " + identity.pid() + " does not answer: it has ended or is fenced"));
+  }
+
+  /** Passes its QMP events on, if it answers at all. */
+  void follow(Consumer<JsonObject> listener) {
+    qmp.ifPresent(channel -> channel.listen(listener));
   }
 
   /** The directory of this generation's names. */

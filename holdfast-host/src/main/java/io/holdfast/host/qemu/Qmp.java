@@ -41,12 +41,12 @@ public final class Qmp implements AutoCloseable {
   public static final Duration COMMAND = Duration.ofSeconds(10);
 
   private static final int BUFFER = 64 * 1024;
-  private static final int LONGEST_LINE = 64 << 20;
 
   private final UnixSocket socket;
   private final String who;
   private final Map<Long, CompletableFuture<JsonObject>> pending = new ConcurrentHashMap<>();
   private final List<Expectation> expectations = new CopyOnWriteArrayList<>();
+  private final List<Consumer<JsonObject>> listeners = new CopyOnWriteArrayList<>();
   private final AtomicLong nextId = new AtomicLong();
   private final CompletableFuture<JsonObject> greeting = new CompletableFuture<>();
   private final CompletableFuture<String> closed = new CompletableFuture<>();
@@ -187,6 +187,16 @@ public final class Qmp implements AutoCloseable {
         "migration " + String.join(" or ", wanted));
   }
 
+  /**
+   * Passes every event on from now on.
+   *
+   * @param listener called on the thread that reads the channel: it must return soon, and may not
+   *     execute a command
+   */
+  void listen(Consumer<JsonObject> listener) {
+    listeners.add(listener);
+  }
+
   private Expectation expect(Predicate<JsonObject> test, String what) {
     Expectation expectation = new Expectation(test, what);
     expectations.add(expectation);
@@ -287,6 +297,7 @@ public final class Qmp implements AutoCloseable {
           e.event.complete(message);
         }
       }
+      listeners.forEach(listener -> listener.accept(message));
     } else if (message.has("id")) {
       CompletableFuture<JsonObject> reply = pending.remove(message.number("id"));
       if (reply != null) {
@@ -303,35 +314,5 @@ public final class Qmp implements AutoCloseable {
     greeting.completeExceptionally(gone);
     pending.values().forEach(reply -> reply.completeExceptionally(gone));
     expectations.forEach(e -> e.event.completeExceptionally(gone));
-  }
-
-  /** Cuts a byte stream into lines; a line may come in any number of pieces. */
-  private static final class Lines {
-    private byte[] rest = new byte[BUFFER];
-    private int length;
-
-    void add(byte[] bytes, int count, Consumer<String> line) {
-      int from = 0;
-      for (int i = 0; i < count; i++) {
-        if (bytes[i] == '\n') {
-          append(bytes, from, i - from);
-          line.accept(new String(rest, 0, length, StandardCharsets.UTF_8));
-          length = 0;
-          from = i + 1;
-        }
-      }
-      append(bytes, from, count - from);
-    }
-
-    private void append(byte[] bytes, int from, int count) {
-      if (length + count > LONGEST_LINE) {
-        throw new IllegalStateException("a message of more than " + LONGEST_LINE + " bytes");
-      }
-      if (length + count > rest.length) {
-        rest = java.util.Arrays.copyOf(rest, Math.max(rest.length * 2, length + count));
-      }
-      System.arraycopy(bytes, from, rest, length, count);
-      length += count;
-    }
   }
 }

@@ -12,8 +12,11 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.function.Consumer;
 
 /**
  * A VM: what its guest was promised, the box with its memory, and the QEMU process that runs it
@@ -24,10 +27,11 @@ import java.util.Optional;
  * stay the same files even when others take their names.
  */
 public final class Vm implements AutoCloseable {
-  private final Promise promise;
   private final Box box;
   private final Backends backends;
   private final Path directory;
+  private final List<Consumer<JsonObject>> listeners = new CopyOnWriteArrayList<>();
+  private Promise promise;
   private int generation;
   private QemuProcess process;
   private Optional<String> lost = Optional.empty();
@@ -45,6 +49,7 @@ public final class Vm implements AutoCloseable {
     this.directory = directory;
     this.generation = generation;
     this.process = process;
+    follow(process);
   }
 
   /**
@@ -130,7 +135,7 @@ public final class Vm implements AutoCloseable {
 
   /** Starts a successor; see {@link #launch}. */
   QemuProcess startSuccessor(Linux linux, QemuBinary binary, int next) throws IOException {
-    return launch(linux, binary, promise, box, backends, directory, next, true);
+    return launch(linux, binary, promise(), box, backends, directory, next, true);
   }
 
   /**
@@ -163,9 +168,32 @@ public final class Vm implements AutoCloseable {
         : Optional.empty();
   }
 
-  /** What its guest was promised. */
-  public Promise promise() {
+  /** What its guest was promised; what is plugged in or out later changes it. */
+  public synchronized Promise promise() {
     return promise;
+  }
+
+  /**
+   * The guest's machine has changed, and so has what a successor must be started with; the record
+   * is written before this returns.
+   */
+  public synchronized void promises(Promise changed) throws IOException {
+    promise = changed;
+    writeRecord();
+  }
+
+  /**
+   * Passes on the QMP events of whatever process runs it.
+   *
+   * @param listener must return soon, and may not execute a command
+   */
+  public void listen(Consumer<JsonObject> listener) {
+    listeners.add(listener);
+  }
+
+  /** Passes on the events of this process, too. */
+  final void follow(QemuProcess runs) {
+    runs.follow(event -> listeners.forEach(listener -> listener.accept(event)));
   }
 
   /** Its descriptors. */

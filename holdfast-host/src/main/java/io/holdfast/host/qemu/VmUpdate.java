@@ -52,6 +52,7 @@ public final class VmUpdate implements Participant {
   private final QemuProcess predecessor;
   private final int generation;
 
+  private Optional<Promise> promised = Optional.empty();
   private Optional<QemuProcess> successor = Optional.empty();
   private Optional<Relay> relay = Optional.empty();
   private Optional<Qmp.Expectation> loaded = Optional.empty();
@@ -139,6 +140,13 @@ public final class VmUpdate implements Participant {
     for (String reason : blockers()) {
       findings.obstacle("VM " + name(), reason, "Remove what QEMU names, then try again.");
     }
+    for (String device : Hotplug.unaccounted(vm.promise(), predecessor.qmp())) {
+      findings.obstacle(
+          "VM " + name(),
+          device,
+          "Plug devices in and out with `holdfast vm qmp`; undo this with another QMP client of its"
+              + " QEMU.");
+    }
     Memory.obstacle(vm.promise()).ifPresent(findings::obstacle);
     findings.preserved("guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is");
     findings.preserved(
@@ -179,6 +187,7 @@ public final class VmUpdate implements Participant {
             + " and mapping "
             + (vm.promise().memory() >> 20)
             + " MiB");
+    promised = Optional.of(vm.promise());
     QemuProcess started = vm.startSuccessor(linux, binary, generation);
     successor = Optional.of(started);
     step.record(SUCCESSOR, started.identity().toString());
@@ -236,6 +245,12 @@ public final class VmUpdate implements Participant {
       var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
       var _ = stopped.orElseThrow().await(step.remaining());
       vm.backends().frozen(vm.generation());
+      if (!promised.equals(Optional.of(vm.promise()))) {
+        throw new IOException(
+            "a device of VM "
+                + name()
+                + " was unplugged when its successor had been started with it; try again");
+      }
     }
   }
 
@@ -395,6 +410,7 @@ public final class VmUpdate implements Participant {
     // From here on the guest may have run: were the successor to die now, the kept state would be a
     // fork of it.
     step.record(RUNS, "yes");
+    vm.follow(runs);
     Qmp.Expectation running = resumed.isPresent() ? resumed.get() : runs.qmp().expect("RESUME");
     try (Hurry _ = new Hurry(linux)) {
       var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
