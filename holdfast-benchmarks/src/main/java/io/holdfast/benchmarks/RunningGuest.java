@@ -74,19 +74,27 @@ public final class RunningGuest implements AutoCloseable {
       Optional<String> cpu,
       long bytes,
       int cpus) {
+    JsonObject more = JsonObject.of("qemu", qemu, "memory", bytes, "cpus", cpus, "cpu", cpu);
+    return start(agent, name, directory, more);
+  }
+
+  /**
+   * Starts a guest of one CPU and 256 MiB and waits until it says that it is ready; see the other
+   * one.
+   *
+   * @param more of the VM's {@code Definition}, in place of what a guest has unless told otherwise
+   */
+  public static RunningGuest start(
+      VarlinkClient agent, String name, Path directory, JsonObject more) {
     GuestImage image = GuestImage.find();
     JsonObject definition =
         JsonObject.of(
             "name",
             name,
-            "qemu",
-            qemu,
             "memory",
-            bytes,
+            256L << 20,
             "cpus",
-            cpus,
-            "cpu",
-            cpu,
+            1,
             "kernel",
             image.kernel().toString(),
             "initrd",
@@ -102,6 +110,9 @@ public final class RunningGuest implements AutoCloseable {
                     "qcow2")),
             "extra",
             List.of());
+    for (String key : more.keys()) {
+      definition = definition.with(key, more.get(key).orElseThrow());
+    }
     return new RunningGuest(agent, name, directory, definition);
   }
 
@@ -143,6 +154,11 @@ public final class RunningGuest implements AutoCloseable {
       Thread.currentThread().interrupt();
       throw new IllegalStateException("interrupted", e);
     }
+  }
+
+  /** Its VM's name. */
+  public String name() {
+    return name;
   }
 
   /** What the agent said of the VM when it had started it ({@code State} of io.holdfast.Vm). */
