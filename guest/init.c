@@ -4,17 +4,22 @@
 //   heartbeat  a counter in one page of RAM, incremented as fast as one vCPU can;
 //   pattern    pages of RAM that are rewritten all the time, each word computable;
 //   chain      numbered records on /dev/vda, fsynced, then told to the console;
+//   network    where it is told an address: streams and numbered datagrams, each byte computable;
 //   watch      once a second: CPUID, the page's own address, the kernel's complaints.
 // The layout of everything it writes is in README.md beside this file; observers are written from that.
 //
 // A thread that dies takes PID 1 and with it the kernel down: with panic=-1 the guest then starts
 // again under another boot id, which no observer can miss.
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -27,6 +32,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <termios.h>
@@ -35,7 +41,7 @@
 #include <x86intrin.h>
 
 enum { PAGE = 4096, WORDS = PAGE / 8, SECTOR = 512, SECTOR_WORDS = SECTOR / 8 };
-enum { PATTERN_MS = 4, CHAIN_MS = 10, WATCH_MS = 1000 };
+enum { PATTERN_MS = 4, CHAIN_MS = 10, WATCH_MS = 1000, DATAGRAM_MS = 1 };
 enum { MAGIC_HEARTBEAT = 0 /* to 3 */, MAGIC_PATTERN = 4, MAGIC_DISK = 5 };
 
 struct heartbeat { // README.md: "Heartbeat page"
@@ -253,6 +259,210 @@ static void *chain(void *unused) {
   return NULL;
 }
 
+// ---- network ----
+
+enum { PORT_SENDS = 7001, PORT_VERIFIES = 7002, PORT_DATAGRAMS = 7003, PORT_ARRIVED = 7004 };
+enum { STREAM_BYTES = 16 * 1024, ACKNOWLEDGE = 64 * 1024, DATAGRAM_WORDS = 32, MOST_DATAGRAMS = 1 << 20 };
+
+// The datagrams of one peer, by its seed; another seed begins anew.
+static struct flow {
+  uint64_t seed;
+  struct sockaddr_in peer;
+  uint64_t sent, doubled, wrong;
+  uint64_t arrived[MOST_DATAGRAMS / 64]; // bit n: the peer's datagram n
+} flow;
+static pthread_mutex_t flow_lock = PTHREAD_MUTEX_INITIALIZER;
+static int datagrams;
+
+static void start(void *(*body)(void *), void *argument, bool heartbeat, bool first_cpu);
+
+static bool read_fully(int fd, void *into, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    ssize_t n = read(fd, (char *)into + done, bytes - done);
+    if (n > 0) done += n;
+    else if (n == 0 || errno != EINTR) return false;
+  }
+  return true;
+}
+
+static bool write_fully(int fd, const void *from, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    ssize_t n = send(fd, (const char *)from + done, bytes - done, MSG_NOSIGNAL);
+    if (n >= 0) done += n;
+    else if (errno != EINTR) return false;
+  }
+  return true;
+}
+
+// A connection that fails is the peer's to notice; what it carried is checked on both ends.
+
+static void *send_stream(void *argument) { // the stream of the peer's seed, until the peer goes
+  int fd = (intptr_t)argument;
+  uint64_t seed, words[STREAM_BYTES / 8];
+  bool open = read_fully(fd, &seed, sizeof seed);
+  for (uint64_t w = 0; open;) {
+    for (unsigned i = 0; i < STREAM_BYTES / 8; i++) words[i] = mix(seed + w++ * GOLDEN);
+    open = write_fully(fd, words, sizeof words);
+  }
+  close(fd);
+  return NULL;
+}
+
+static void *verify_stream(void *argument) { // the same, the other way; says how many bytes were right
+  int fd = (intptr_t)argument;
+  uint64_t seed, right = 0, told = 0;
+  unsigned char bytes[STREAM_BYTES];
+  bool open = read_fully(fd, &seed, sizeof seed);
+  while (open) {
+    ssize_t n = read(fd, bytes, sizeof bytes);
+    if (n < 0 && errno == EINTR) continue;
+    for (ssize_t i = 0; i < n; i++, right++) {
+      uint64_t word = mix(seed + right / 8 * GOLDEN);
+      if (bytes[i] == (unsigned char)(word >> right % 8 * 8)) continue;
+      problem("net: byte %" PRIu64 " of stream %016" PRIx64 " is wrong", right, seed);
+      open = false;
+      break;
+    }
+    if (n <= 0) open = false;
+    if (n == 0 || right - told >= ACKNOWLEDGE) {
+      if (!write_fully(fd, &right, sizeof right)) open = false;
+      told = right;
+    }
+  }
+  close(fd);
+  return NULL;
+}
+
+static void *tell_arrived(void *argument) { // what has come of the peer's datagrams
+  int fd = (intptr_t)argument;
+  struct flow *now = malloc(sizeof *now);
+  if (!now) die("malloc");
+  pthread_mutex_lock(&flow_lock);
+  *now = flow;
+  pthread_mutex_unlock(&flow_lock);
+  uint64_t head[] = {now->seed, now->sent, now->doubled, now->wrong};
+  if (write_fully(fd, head, sizeof head)) write_fully(fd, now->arrived, sizeof now->arrived);
+  free(now);
+  close(fd);
+  return NULL;
+}
+
+static uint64_t datagram_word(uint64_t seed, uint64_t n, unsigned word) {
+  return word == 0 ? seed : word == 1 ? n : mix(mix(seed ^ mix(n)) + word * GOLDEN);
+}
+
+static void take_datagram(const uint64_t *words, ssize_t bytes, const struct sockaddr_in *peer) {
+  uint64_t seed = words[0], n = words[1];
+  bool right = bytes == DATAGRAM_WORDS * 8 && n < MOST_DATAGRAMS;
+  for (unsigned w = 2; right && w < DATAGRAM_WORDS; w++) right = words[w] == datagram_word(seed, n, w);
+  if (right && seed != flow.seed) {
+    memset(&flow, 0, sizeof flow);
+    flow.seed = seed;
+    flow.peer = *peer;
+  }
+  if (!right) flow.wrong++;
+  else if (flow.arrived[n / 64] >> n % 64 & 1) flow.doubled++;
+  else flow.arrived[n / 64] |= 1ull << n % 64;
+}
+
+static void *receive_datagrams(void *unused) {
+  (void)unused;
+  for (;;) {
+    uint64_t words[DATAGRAM_WORDS + 1] = {0};
+    struct sockaddr_in peer;
+    socklen_t length = sizeof peer;
+    ssize_t n = recvfrom(datagrams, words, sizeof words, 0, (struct sockaddr *)&peer, &length);
+    if (n < 0) continue; // an answer that there was nobody (ICMP): the peer has gone
+    pthread_mutex_lock(&flow_lock);
+    take_datagram(words, n, &peer);
+    pthread_mutex_unlock(&flow_lock);
+  }
+  return NULL;
+}
+
+static void *send_datagrams(void *unused) { // under the seed's complement: never taken for the peer's own
+  (void)unused;
+  for (;; pause_ms(DATAGRAM_MS)) {
+    pthread_mutex_lock(&flow_lock);
+    uint64_t seed = ~flow.seed, n = flow.sent;
+    struct sockaddr_in peer = flow.peer;
+    bool wanted = flow.seed && n < MOST_DATAGRAMS;
+    if (wanted) flow.sent++;
+    pthread_mutex_unlock(&flow_lock);
+    if (!wanted) continue;
+    uint64_t words[DATAGRAM_WORDS];
+    for (unsigned w = 0; w < DATAGRAM_WORDS; w++) words[w] = datagram_word(seed, n, w);
+    while (sendto(datagrams, words, sizeof words, 0, (struct sockaddr *)&peer, sizeof peer) < 0) {
+      if (errno == ECONNREFUSED || errno == EHOSTUNREACH) break; // the peer has gone
+      if (errno != EINTR) problem("net: datagram %" PRIu64 ": %s", n, strerror(errno));
+      pause_ms(DATAGRAM_MS);
+    }
+  }
+  return NULL;
+}
+
+static int bound(int type, int port) {
+  int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0), size = 4 << 20, yes = 1;
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+  if (fd < 0) die("socket");
+  // Room for what comes while a busy host keeps a vCPU waiting: what is lost then was not lost on the way.
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  if (bind(fd, (struct sockaddr *)&address, sizeof address)) die("bind");
+  return fd;
+}
+
+struct service {
+  int port;
+  void *(*body)(void *);
+};
+
+static void *serve(void *argument) {
+  const struct service *service = argument;
+  int listener = bound(SOCK_STREAM, service->port), yes = 1;
+  if (listen(listener, 64)) die("listen");
+  for (;;) {
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0) continue; // gone before it was taken
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    start(service->body, (void *)(intptr_t)fd, false, false);
+  }
+  return NULL;
+}
+
+static void set_address(int index, const char *text) { // ADDR/PREFIX of interface eth<index>
+  char address[INET_ADDRSTRLEN];
+  unsigned prefix;
+  struct ifreq request;
+  struct sockaddr_in *value = (struct sockaddr_in *)&request.ifr_addr;
+  memset(&request, 0, sizeof request);
+  snprintf(request.ifr_name, sizeof request.ifr_name, "eth%d", index);
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  value->sin_family = AF_INET;
+  if (sscanf(text, "%15[0-9.]/%u", address, &prefix) != 2 || prefix < 1 || prefix > 32
+      || inet_pton(AF_INET, address, &value->sin_addr) != 1)
+    die("holdfast.net is no ADDR/PREFIX[,ADDR/PREFIX...]");
+  if (ioctl(fd, SIOCSIFADDR, &request)) die("address of eth");
+  value->sin_addr.s_addr = htonl(0xffffffffu << (32 - prefix));
+  if (ioctl(fd, SIOCSIFNETMASK, &request)) die("prefix of eth");
+  if (ioctl(fd, SIOCGIFFLAGS, &request)) die("flags of eth");
+  request.ifr_flags |= IFF_UP;
+  if (ioctl(fd, SIOCSIFFLAGS, &request)) die("eth up");
+  close(fd);
+}
+
+static void start_network(char *addresses) {
+  static const struct service services[] = {
+      {PORT_SENDS, send_stream}, {PORT_VERIFIES, verify_stream}, {PORT_ARRIVED, tell_arrived}};
+  int index = 0;
+  for (char *each = strtok(addresses, ","); each; each = strtok(NULL, ",")) set_address(index++, each);
+  datagrams = bound(SOCK_DGRAM, PORT_DATAGRAMS);
+  start(receive_datagrams, NULL, false, false);
+  start(send_datagrams, NULL, false, false);
+  for (unsigned i = 0; i < sizeof services / sizeof *services; i++)
+    start(serve, (void *)&services[i], false, false);
+}
+
 // ---- CPUID ----
 
 static void digest(uint64_t *hash, const uint32_t *values, unsigned count) { // FNV-1a, byte by byte
@@ -380,20 +590,26 @@ static void open_disk(void) {
   disk_slots = bytes / SECTOR;
 }
 
-static uint64_t option(const char *name, uint64_t otherwise) { // name=NUMBER on the kernel's command line
-  char line[4096];
+// The value of name=VALUE on the kernel's command line; empty if it isn't there.
+static const char *option_text(const char *name) {
+  static char line[4096];
   int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
   ssize_t n = fd < 0 ? 0 : read(fd, line, sizeof line - 1);
   if (fd >= 0) close(fd);
   line[n > 0 ? n : 0] = 0;
   size_t length = strlen(name);
   for (char *word = strtok(line, " \n"); word; word = strtok(NULL, " \n"))
-    if (!strncmp(word, name, length) && word[length] == '=') return strtoull(word + length + 1, NULL, 10);
-  return otherwise;
+    if (!strncmp(word, name, length) && word[length] == '=') return word + length + 1;
+  return "";
+}
+
+static uint64_t option(const char *name, uint64_t otherwise) { // name=NUMBER
+  const char *text = option_text(name);
+  return *text ? strtoull(text, NULL, 10) : otherwise;
 }
 
 // With more than one vCPU the heartbeat has the last one to itself and the others share the rest.
-static void start(void *(*body)(void *), bool heartbeat, bool first_cpu) {
+static void start(void *(*body)(void *), void *argument, bool heartbeat, bool first_cpu) {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   cpu_set_t set;
@@ -403,8 +619,9 @@ static void start(void *(*body)(void *), bool heartbeat, bool first_cpu) {
   else for (long cpu = 0; cpu < cpus - 1; cpu++) CPU_SET(cpu, &set);
   pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
   pthread_attr_setstacksize(&attributes, 256 * 1024);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED); // nobody waits for one
   pthread_t thread;
-  int error = pthread_create(&thread, &attributes, body, NULL);
+  int error = pthread_create(&thread, &attributes, body, argument);
   if (error) errno = error, die("pthread_create");
 }
 
@@ -445,11 +662,14 @@ int main(void) {
   heart->pattern_pages = pattern_pages;
   for (unsigned k = 4; k-- > 0;) heart->magic[k] = magic(MAGIC_HEARTBEAT + k); // first word last: now it counts
 
-  start(beat, true, false);
-  if (pattern_pages) start(rewrite, false, false);
-  start(watch, false, true);
+  start(beat, NULL, true, false);
+  if (pattern_pages) start(rewrite, NULL, false, false);
+  start(watch, NULL, false, true);
+  char addresses[256];
+  snprintf(addresses, sizeof addresses, "%s", option_text("holdfast.net"));
+  if (*addresses) start_network(addresses);
   say("ready heartbeat=%" PRIx64 " bootid=%016" PRIx64 " cpus=%ld pattern=%" PRIu64 " disk=%" PRIu64, heart->address, boot,
       cpus, pattern_pages, disk_slots);
-  start(chain, false, false);
+  start(chain, NULL, false, false);
   for (;;) pause();
 }

@@ -42,7 +42,7 @@ final class GuestFormat {
   }
 
   /** Word {@code w} of what has this seed. */
-  static long word(long seed, int w) {
+  static long word(long seed, long w) {
     return mix(seed + w * GOLDEN);
   }
 

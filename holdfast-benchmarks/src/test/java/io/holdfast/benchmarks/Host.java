@@ -11,6 +11,7 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -34,6 +35,7 @@ final class Host implements AutoCloseable {
   private final Path directory;
   private final Path run;
   private final Path disk;
+  private final List<String> prefix;
   private Optional<Process> agent = Optional.empty();
   private Witness witness = new Witness();
   private Optional<State> whole = Optional.empty();
@@ -46,8 +48,9 @@ final class Host implements AutoCloseable {
       Map<String, Long> keeper,
       long held) {}
 
-  private Host(Path directory) throws IOException, InterruptedException {
+  private Host(Path directory, List<String> prefix) throws IOException, InterruptedException {
     this.directory = directory;
+    this.prefix = List.copyOf(prefix);
     this.run = directory.resolve("run");
     this.disk = directory.resolve("disk.qcow2");
     Process made =
@@ -59,7 +62,16 @@ final class Host implements AutoCloseable {
 
   /** A host whose agent runs; no VM yet. */
   static Host start() throws IOException, InterruptedException {
-    Host host = new Host(Files.createTempDirectory("holdfast-host"));
+    return start(List.of());
+  }
+
+  /**
+   * As {@link #start()}, everything run in another namespace.
+   *
+   * @param prefix what runs a command there, in its own place
+   */
+  static Host start(List<String> prefix) throws IOException, InterruptedException {
+    Host host = new Host(Files.createTempDirectory("holdfast-host"), prefix);
     host.startAgent();
     return host;
   }
@@ -109,10 +121,10 @@ final class Host implements AutoCloseable {
   }
 
   private Process java(String main, Path output, List<String> arguments) throws IOException {
-    ProcessBuilder builder =
-        new ProcessBuilder(
-            Jvm.command(
-                "io.holdfast.benchmarks", main, List.of("-XX:TieredStopAtLevel=1"), arguments));
+    List<String> command = new ArrayList<>(prefix);
+    command.addAll(
+        Jvm.command("io.holdfast.benchmarks", main, List.of("-XX:TieredStopAtLevel=1"), arguments));
+    ProcessBuilder builder = new ProcessBuilder(command);
     builder.environment().put(MARK, directory.toString());
     return builder.redirectErrorStream(true).redirectOutput(output.toFile()).start();
   }
@@ -208,7 +220,12 @@ final class Host implements AutoCloseable {
 
   /** Runs the VM until its guest works, and remembers what there is now as whole. */
   JsonObject runVm(String qemu) {
-    JsonObject vm = call("Vm.Run", JsonObject.of("definition", definition(qemu))).object("vm");
+    return runVm(definition(qemu));
+  }
+
+  /** As {@link #runVm(String)}, for a definition made from {@link #definition}. */
+  JsonObject runVm(JsonObject definition) {
+    JsonObject vm = call("Vm.Run", JsonObject.of("definition", definition)).object("vm");
     witness = new Witness();
     await(
         "the guest's boot",
@@ -303,6 +320,12 @@ final class Host implements AutoCloseable {
   /** Reads the rest of the console; its log is gone once the VM is stopped. */
   void followConsole() {
     witness.follow(console());
+  }
+
+  /** What the guest itself called a problem. */
+  List<String> complaints() {
+    followConsole();
+    return witness.complaints();
   }
 
   /** What there is now. */

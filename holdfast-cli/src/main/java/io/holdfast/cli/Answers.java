@@ -29,6 +29,33 @@ final class Answers {
     }
   }
 
+  /** {@code io.holdfast.Vm.HostForward}. */
+  record HostForward(Optional<String> address, long port, long guestPort) {
+    static HostForward of(JsonObject json) {
+      return new HostForward(
+          json.optionalString("address"), json.number("port"), json.number("guestPort"));
+    }
+  }
+
+  /** {@code io.holdfast.Vm.Network}. */
+  record Network(
+      String kind,
+      Optional<String> mac,
+      Optional<String> bridge,
+      OptionalLong queues,
+      List<HostForward> forwards) {
+    static Network of(JsonObject json) {
+      return new Network(
+          json.string("kind"),
+          json.optionalString("mac"),
+          json.optionalString("bridge"),
+          json.optionalNumber("queues"),
+          json.optionalArray("hostForwards").isPresent()
+              ? each(json, "hostForwards", HostForward::of)
+              : List.of());
+    }
+  }
+
   /** {@code io.holdfast.Vm.Definition}, as far as it says more than the state of its VM. */
   record Definition(
       Optional<String> hugePages,
@@ -36,6 +63,7 @@ final class Answers {
       Optional<String> initrd,
       Optional<String> append,
       List<Disk> disks,
+      List<Network> networks,
       List<String> extra) {
     /** That of a VM that Holdfast did not start. */
     static final Definition NONE =
@@ -44,6 +72,7 @@ final class Answers {
             Optional.empty(),
             Optional.empty(),
             Optional.empty(),
+            List.of(),
             List.of(),
             List.of());
 
@@ -54,6 +83,9 @@ final class Answers {
           json.optionalString("initrd"),
           json.optionalString("append"),
           each(json, "disks", Disk::of),
+          json.optionalArray("networks").isPresent()
+              ? each(json, "networks", Network::of)
+              : List.of(),
           json.array("extra").strings());
     }
   }

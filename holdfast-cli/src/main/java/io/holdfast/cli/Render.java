@@ -89,6 +89,7 @@ final class Render {
               + disk.format().map(f -> ", " + f).orElse("")
               + (disk.readOnly() ? ", read-only" : ""));
     }
+    vm.definition().networks().forEach(network -> facts.add("network", network(network)));
     facts.add("console log", vm.consoleLog());
     if (!vm.definition().extra().isEmpty()) {
       facts.add(
@@ -96,6 +97,21 @@ final class Render {
           vm.definition().extra().stream().map(Render::quoted).collect(Collectors.joining(" ")));
     }
     return facts.text();
+  }
+
+  private static String network(Answers.Network network) {
+    StringBuilder text = new StringBuilder(network.kind());
+    network.bridge().ifPresent(bridge -> text.append(", bridge ").append(bridge));
+    network.mac().ifPresent(mac -> text.append(", ").append(mac));
+    network.queues().ifPresent(queues -> text.append(", ").append(count(queues, "queue")));
+    for (Answers.HostForward forward : network.forwards()) {
+      text.append(", host port ")
+          .append(forward.address().map(address -> address + ":").orElse(""))
+          .append(forward.port())
+          .append(" to port ")
+          .append(forward.guestPort());
+    }
+    return text.toString();
   }
 
   /** What {@code vm run} says of the VM that it started. */

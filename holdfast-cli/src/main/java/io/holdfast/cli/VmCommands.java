@@ -235,6 +235,19 @@ final class VmCommands {
             .auxiliaryTypes(DiskOption.class)
             .converters(text -> converted(() -> DiskOption.parse(text)))
             .build());
+    spec.addOption(
+        option(
+                "--net",
+                "NETWORK",
+                "A network card; may come more than once. "
+                    + NetOption.TAP
+                    + " plugs it into a bridge of the host. "
+                    + NetOption.USER
+                    + " has it on a network of QEMU's own, whose connections an update ends, and ports of the host lead into it.")
+            .type(List.class)
+            .auxiliaryTypes(NetOption.class)
+            .converters(text -> converted(() -> NetOption.parse(text)))
+            .build());
     spec.addOption(option("--kernel", "FILE", "The kernel to boot directly.").build());
     spec.addOption(option("--initrd", "FILE", "Its initial file system.").build());
     spec.addOption(option("--append", "ARGS", "Its command line.").build());
@@ -355,12 +368,47 @@ final class VmCommands {
             given(invocation, "--balloon"),
             "hotplugPorts",
             invocation.option("--hotplug-ports", Long.class),
+            "networks",
+            networks(invocation),
             "extra",
             extra);
     JsonObject reply =
         invocation.call("io.holdfast.Vm.Run", JsonObject.of("definition", definition));
     invocation.print(reply, () -> Render.started(vm(invocation, reply)));
     return Exit.OK;
+  }
+
+  /** None at all is left out. */
+  private static Optional<List<JsonObject>> networks(Invocation invocation) {
+    return Optional.of(
+            invocation.<NetOption>options("--net").stream().map(VmCommands::network).toList())
+        .filter(networks -> !networks.isEmpty());
+  }
+
+  private static JsonObject network(NetOption network) {
+    List<JsonObject> forwards =
+        network.forwards().stream()
+            .map(
+                forward ->
+                    JsonObject.of(
+                        "address",
+                        forward.address(),
+                        "port",
+                        forward.port(),
+                        "guestPort",
+                        forward.guestPort()))
+            .toList();
+    return JsonObject.of(
+        "kind",
+        network.kind(),
+        "mac",
+        network.mac(),
+        "bridge",
+        network.bridge(),
+        "queues",
+        network.queues().isPresent() ? Optional.of(network.queues().getAsLong()) : Optional.empty(),
+        "hostForwards",
+        Optional.of(forwards).filter(list -> !list.isEmpty()));
   }
 
   /**

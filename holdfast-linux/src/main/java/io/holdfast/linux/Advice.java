@@ -69,6 +69,7 @@ final class Advice {
     return switch (errno) {
       case EADDRINUSE ->
           "Another process listens there, or one that died left the socket file behind: stop it, or remove the file.";
+      case EADDRNOTAVAIL -> "This machine has no such address: `ip address` shows those it has.";
       case ECONNREFUSED -> "Nobody listens there (any more): start what should, then try again.";
       case ENOENT ->
           "There is no such socket or directory: start what makes it, or correct the path.";
@@ -172,6 +173,30 @@ final class Advice {
               + " log names it.";
       case EBUSY -> "Another process is loading a kernel at this moment: try again.";
       default -> "";
+    };
+  }
+
+  /** What an error on a network interface means. */
+  static String onInterface(Errno errno) {
+    return switch (errno) {
+      case ENODEV ->
+          "There is no such network interface in this network namespace: `ip link` shows those there are.";
+      case EPERM -> "Changing network interfaces needs root (CAP_NET_ADMIN).";
+      case EOPNOTSUPP ->
+          "It is no bridge of the kernel's: `ip link show type bridge` shows those there are.";
+      default -> general(errno);
+    };
+  }
+
+  /** What an error on the making of a TAP means. */
+  static String onTap(Errno errno) {
+    return switch (errno) {
+      case ENOENT, ENODEV, ENXIO ->
+          "This kernel has no TAPs, or they are not loaded: modprobe tun, or build it with CONFIG_TUN.";
+      case EPERM, EACCES -> "Making a TAP needs root (CAP_NET_ADMIN).";
+      case EBUSY, EINVAL ->
+          "The name is taken by another network interface: `ip link` shows it; remove it with `ip link delete`.";
+      default -> general(errno);
     };
   }
 

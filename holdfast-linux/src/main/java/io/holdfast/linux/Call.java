@@ -18,6 +18,7 @@ public enum Call {
   FSYNC,
   FTRUNCATE,
   GETEUID,
+  GETSOCKNAME,
   GETSOCKOPT,
   IOCTL,
   /** Its number differs between machines; this is x86-64's. */

@@ -3,8 +3,10 @@ package io.holdfast.linux;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Collection;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.OptionalLong;
@@ -410,6 +412,73 @@ public final class Linux {
    */
   public List<Fd> poll(List<Fd> readable, Duration timeout) {
     return Polling.poll(calls, readable, timeout);
+  }
+
+  /**
+   * As {@link #poll(List, Duration)}, for reading, writing or both.
+   *
+   * @param interests each descriptor once; without reading and writing only its breaking is waited
+   *     for
+   * @return those that can do something, in their order, with what they can do
+   */
+  public List<Interest> pollFor(Collection<Interest> interests, Duration timeout) {
+    return Polling.poll(calls, interests, timeout);
+  }
+
+  // ---------------------------------------------------------------------------------------------------- network
+
+  /**
+   * A network interface by its name, whether there is one or not.
+   *
+   * @param name 1 to {@link NetworkInterface#NAME_BYTES} bytes
+   */
+  public NetworkInterface networkInterface(String name) {
+    return new NetworkInterface(calls, name);
+  }
+
+  /**
+   * Makes a TAP in the caller's network namespace, which is down and in no bridge.
+   *
+   * @param name of its network interface, which must not exist
+   * @param queues how many; as many as its user has pairs of them
+   * @return the caller's to close
+   * @throws SystemCallException ENOENT if this kernel has no TAPs; EPERM or EACCES without
+   *     CAP_NET_ADMIN; EBUSY if the name is taken by another TAP, EINVAL if by something else
+   */
+  public Tap tap(String name, int queues) {
+    return Tap.make(calls, name, queues);
+  }
+
+  /**
+   * Listens for TCP connections.
+   *
+   * @param address an IPv4 one; port 0 lets the kernel choose
+   * @param backlog how many connections may wait for being accepted
+   * @throws SystemCallException EADDRINUSE if somebody listens there, EADDRNOTAVAIL if this machine
+   *     has no such address, EACCES if this user may not listen on that port
+   */
+  public TcpListener listen(InetSocketAddress address, int backlog) {
+    return TcpListener.listen(calls, address, backlog);
+  }
+
+  /**
+   * Uses a listening socket that {@link #listen(InetSocketAddress, int)} made, perhaps in another
+   * process.
+   *
+   * @param listening taken over: closed with the result
+   */
+  public TcpListener adoptListener(Fd listening) {
+    return new TcpListener(calls, listening);
+  }
+
+  /**
+   * Begins to connect to an IPv4 address; done, or failed, once the socket can be written: {@link
+   * TcpSocket#check} tells.
+   *
+   * @throws SystemCallException ENETUNREACH and what else shows at once
+   */
+  public TcpSocket connect(InetSocketAddress to) {
+    return TcpSocket.connect(calls, to);
   }
 
   // ---------------------------------------------------------------------------------------------------- processes

@@ -5,11 +5,13 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.List;
 
 /** Waiting for descriptors. */
 final class Polling {
   private static final int POLLIN = 1;
+  private static final int POLLOUT = 4;
 
   // struct pollfd: int fd, short events, short revents.
   private static final int POLLFD_BYTES = 8;
@@ -22,20 +24,26 @@ final class Polling {
   private Polling() {}
 
   static List<Fd> poll(Calls calls, List<Fd> readable, Duration timeout) {
+    List<Interest> interests = readable.stream().map(fd -> new Interest(fd, true, false)).toList();
+    return poll(calls, interests, timeout).stream().map(Interest::fd).toList();
+  }
+
+  static List<Interest> poll(Calls calls, Collection<Interest> interests, Duration timeout) {
     long nanos =
         timeout.compareTo(LONGEST) > 0
             ? LONGEST.toNanos()
             : timeout.isNegative() ? 0 : timeout.toNanos();
     long deadline = System.nanoTime() + nanos;
-    List<Fd> borrowed = new ArrayList<>();
+    List<Interest> borrowed = new ArrayList<>();
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment set = arena.allocate((long) readable.size() * POLLFD_BYTES, Long.BYTES);
+      MemorySegment set = arena.allocate((long) interests.size() * POLLFD_BYTES, Long.BYTES);
       MemorySegment time = arena.allocate(ValueLayout.JAVA_LONG, 2);
-      for (Fd fd : readable) {
+      for (Interest each : interests) {
         long at = (long) borrowed.size() * POLLFD_BYTES;
-        set.set(ValueLayout.JAVA_INT, at, fd.borrow());
-        borrowed.add(fd);
-        set.set(ValueLayout.JAVA_SHORT, at + EVENTS, (short) POLLIN);
+        set.set(ValueLayout.JAVA_INT, at, each.fd().borrow());
+        borrowed.add(each);
+        int events = (each.read() ? POLLIN : 0) | (each.write() ? POLLOUT : 0);
+        set.set(ValueLayout.JAVA_SHORT, at + EVENTS, (short) events);
       }
       while (true) {
         long left = Math.max(0, deadline - System.nanoTime());
@@ -44,22 +52,29 @@ final class Polling {
         long n =
             calls
                 .kernel()
-                .call(Call.PPOLL, set.address(), readable.size(), time.address(), 0, 0, 0);
+                .call(Call.PPOLL, set.address(), borrowed.size(), time.address(), 0, 0, 0);
         // Not repeated as other calls are: the time left is less by then.
         if (n == -Errno.EINTR.number()) {
           continue;
         }
-        SystemCallException.check(n, Call.PPOLL, readable.size() + " descriptors");
-        List<Fd> ready = new ArrayList<>();
-        for (int i = 0; i < readable.size(); i++) {
-          if (set.get(ValueLayout.JAVA_SHORT, (long) i * POLLFD_BYTES + REVENTS) != 0) {
-            ready.add(readable.get(i));
+        SystemCallException.check(n, Call.PPOLL, borrowed.size() + " descriptors");
+        List<Interest> ready = new ArrayList<>();
+        for (int i = 0; i < borrowed.size(); i++) {
+          int found = set.get(ValueLayout.JAVA_SHORT, (long) i * POLLFD_BYTES + REVENTS);
+          if (found != 0) {
+            // An error or a hangup is to be met by whatever was wanted.
+            boolean broken = (found & ~(POLLIN | POLLOUT)) != 0;
+            ready.add(
+                new Interest(
+                    borrowed.get(i).fd(),
+                    broken || (found & POLLIN) != 0,
+                    broken || (found & POLLOUT) != 0));
           }
         }
         return ready;
       }
     } finally {
-      borrowed.forEach(Fd::giveBack);
+      borrowed.forEach(each -> each.fd().giveBack());
     }
   }
 }

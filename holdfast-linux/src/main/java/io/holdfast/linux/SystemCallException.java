@@ -1,5 +1,7 @@
 package io.holdfast.linux;
 
+import java.util.function.Function;
+
 /**
  * A system call failed. The message says which call, on what, with which error, and where it is
  * known, what to do: {@code bind /run/holdfast/agent: EADDRINUSE (Address already in use). Another
@@ -33,6 +35,19 @@ public final class SystemCallException extends RuntimeException {
   static long check(long result, Call call, String object) {
     if (result < 0) {
       throw failed(call, result, object);
+    }
+    return result;
+  }
+
+  /**
+   * As {@link #check(long, Call, String)}, with other advice than the call's.
+   *
+   * @param advice what to do about an error
+   */
+  static long check(long result, Call call, String object, Function<Errno, String> advice) {
+    if (result < 0) {
+      Errno errno = Errno.of((int) -result);
+      throw new SystemCallException(call, errno, object, advice.apply(errno));
     }
     return result;
   }

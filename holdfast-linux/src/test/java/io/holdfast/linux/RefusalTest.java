@@ -6,7 +6,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.DynamicTest.dynamicTest;
 
 import java.io.IOException;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -43,6 +46,9 @@ class RefusalTest {
 
   /** An error that no operation treats as an ordinary outcome. */
   private static final Errno REFUSED = Errno.EIO;
+
+  private static final InetSocketAddress LOOPBACK =
+      new InetSocketAddress(InetAddress.getLoopbackAddress(), 0);
 
   @TempDir Path directory;
 
@@ -201,6 +207,31 @@ class RefusalTest {
               }
             }),
         Map.entry("pidfd", l -> l.pidfd(SELF).close()),
+        Map.entry(
+            "networkInterface",
+            l -> {
+              NetworkInterface loopback = l.networkInterface("lo");
+              assertThat(loopback.exists()).isTrue();
+              assertThat(loopback.mtu()).isPositive();
+              assertThat(loopback.isBridge()).isFalse();
+            }),
+        Map.entry(
+            "tcp",
+            l -> {
+              try (TcpListener listener = l.listen(LOOPBACK, 1);
+                  TcpSocket client = l.connect(listener.address())) {
+                assertThat(l.poll(List.of(listener.fd()), Duration.ofSeconds(10))).hasSize(1);
+                try (TcpSocket server = listener.acceptNow().orElseThrow();
+                    Arena arena = Arena.ofConfined()) {
+                  client.check();
+                  assertThat(client.sendNow(arena.allocate(3))).isEqualTo(3);
+                  client.finishSending();
+                  assertThat(l.poll(List.of(server.fd()), Duration.ofSeconds(10))).hasSize(1);
+                  assertThat(server.receiveNow(arena.allocate(8))).hasValue(3);
+                  server.resetOnClose();
+                }
+              }
+            }),
         Map.entry(
             "realTime",
             l -> {

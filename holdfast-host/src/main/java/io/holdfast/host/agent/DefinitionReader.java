@@ -124,6 +124,8 @@ final class DefinitionReader {
     if (definition.optionalBool("balloon").orElse(false)) {
       devices.add(new Emulated("balloon", Emulated.Model.BALLOON));
     }
+    List<Device> networks = new Networks(linux).read(definition);
+    devices.addAll(networks);
     long ports = definition.optionalNumber("hotplugPorts").orElse(0);
     if (ports < 0 || ports > MOST_PORTS) {
       throw bad("hotplugPorts", ports + ": take 0 to " + MOST_PORTS);
@@ -155,7 +157,7 @@ final class DefinitionReader {
             accelerator.reason(),
             devices,
             arguments,
-            Optional.of(definition));
+            Optional.of(Networks.fixed(definition, networks)));
     return new Accepted(promise, binary, pages);
   }
 

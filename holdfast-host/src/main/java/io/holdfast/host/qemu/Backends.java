@@ -18,12 +18,17 @@ final class Backends implements AutoCloseable {
   /** Makes them; nothing is opened yet. */
   static Backends of(BackendContext context, Promise promise) {
     return new Backends(
-        promise.devices().stream().map(Backends::of).flatMap(Optional::stream).toList());
+        promise.devices().stream()
+            .map(device -> of(context, device))
+            .flatMap(Optional::stream)
+            .toList());
   }
 
-  private static Optional<Backend> of(Device device) {
+  private static Optional<Backend> of(BackendContext context, Device device) {
     return switch (device) {
       case Disk disk -> Optional.of(new DiskBackend(disk));
+      case TapNetwork network -> Optional.of(new TapBackend(context, network));
+      case UserNetwork network -> Optional.of(new UserNetworkBackend(context, network));
       case Cdrom _, Emulated _ -> Optional.empty();
     };
   }

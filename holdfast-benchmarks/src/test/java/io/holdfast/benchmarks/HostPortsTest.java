@@ -1,0 +1,229 @@
+package io.holdfast.benchmarks;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import io.holdfast.benchmarks.FaultyAgent.Fault;
+import io.holdfast.benchmarks.FaultyAgent.Victim;
+import io.holdfast.linux.Call;
+import io.holdfast.varlink.VarlinkConnectionException;
+import io.holdfast.varlink.VarlinkException;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.net.SocketException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.file.Files;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/**
+ * Ports of the host into a guest on QEMU's own network are Holdfast's: nobody who connects is
+ * refused, not in an update, not while there is no agent; connections that an update ends are
+ * reset. On loopback only.
+ */
+@Tag("guest")
+@Timeout(300)
+class HostPortsTest {
+  private static final long SEED = 4711;
+
+  private Optional<Host> started = Optional.empty();
+  private int port;
+
+  @BeforeEach
+  void start() throws IOException, InterruptedException {
+    assumeTrue(
+        Files.exists(Host.guest().resolve("vmlinuz")),
+        "needs the test guest: run guest/build, or ./test, which does");
+    started = Optional.of(Host.start());
+    try (ServerSocket free = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+      port = free.getLocalPort();
+    }
+    JsonObject plain = host().definition(Host.qemu());
+    var _ =
+        host()
+            .runVm(
+                plain
+                    .with("append", plain.string("append") + " holdfast.net=10.0.2.15/24")
+                    .with(
+                        "networks",
+                        List.of(
+                            JsonObject.of(
+                                "kind",
+                                "user",
+                                "hostForwards",
+                                List.of(
+                                    JsonObject.of(
+                                        "address",
+                                        "127.0.0.1",
+                                        "port",
+                                        port,
+                                        "guestPort",
+                                        TrafficPeer.SENDS))))));
+  }
+
+  @AfterEach
+  void end() throws IOException {
+    if (started.isPresent()) {
+      started.get().close();
+    }
+  }
+
+  private Host host() {
+    return started.orElseThrow();
+  }
+
+  private Socket connect() throws IOException {
+    Socket socket = new Socket();
+    socket.setSoTimeout(60_000);
+    socket.connect(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 10_000);
+    return socket;
+  }
+
+  /** Asks for a stream and checks its beginning. */
+  private static void talk(Socket socket) throws IOException {
+    socket
+        .getOutputStream()
+        .write(ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(SEED).array());
+    byte[] got = socket.getInputStream().readNBytes(100_000);
+    assertThat(got).hasSize(100_000);
+    for (int i = 0; i < got.length; i++) {
+      if (got[i] != TrafficPeer.streamByte(SEED, i)) {
+        throw new AssertionError("byte " + i + " is wrong");
+      }
+    }
+  }
+
+  @Test
+  void nobodyIsRefused() throws IOException, InterruptedException {
+    AtomicBoolean enough = new AtomicBoolean();
+    AtomicInteger whole = new AtomicInteger();
+    AtomicInteger reset = new AtomicInteger();
+    List<String> refused = new CopyOnWriteArrayList<>();
+    Thread clients =
+        Thread.ofPlatform()
+            .start(
+                () -> {
+                  while (!enough.get()) {
+                    Socket socket;
+                    try {
+                      socket = connect();
+                    } catch (IOException e) {
+                      refused.add(e.toString());
+                      continue;
+                    }
+                    try (socket) {
+                      talk(socket);
+                      whole.incrementAndGet();
+                    } catch (IOException | AssertionError e) {
+                      // Under way when the guest changed hands.
+                      reset.incrementAndGet();
+                      if (!(e instanceof SocketException)) {
+                        refused.add("broken, but not reset: " + e);
+                      }
+                    }
+                  }
+                });
+    for (int i = 0; i < 5; i++) {
+      int before = whole.get();
+      Host.await("clients", () -> whole.get() > before + 3);
+      JsonObject report = host().update(Host.qemu());
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+      assertThat(report.array("losses").strings().toString()).contains("QEMU's own network");
+    }
+    int before = whole.get();
+    Host.await("clients", () -> whole.get() > before + 3);
+    enough.set(true);
+    clients.join();
+    assertThat(refused).isEmpty();
+    assertThat(reset.get()).isLessThanOrEqualTo(5);
+    host().stopVm();
+    assertThatThrownBy(this::connect).hasMessageContaining("refused");
+    host().assertEmpty();
+  }
+
+  @Test
+  void anOldConnectionIsResetAndOneWithoutAByteIsNot() throws IOException {
+    try (Socket used = connect();
+        Socket silent = connect()) {
+      talk(used);
+      JsonObject report = host().update(Host.qemu());
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+      assertThatThrownBy(() -> used.getInputStream().readAllBytes())
+          .isInstanceOf(SocketException.class)
+          .hasMessageContaining("reset");
+      talk(silent);
+    }
+  }
+
+  @Test
+  void aCancelledUpdateResetsNothing() throws IOException {
+    try (Socket used = connect()) {
+      talk(used);
+      host().arm(new Fault(true, Call.SENDMSG, "^QEVM", Victim.SUCCESSOR));
+      JsonObject report = host().update(Host.qemu());
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("cancelled");
+      byte[] more = used.getInputStream().readNBytes(100_000);
+      for (int i = 0; i < more.length; i++) {
+        assertThat(more[i]).isEqualTo(TrafficPeer.streamByte(SEED, 100_000 + i));
+      }
+      try (Socket other = connect()) {
+        talk(other);
+      }
+    }
+  }
+
+  @Test
+  void whileThereIsNoAgentConnectionsWait() throws IOException {
+    host().killAgent();
+    try (Socket waiting = connect()) {
+      host().startAgent();
+      talk(waiting);
+    }
+    host().arm(new Fault(true, Call.WRITE, "^entered \\S+ COMMITTED ", Victim.AGENT));
+    assertThatThrownBy(() -> host().update(Host.qemu()))
+        .isInstanceOf(VarlinkConnectionException.class);
+    host().awaitAgentDeath();
+    try (Socket waiting = connect()) {
+      host().startAgent();
+      talk(waiting);
+    }
+    assertThat(host().show().number("generation")).isEqualTo(2);
+  }
+
+  @Test
+  void aPortThatIsTakenIsNamed() {
+    JsonObject other =
+        host()
+            .definition(Host.qemu())
+            .with("name", "other")
+            .with("disks", List.of())
+            .with(
+                "networks",
+                List.of(
+                    JsonObject.of(
+                        "kind",
+                        "user",
+                        "hostForwards",
+                        List.of(
+                            JsonObject.of("address", "127.0.0.1", "port", port, "guestPort", 1)))));
+    assertThatThrownBy(() -> host().call("Vm.Run", JsonObject.of("definition", other)))
+        .isInstanceOf(VarlinkException.class)
+        .hasMessageContaining("127.0.0.1:" + port)
+        .hasMessageContaining("EADDRINUSE");
+    host().assertWhole();
+  }
+}

@@ -1,0 +1,270 @@
+package io.holdfast.benchmarks;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import io.holdfast.benchmarks.FaultyAgent.Fault;
+import io.holdfast.benchmarks.FaultyAgent.Victim;
+import io.holdfast.linux.Call;
+import io.holdfast.varlink.VarlinkConnectionException;
+import io.holdfast.varlink.VarlinkException;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.stream.LongStream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/**
+ * A guest on a bridge goes on talking while what runs it is replaced: no byte of a stream is lost
+ * or doubled, and of datagrams only what a guest that stands still can't take. Real guests, a
+ * bridge, and a peer beyond it, all in network namespaces of the test's own.
+ */
+@Tag("guest")
+@Timeout(300)
+class NetworkUpdatesTest {
+  /**
+   * How long a datagram may wait in the TAP's queue before QEMU takes it, on a busy machine; and
+   * how exactly reports and peers agree on the time.
+   */
+  private static final long SLACK_NANOS = 30_000_000;
+
+  private Optional<NetworkLab> made = Optional.empty();
+  private Optional<Host> started = Optional.empty();
+
+  /** When guests may have lost datagrams, in wall-clock nanoseconds. */
+  private final List<long[]> windows = new ArrayList<>();
+
+  @BeforeEach
+  void start() throws IOException, InterruptedException {
+    assumeTrue(
+        Files.exists(Host.guest().resolve("vmlinuz")),
+        "needs the test guest: run guest/build, or ./test, which does");
+    made = Optional.of(new NetworkLab());
+    started = Optional.of(Host.start(lab().onHost()));
+  }
+
+  @AfterEach
+  void end() throws IOException {
+    try {
+      if (started.isPresent()) {
+        started.get().close();
+      }
+    } finally {
+      if (made.isPresent()) {
+        made.get().close();
+      }
+    }
+  }
+
+  private NetworkLab lab() {
+    return made.orElseThrow();
+  }
+
+  private Host host() {
+    return started.orElseThrow();
+  }
+
+  private JsonObject definition(int queues) {
+    JsonObject plain = host().definition(Host.qemu());
+    return plain
+        .with("append", plain.string("append") + " holdfast.net=" + NetworkLab.GUEST + "/24")
+        .with("cpus", queues)
+        .with(
+            "networks",
+            List.of(JsonObject.of("kind", "tap", "bridge", NetworkLab.BRIDGE, "queues", queues)));
+  }
+
+  /** Updates, and notes when the guest stood still. */
+  private JsonObject update() {
+    JsonObject report = host().update(Host.qemu());
+    long start = report.number("started") * 1_000_000;
+    LongStream from =
+        report.array("spans").objects().stream()
+            .filter(span -> span.string("step").equals("freeze"))
+            .mapToLong(span -> span.number("start"));
+    LongStream to =
+        report.array("spans").objects().stream()
+            .filter(span -> span.string("step").equals("resume"))
+            .mapToLong(span -> span.number("start") + span.number("length"));
+    windows.add(new long[] {start + from.min().orElseThrow(), start + to.max().orElseThrow()});
+    return report;
+  }
+
+  /** Does something in which the guest may stand still at any time. */
+  private void within(Runnable what) {
+    long start = System.currentTimeMillis() * 1_000_000;
+    what.run();
+    windows.add(new long[] {start, System.currentTimeMillis() * 1_000_000});
+  }
+
+  private void assertNothingLost(JsonObject result) {
+    System.out.println(result);
+    assertThat(result.array("errors").strings()).isEmpty();
+    assertThat(result.number("doubled")).as("doubled datagrams").isZero();
+    assertThat(result.number("wrong")).as("wrong datagrams").isZero();
+    for (String way : List.of("lostToGuest", "lostFromGuest")) {
+      List<Long> outside =
+          result.array(way).numbers().stream()
+              .filter(
+                  at ->
+                      windows.stream()
+                          .noneMatch(
+                              window ->
+                                  at > window[0] - SLACK_NANOS && at < window[1] + SLACK_NANOS))
+              .toList();
+      assertThat(outside).as("%s when the guest ran; it stood still at %s", way, windows).isEmpty();
+    }
+    assertThat(host().complaints()).isEmpty();
+  }
+
+  @Test
+  void twentyUpdatesUnderTraffic() throws IOException {
+    JsonObject vm = host().runVm(definition(2));
+    String mac = vm.object("definition").array("networks").objects().getFirst().string("mac");
+    assertThat(mac).startsWith("52:54:00:");
+    try (Traffic traffic = new Traffic(lab().atPeer(), NetworkLab.GUEST)) {
+      for (int i = 0; i < 20; i++) {
+        JsonObject report = update();
+        assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+        traffic.assertFlows();
+        assertThat(lab().plugged())
+            .hasSize(1)
+            .allMatch(name -> name.endsWith("-" + host().show().number("generation")));
+        assertThat(lab().taps()).hasSize(1);
+      }
+      assertNothingLost(traffic.stop());
+    }
+    host().assertWhole();
+    host().stopVm();
+    assertThat(lab().taps()).isEmpty();
+    host().assertEmpty();
+  }
+
+  /** Whatever is undone was never switched; whatever is taken forward is switched once. */
+  @Test
+  void rollbacksAndRecoveriesUnderTraffic() throws IOException {
+    var _ = host().runVm(definition(1));
+    try (Traffic traffic = new Traffic(lab().atPeer(), NetworkLab.GUEST)) {
+      for (int i = 0; i < 3; i++) {
+        // The first bytes of the device state: the guest stands still already.
+        faulty(new Fault(true, Call.SENDMSG, "^QEVM", Victim.SUCCESSOR), "cancelled");
+        assertPlugged(traffic, 1);
+        faulty(new Fault(true, Call.WRITE, entered("PREPARED"), Victim.SUCCESSOR), "cancelled");
+        assertPlugged(traffic, 1);
+      }
+      killAgentAt("FROZEN");
+      assertPlugged(traffic, 1);
+      faulty(new Fault(true, Call.WRITE, entered("COMMITTED"), Victim.SUCCESSOR), "completed");
+      assertPlugged(traffic, 2);
+      killAgentAt("COMMITTED");
+      assertPlugged(traffic, 3);
+      killAgentAt("RESUMED");
+      assertPlugged(traffic, 4);
+      assertNothingLost(traffic.stop());
+    }
+  }
+
+  private static String entered(String state) {
+    return "^entered \\S+ " + state + " ";
+  }
+
+  private void faulty(Fault fault, String outcome) throws IOException {
+    host().arm(fault);
+    within(
+        () -> {
+          JsonObject report = host().update(Host.qemu());
+          assertThat(report.string("outcome")).as("%s", report).isEqualTo(outcome);
+        });
+    assertThat(host().armed()).as("the moment never came").isFalse();
+  }
+
+  private void killAgentAt(String state) throws IOException {
+    host().arm(new Fault(true, Call.WRITE, entered(state), Victim.AGENT));
+    within(
+        () -> {
+          assertThatThrownBy(() -> host().update(Host.qemu()))
+              .isInstanceOf(VarlinkConnectionException.class);
+          host().awaitAgentDeath();
+          try {
+            host().startAgent();
+          } catch (IOException e) {
+            throw new UncheckedIOException(e);
+          }
+        });
+  }
+
+  private void assertPlugged(Traffic traffic, int generation) throws IOException {
+    traffic.assertFlows();
+    assertThat(host().show().number("generation")).isEqualTo(generation);
+    Host.await(
+        "one TAP, in the bridge: " + lab().taps(),
+        () -> {
+          try {
+            return lab().taps().size() == 1 && lab().plugged().equals(lab().taps());
+          } catch (IOException e) {
+            throw new UncheckedIOException(e);
+          }
+        });
+    assertThat(lab().plugged().getFirst()).endsWith("-" + generation);
+  }
+
+  @Test
+  void withoutItsBridgeNothingIsChanged() throws IOException {
+    var _ = host().runVm(definition(1));
+    lab().ipOnHost("link", "delete", NetworkLab.BRIDGE);
+    JsonObject report = host().update(Host.qemu());
+    assertThat(report.string("outcome")).isEqualTo("refused");
+    assertThat(report.array("obstacles").objects().getFirst().string("why"))
+        .isEqualTo("bridge br0 is not there any more");
+    host().assertWhole();
+    assertThat(lab().taps()).hasSize(1);
+  }
+
+  @Test
+  void badNetworks() {
+    assertBad("there is no bridge nowhere", "kind", "tap", "bridge", "nowhere");
+    assertBad("lo is no bridge of the kernel's", "kind", "tap", "bridge", "lo");
+    assertBad("a tap without a bridge", "kind", "tap");
+    assertBad("0 queues", "kind", "tap", "bridge", "br0", "queues", 0);
+    assertBad("one card", "kind", "tap", "bridge", "br0", "mac", "01:00:5e:00:00:01");
+    assertBad("one card", "kind", "user", "mac", "52:54:00");
+    assertBad("take tap or user", "kind", "vde");
+    assertBad("neither a bridge nor queues", "kind", "user", "bridge", "br0");
+    assertBad(
+        "port 65536",
+        "kind",
+        "user",
+        "hostForwards",
+        List.of(JsonObject.of("port", 65536, "guestPort", 1)));
+    assertBad(
+        "an IPv4 address",
+        "kind",
+        "user",
+        "hostForwards",
+        List.of(JsonObject.of("address", "localhost", "port", 1, "guestPort", 1)));
+    assertBad(
+        "is there twice",
+        "kind",
+        "user",
+        "hostForwards",
+        List.of(
+            JsonObject.of("port", 80, "guestPort", 1), JsonObject.of("port", 80, "guestPort", 2)));
+  }
+
+  private void assertBad(String message, Object... network) {
+    JsonObject definition =
+        host().definition(Host.qemu()).with("networks", List.of(JsonObject.of(network)));
+    assertThatThrownBy(() -> host().call("Vm.Run", JsonObject.of("definition", definition)))
+        .isInstanceOf(VarlinkException.class)
+        .hasMessageContaining(message);
+  }
+}

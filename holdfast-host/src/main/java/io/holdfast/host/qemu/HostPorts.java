@@ -1,0 +1,358 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Interest;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.SystemCallException;
+import io.holdfast.linux.TcpListener;
+import io.holdfast.linux.TcpSocket;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.net.InetSocketAddress;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.stream.Collectors;
+
+/**
+ * Passes TCP connections to ports of the host on to the QEMU that runs the guest, all on one
+ * thread, which never waits for one of them.
+ *
+ * <p>When another generation takes over, a connection that has carried something is reset; one that
+ * has not carried a byte yet is made again to the new generation, unnoticed.
+ */
+final class HostPorts implements AutoCloseable {
+  private static final System.Logger LOG = System.getLogger(HostPorts.class.getName());
+
+  private static final int BUFFER = 32 * 1024;
+  private static final Duration FOREVER = Duration.ofDays(1);
+
+  /** How long nobody is accepted after this process had no descriptor left for one. */
+  private static final Duration SHORTAGE = Duration.ofMillis(200);
+
+  private final Linux linux;
+  private final String name;
+  private final Fd wake;
+
+  /** Only the thread uses it. */
+  private final List<Connection> connections = new ArrayList<>();
+
+  // Guarded by this; the thread looks at it each turn.
+  private final List<TcpListener> listeners = new ArrayList<>();
+  private Optional<Target> target = Optional.empty();
+  private boolean held;
+  private boolean started;
+  private boolean closed;
+
+  /** Who runs the guest, and its port for each listener. */
+  private record Target(int generation, List<InetSocketAddress> guests) {}
+
+  /**
+   * Passes nothing yet.
+   *
+   * @param name says whose ports they are
+   */
+  HostPorts(Linux linux, String name) {
+    this.linux = linux;
+    this.name = name;
+    this.wake = linux.eventfd();
+  }
+
+  /** One port more, before the first {@link #passTo}; its ownership is taken. */
+  synchronized void listen(TcpListener listener) {
+    listeners.add(listener);
+  }
+
+  /**
+   * From now on connections go to this generation, and those that wait, too.
+   *
+   * @param guests its port for each listener, in their order
+   */
+  synchronized void passTo(int generation, List<InetSocketAddress> guests) {
+    target = Optional.of(new Target(generation, List.copyOf(guests)));
+    held = false;
+    if (!started && !closed) {
+      started = true;
+      Thread.ofPlatform()
+          .daemon()
+          .name("host ports of " + name)
+          .stackSize(256 * 1024)
+          .start(this::run);
+    }
+    wake();
+  }
+
+  /** New connections wait; those there are go on. */
+  synchronized void hold() {
+    held = true;
+    wake();
+  }
+
+  /** Connections wait no longer, for the generation that they went to before. */
+  synchronized void goOn() {
+    held = false;
+    wake();
+  }
+
+  /** Resets all connections; the ports stay with whoever has a duplicate of them. Idempotent. */
+  @Override
+  public synchronized void close() {
+    if (closed) {
+      return;
+    }
+    closed = true;
+    if (started) {
+      wake();
+    } else {
+      letGo();
+    }
+  }
+
+  private void letGo() {
+    listeners.forEach(TcpListener::close);
+    wake.close();
+  }
+
+  private void wake() {
+    if (wake.isOpen()) {
+      linux.write(wake, MemorySegment.ofArray(new long[] {1}));
+    }
+  }
+
+  /** What the thread goes by in one turn. */
+  private record Orders(List<TcpListener> listeners, Optional<Target> target, boolean closed) {}
+
+  private synchronized Orders orders() {
+    return new Orders(
+        held ? List.of() : List.copyOf(listeners), held ? Optional.empty() : target, closed);
+  }
+
+  private void run() {
+    boolean shortage = false;
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment count = arena.allocate(ValueLayout.JAVA_LONG);
+      while (true) {
+        Orders orders = orders();
+        if (orders.closed()) {
+          return;
+        }
+        orders.target().ifPresent(this::moveTo);
+        List<Interest> interests = new ArrayList<>();
+        interests.add(new Interest(wake, true, false));
+        if (!shortage) {
+          orders.listeners().forEach(each -> interests.add(new Interest(each.fd(), true, false)));
+        }
+        connections.forEach(each -> each.addTo(interests));
+        Map<Fd, Interest> ready =
+            linux.pollFor(interests, shortage ? SHORTAGE : FOREVER).stream()
+                .collect(Collectors.toMap(Interest::fd, each -> each));
+        shortage = false;
+        if (ready.containsKey(wake)) {
+          int _ = linux.read(wake, count);
+          continue; // other orders, perhaps
+        }
+        for (Iterator<Connection> all = connections.iterator(); all.hasNext(); ) {
+          Connection each = all.next();
+          if (each.concernedBy(ready) && !each.go()) {
+            all.remove();
+          }
+        }
+        if (orders.target().isPresent()) {
+          for (int i = 0; i < orders.listeners().size(); i++) {
+            if (ready.containsKey(orders.listeners().get(i).fd())) {
+              shortage |= !accept(orders.listeners().get(i), i, orders.target().get());
+            }
+          }
+        }
+      }
+    } catch (RuntimeException e) {
+      LOG.log(System.Logger.Level.ERROR, "the host's ports of " + name + " are served no more", e);
+    } finally {
+      connections.forEach(Connection::reset);
+      connections.clear();
+      synchronized (this) {
+        closed = true;
+        letGo();
+      }
+    }
+  }
+
+  /** Takes what waits on a port; false if this process has no descriptor left for it. */
+  private boolean accept(TcpListener listener, int index, Target to) {
+    try {
+      Optional<TcpSocket> next = listener.acceptNow();
+      if (next.isPresent()) {
+        Connection made = new Connection(index, next.get());
+        if (made.connect(to)) {
+          connections.add(made);
+        }
+      }
+      return true;
+    } catch (SystemCallException e) {
+      LOG.log(System.Logger.Level.WARNING, "a connection to a port of " + name + " waits", e);
+      return false;
+    }
+  }
+
+  private void moveTo(Target to) {
+    connections.removeIf(
+        each -> {
+          if (each.generation == to.generation()) {
+            return false;
+          }
+          if (each.untouched()) {
+            return !each.connect(to);
+          }
+          each.reset();
+          return true;
+        });
+  }
+
+  /** One direction of a connection. */
+  private static final class Direction {
+    private final MemorySegment buffer;
+    private int start;
+    private int end;
+    private boolean moved;
+    private boolean ended;
+    private boolean finished;
+
+    Direction(Arena arena) {
+      buffer = arena.allocate(BUFFER);
+    }
+
+    boolean wantsMore() {
+      return start == end && !ended;
+    }
+
+    boolean hasSome() {
+      return start < end;
+    }
+
+    /** Moves what can be moved now. */
+    void move(TcpSocket from, TcpSocket to) {
+      if (wantsMore()) {
+        OptionalInt bytes = from.receiveNow(buffer);
+        if (bytes.isPresent()) {
+          start = 0;
+          end = bytes.getAsInt();
+          ended = end == 0;
+        }
+      }
+      if (hasSome()) {
+        int sent = to.sendNow(buffer.asSlice(start, (long) end - start));
+        start += sent;
+        moved |= sent > 0;
+      }
+      if (ended && !finished) {
+        to.finishSending();
+        finished = true;
+      }
+    }
+  }
+
+  /** A client, and the guest that it talks with. */
+  private final class Connection {
+    private final int index;
+    private final TcpSocket client;
+    private final Arena arena = Arena.ofConfined();
+    private final Direction up = new Direction(arena);
+    private final Direction down = new Direction(arena);
+    private Optional<TcpSocket> guest = Optional.empty();
+    private boolean connecting;
+    private int generation;
+
+    Connection(int index, TcpSocket client) {
+      this.index = index;
+      this.client = client;
+    }
+
+    /** Begins to connect it with a generation; false if that failed: it is reset then. */
+    boolean connect(Target to) {
+      guest.ifPresent(HostPorts::abort);
+      guest = Optional.empty();
+      try {
+        guest = Optional.of(linux.connect(to.guests().get(index)));
+        connecting = true;
+        generation = to.generation();
+        return true;
+      } catch (SystemCallException e) {
+        LOG.log(System.Logger.Level.WARNING, "no way to the guest of " + name, e);
+        reset();
+        return false;
+      }
+    }
+
+    /** Whether neither side has had anything from the other. */
+    boolean untouched() {
+      return !up.moved && !up.finished && !down.moved && !down.hasSome() && !down.ended;
+    }
+
+    void addTo(List<Interest> interests) {
+      add(interests, client, !connecting && up.wantsMore(), down.hasSome());
+      guest.ifPresent(
+          socket ->
+              add(interests, socket, !connecting && down.wantsMore(), connecting || up.hasSome()));
+    }
+
+    private void add(List<Interest> interests, TcpSocket socket, boolean read, boolean write) {
+      if (read || write) {
+        interests.add(new Interest(socket.fd(), read, write));
+      }
+    }
+
+    boolean concernedBy(Map<Fd, Interest> ready) {
+      return ready.containsKey(client.fd())
+          || (guest.isPresent() && ready.containsKey(guest.get().fd()));
+    }
+
+    /** Moves what can be moved; false once it has ended. */
+    boolean go() {
+      TcpSocket other = guest.orElseThrow();
+      try {
+        if (connecting) {
+          if (linux
+              .pollFor(List.of(new Interest(other.fd(), false, true)), Duration.ZERO)
+              .isEmpty()) {
+            return true;
+          }
+          other.check();
+          connecting = false;
+        }
+        up.move(client, other);
+        down.move(other, client);
+      } catch (SystemCallException e) {
+        LOG.log(System.Logger.Level.DEBUG, "a connection to a port of " + name + " broke", e);
+        reset();
+        return false;
+      }
+      if (up.finished && down.finished) {
+        client.close();
+        other.close();
+        arena.close();
+        return false;
+      }
+      return true;
+    }
+
+    /** Ends both halves so that nobody takes it for a good end. */
+    void reset() {
+      abort(client);
+      guest.ifPresent(HostPorts::abort);
+      arena.close();
+    }
+  }
+
+  private static void abort(TcpSocket socket) {
+    try {
+      socket.resetOnClose();
+    } finally {
+      socket.close();
+    }
+  }
+}

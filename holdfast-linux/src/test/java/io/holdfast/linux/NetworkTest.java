@@ -1,0 +1,347 @@
+package io.holdfast.linux;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.UnknownHostException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.OptionalInt;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Network interfaces, TAPs and bridges of the running kernel, and TCP on loopback. */
+@Timeout(60)
+class NetworkTest {
+  private static final Duration WAIT = Duration.ofSeconds(10);
+
+  private final Linux linux = Linux.system();
+
+  /** Names that nobody else's are. */
+  private final String own = Long.toString(ProcessHandle.current().pid(), 36);
+
+  private final String tap = "hft" + own;
+  private final String bridge = "hfb" + own;
+
+  // ---- interfaces ----
+
+  /** A bridge for one test. */
+  private final class Bridge implements AutoCloseable {
+    final NetworkInterface made = linux.networkInterface(bridge);
+
+    Bridge() throws IOException {
+      run("ip", "link", "add", bridge, "type", "bridge");
+    }
+
+    @Override
+    public void close() throws IOException {
+      run("ip", "link", "delete", bridge);
+    }
+  }
+
+  private void assumeAllowed() throws IOException {
+    assumeTrue(linux.effectiveUser() == 0, "needs root: it makes network interfaces");
+    assumeTrue(Files.exists(Path.of("/dev/net/tun")), "this kernel has no TAPs");
+    try (Bridge made = new Bridge()) {
+      assertThat(made.made.exists()).isTrue();
+    } catch (IOException e) {
+      assumeTrue(false, "no bridge can be made here: " + e.getMessage());
+    }
+  }
+
+  private static void run(String... command) throws IOException {
+    Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+    String said =
+        new String(
+            process.getInputStream().readAllBytes(), java.nio.charset.StandardCharsets.UTF_8);
+    try {
+      if (process.waitFor() != 0) {
+        throw new IOException(String.join(" ", command) + ": " + said.strip());
+      }
+    } catch (InterruptedException e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  @Test
+  void everyMachineHasLoopback() {
+    NetworkInterface loopback = linux.networkInterface("lo");
+    assertThat(loopback.exists()).isTrue();
+    assertThat(loopback.isBridge()).isFalse();
+    assertThat(loopback.mtu()).isGreaterThan(1000);
+  }
+
+  @Test
+  void aMissingOneIsMissing() {
+    NetworkInterface missing = linux.networkInterface("hf-missing");
+    assertThat(missing.exists()).isFalse();
+    assertThatThrownBy(missing::mtu)
+        .isInstanceOf(SystemCallException.class)
+        .hasMessageContaining("MTU of network interface hf-missing: ENODEV")
+        .hasMessageContaining("`ip link` shows");
+    assertThatThrownBy(missing::isBridge).hasMessageContaining("ENODEV");
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"", "sixteen-letters-", "a\0b"})
+  void namesThatNoneCanHave(String name) {
+    assertThatIllegalArgumentException().isThrownBy(() -> linux.networkInterface(name));
+    assertThatIllegalArgumentException().isThrownBy(() -> linux.tap(name, 1));
+  }
+
+  @Test
+  void aTapLivesAsLongAsItsQueues() throws IOException {
+    assumeAllowed();
+    NetworkInterface there = linux.networkInterface(tap);
+    Fd last;
+    try (Tap made = linux.tap(tap, 3)) {
+      assertThat(made.queues()).hasSize(3);
+      assertThat(there.exists()).isTrue();
+      assertThat(there.isBridge()).isFalse();
+      last = made.queues().get(2).duplicate();
+    }
+    assertThat(there.exists()).isTrue();
+    last.close();
+    assertThat(there.exists()).isFalse();
+  }
+
+  @Test
+  void aTapsNameIsItsOwn() throws IOException {
+    assumeAllowed();
+    try (Tap made = linux.tap(tap, 2)) {
+      for (int queues = 1; queues <= 2; queues++) {
+        int count = queues;
+        assertThatThrownBy(() -> linux.tap(tap, count))
+            .isInstanceOf(SystemCallException.class)
+            .hasMessageContaining("TAP " + tap + ": EBUSY")
+            .hasMessageContaining("ip link delete");
+      }
+      assertThat(made.networkInterface().exists()).isTrue();
+    }
+  }
+
+  @Test
+  void aPortJoinsAndLeavesOnce() throws IOException {
+    assumeAllowed();
+    try (Bridge made = new Bridge();
+        Tap port = linux.tap(tap, 1)) {
+      made.made.setMtu(1400);
+      assertThat(made.made.isBridge()).isTrue();
+      NetworkInterface own = port.networkInterface();
+      own.setMtu(made.made.mtu());
+      assertThat(own.mtu()).isEqualTo(1400);
+      own.setAddress(new byte[] {(byte) 0xfe, 1, 2, 3, 4, 5});
+      assertThat(Self.text("/sys/class/net/" + tap + "/address")).isEqualTo("fe:01:02:03:04:05");
+      own.up();
+      own.up();
+      assertThat(own.join(made.made)).isTrue();
+      assertThat(own.join(made.made)).isFalse();
+      assertThat(made.made.mtu()).isEqualTo(1400);
+      assertThat(Path.of("/sys/class/net", bridge, "brif", tap)).exists();
+      assertThat(own.leave(made.made)).isTrue();
+      assertThat(own.leave(made.made)).isFalse();
+      assertThat(Path.of("/sys/class/net", bridge, "brif", tap)).doesNotExist();
+      assertThatThrownBy(() -> own.join(linux.networkInterface("lo")))
+          .hasMessageContaining("port network interface " + tap + " into network interface lo")
+          .hasMessageContaining("no bridge of the kernel's");
+    }
+  }
+
+  /** What is sent out of the interface is read from the queue, behind the header of virtio. */
+  @Test
+  void aPacketPassesThroughATap() throws IOException {
+    assumeAllowed();
+    try (Bridge made = new Bridge();
+        Tap in = linux.tap(tap, 1);
+        Tap out = linux.tap(tap + "o", 1);
+        Arena arena = Arena.ofConfined()) {
+      for (NetworkInterface each : List.of(in.networkInterface(), out.networkInterface())) {
+        assertThat(each.join(made.made)).isTrue();
+        each.up();
+      }
+      made.made.up();
+      int header = 10;
+      MemorySegment packet = arena.allocate(header + 60);
+      for (int i = 0; i < 6; i++) {
+        packet.set(ValueLayout.JAVA_BYTE, header + i, (byte) 0xff); // to all
+      }
+      packet.set(ValueLayout.JAVA_BYTE, header + 6, (byte) 0x52); // from somebody
+      packet.set(ValueLayout.JAVA_BYTE, header + 12, (byte) 0x88); // an experiment's protocol
+      packet.set(ValueLayout.JAVA_BYTE, header + 13, (byte) 0xb5);
+      packet.set(ValueLayout.JAVA_BYTE, header + 59, (byte) 77);
+      Fd reader = out.queues().getFirst();
+      MemorySegment got = arena.allocate(2000);
+      // The kernel's own packets may come before.
+      for (int i = 0; i < 100; i++) {
+        linux.write(in.queues().getFirst(), packet);
+        if (linux.poll(List.of(reader), Duration.ofMillis(100)).isEmpty()) {
+          continue;
+        }
+        int length = linux.read(reader, got);
+        if (length == header + 60 && got.get(ValueLayout.JAVA_BYTE, header + 59) == 77) {
+          return;
+        }
+      }
+      throw new AssertionError("the packet did not come");
+    }
+  }
+
+  // ---- TCP ----
+
+  private static InetSocketAddress loopback(int port) {
+    try {
+      return new InetSocketAddress(InetAddress.getByAddress(new byte[] {127, 0, 0, 1}), port);
+    } catch (UnknownHostException e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  private void await(Fd fd, boolean read, boolean write) {
+    assertThat(linux.pollFor(List.of(new Interest(fd, read, write)), WAIT)).hasSize(1);
+  }
+
+  /** Two connected ends: who connected, and who was accepted. */
+  private record Ends(TcpSocket client, TcpSocket server) implements AutoCloseable {
+    @Override
+    public void close() {
+      client.close();
+      server.close();
+    }
+  }
+
+  private Ends ends() {
+    try (TcpListener listener = linux.listen(loopback(0), 4)) {
+      assertThat(listener.acceptNow()).isEmpty();
+      TcpSocket client = linux.connect(listener.address());
+      await(client.fd(), false, true);
+      client.check();
+      await(listener.fd(), true, false);
+      return new Ends(client, listener.acceptNow().orElseThrow());
+    }
+  }
+
+  @Test
+  void bytesAndEndsGoBothWays() {
+    try (Ends ends = ends();
+        Arena arena = Arena.ofConfined()) {
+      MemorySegment bytes = arena.allocateFrom("hello");
+      MemorySegment room = arena.allocate(100);
+      assertThat(ends.server.receiveNow(room)).isEqualTo(OptionalInt.empty());
+      assertThat(ends.client.sendNow(bytes)).isEqualTo(6);
+      ends.client.finishSending();
+      await(ends.server.fd(), true, false);
+      assertThat(ends.server.receiveNow(room)).hasValue(6);
+      assertThat(room.getString(0)).isEqualTo("hello");
+      await(ends.server.fd(), true, false);
+      assertThat(ends.server.receiveNow(room)).hasValue(0);
+      assertThat(ends.server.sendNow(bytes)).isEqualTo(6);
+      await(ends.client.fd(), true, false);
+      assertThat(ends.client.receiveNow(room)).hasValue(6);
+    }
+  }
+
+  @Test
+  void sendingStopsWhereThereIsNoRoom() {
+    try (Ends ends = ends();
+        Arena arena = Arena.ofConfined()) {
+      MemorySegment much = arena.allocate(1 << 20);
+      long sent = 0;
+      for (int n = ends.client.sendNow(much); n > 0; n = ends.client.sendNow(much)) {
+        sent += n;
+      }
+      assertThat(sent).isPositive();
+      assertThat(linux.pollFor(List.of(new Interest(ends.client.fd(), false, true)), Duration.ZERO))
+          .isEmpty();
+      MemorySegment room = arena.allocate(1 << 20);
+      for (long got = 0; got < sent; ) {
+        await(ends.server.fd(), true, false);
+        got += ends.server.receiveNow(room).orElse(0);
+      }
+      await(ends.client.fd(), false, true);
+    }
+  }
+
+  @Test
+  void aResetIsNoEnd() {
+    try (Ends ends = ends();
+        Arena arena = Arena.ofConfined()) {
+      ends.server.resetOnClose();
+      ends.server.close();
+      await(ends.client.fd(), true, false);
+      assertThatThrownBy(() -> ends.client.receiveNow(arena.allocate(10)))
+          .isInstanceOfSatisfying(
+              SystemCallException.class, e -> assertThat(e.errno()).isEqualTo(Errno.ECONNRESET));
+    }
+  }
+
+  @Test
+  void whereNobodyListens() {
+    int port;
+    try (TcpListener listener = linux.listen(loopback(0), 1)) {
+      port = listener.address().getPort();
+    }
+    try (TcpSocket socket = linux.connect(loopback(port))) {
+      await(socket.fd(), false, true);
+      assertThatThrownBy(socket::check)
+          .hasMessageContaining("127.0.0.1:" + port + ": ECONNREFUSED");
+    } catch (SystemCallException e) {
+      assertThat(e.errno()).isEqualTo(Errno.ECONNREFUSED);
+    }
+  }
+
+  @Test
+  void aPortIsTakenOnce() {
+    try (TcpListener listener = linux.listen(loopback(0), 1)) {
+      assertThatThrownBy(() -> linux.listen(listener.address(), 1))
+          .hasMessageContaining("EADDRINUSE")
+          .hasMessageContaining("Another process listens there");
+    }
+  }
+
+  /** As when the agent that listens dies: its keeper's duplicate keeps the backlog. */
+  @Test
+  void connectionsWaitWhileAnybodyHasTheListener() {
+    Fd kept;
+    InetSocketAddress address;
+    try (TcpListener listener = linux.listen(loopback(0), 8)) {
+      kept = listener.fd().duplicate();
+      address = listener.address();
+    }
+    List<TcpSocket> clients = new ArrayList<>();
+    try (TcpListener again = linux.adoptListener(kept)) {
+      for (int i = 0; i < 3; i++) {
+        TcpSocket client = linux.connect(address);
+        clients.add(client);
+        await(client.fd(), false, true);
+        client.check();
+      }
+      assertThat(again.address()).isEqualTo(address);
+      for (int i = 0; i < 3; i++) {
+        again.acceptNow().orElseThrow().close();
+      }
+    } finally {
+      clients.forEach(TcpSocket::close);
+    }
+  }
+
+  @Test
+  void onlyIpv4() throws UnknownHostException {
+    InetSocketAddress six = new InetSocketAddress(InetAddress.getByAddress(new byte[16]), 80);
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> linux.connect(six))
+        .withMessageContaining("no IPv4 address");
+  }
+}
