@@ -5,7 +5,12 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.EnumSet;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
 
 /** Waiting for descriptors. */
 final class Polling {
@@ -21,7 +26,46 @@ final class Polling {
 
   private Polling() {}
 
+  /** Those of the descriptors that are ready for something, with what for. */
+  static Map<Fd, Set<Readiness>> poll(
+      Calls calls, Map<Fd, Set<Readiness>> wanted, Duration timeout) {
+    List<Fd> all = List.copyOf(wanted.keySet());
+    int[] events = new int[all.size()];
+    for (int i = 0; i < events.length; i++) {
+      for (Readiness each : wanted.getOrDefault(all.get(i), Set.of())) {
+        events[i] |= each == Readiness.HUNG_UP ? 0 : each.events;
+      }
+    }
+    int[] found = poll(calls, all, events, timeout);
+    Map<Fd, Set<Readiness>> ready = new HashMap<>();
+    for (int i = 0; i < found.length; i++) {
+      Set<Readiness> these = EnumSet.noneOf(Readiness.class);
+      for (Readiness each : Readiness.values()) {
+        if ((found[i] & each.events) != 0) {
+          these.add(each);
+        }
+      }
+      if (!these.isEmpty()) {
+        ready.put(all.get(i), these);
+      }
+    }
+    return ready;
+  }
+
   static List<Fd> poll(Calls calls, List<Fd> readable, Duration timeout) {
+    int[] events = new int[readable.size()];
+    Arrays.fill(events, POLLIN);
+    int[] found = poll(calls, readable, events, timeout);
+    List<Fd> ready = new ArrayList<>();
+    for (int i = 0; i < found.length; i++) {
+      if (found[i] != 0) {
+        ready.add(readable.get(i));
+      }
+    }
+    return ready;
+  }
+
+  private static int[] poll(Calls calls, List<Fd> all, int[] events, Duration timeout) {
     long nanos =
         timeout.compareTo(LONGEST) > 0
             ? LONGEST.toNanos()
@@ -29,34 +73,30 @@ final class Polling {
     long deadline = System.nanoTime() + nanos;
     List<Fd> borrowed = new ArrayList<>();
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment set = arena.allocate((long) readable.size() * POLLFD_BYTES, Long.BYTES);
+      MemorySegment set = arena.allocate((long) all.size() * POLLFD_BYTES, Long.BYTES);
       MemorySegment time = arena.allocate(ValueLayout.JAVA_LONG, 2);
-      for (Fd fd : readable) {
+      for (Fd fd : all) {
         long at = (long) borrowed.size() * POLLFD_BYTES;
+        set.set(ValueLayout.JAVA_SHORT, at + EVENTS, (short) events[borrowed.size()]);
         set.set(ValueLayout.JAVA_INT, at, fd.borrow());
         borrowed.add(fd);
-        set.set(ValueLayout.JAVA_SHORT, at + EVENTS, (short) POLLIN);
       }
       while (true) {
         long left = Math.max(0, deadline - System.nanoTime());
         time.setAtIndex(ValueLayout.JAVA_LONG, 0, left / 1_000_000_000L);
         time.setAtIndex(ValueLayout.JAVA_LONG, 1, left % 1_000_000_000L);
         long n =
-            calls
-                .kernel()
-                .call(Call.PPOLL, set.address(), readable.size(), time.address(), 0, 0, 0);
+            calls.kernel().call(Call.PPOLL, set.address(), all.size(), time.address(), 0, 0, 0);
         // Not repeated as other calls are: the time left is less by then.
         if (n == -Errno.EINTR.number()) {
           continue;
         }
-        SystemCallException.check(n, Call.PPOLL, readable.size() + " descriptors");
-        List<Fd> ready = new ArrayList<>();
-        for (int i = 0; i < readable.size(); i++) {
-          if (set.get(ValueLayout.JAVA_SHORT, (long) i * POLLFD_BYTES + REVENTS) != 0) {
-            ready.add(readable.get(i));
-          }
+        SystemCallException.check(n, Call.PPOLL, all.size() + " descriptors");
+        int[] found = new int[events.length];
+        for (int i = 0; i < found.length; i++) {
+          found[i] = set.get(ValueLayout.JAVA_SHORT, (long) i * POLLFD_BYTES + REVENTS);
         }
-        return ready;
+        return found;
       }
     } finally {
       borrowed.forEach(Fd::giveBack);
