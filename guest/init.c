@@ -341,15 +341,18 @@ static void put(const char *path, const char *text) {
   if (fd >= 0) close(fd);
 }
 
-static void open_console(void) {
-  int fd = open("/dev/ttyS0", O_WRONLY | O_NOCTTY | O_CLOEXEC);
-  if (fd < 0) return; // stays on what the kernel gave: better than nothing
+static void raw(int tty) { // newlines as they are
   struct termios t;
-  if (!tcgetattr(fd, &t)) {
-    cfmakeraw(&t); // newlines as they are
-    t.c_cflag |= CLOCAL;
-    tcsetattr(fd, TCSANOW, &t);
-  }
+  if (tcgetattr(tty, &t)) return;
+  cfmakeraw(&t);
+  t.c_cflag |= CLOCAL;
+  tcsetattr(tty, TCSANOW, &t);
+}
+
+static void open_console(void) {
+  int fd = open("/dev/ttyS0", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (fd < 0) return; // stays on what the kernel gave: better than nothing
+  raw(fd);
   console = fd;
 }
 
@@ -393,7 +396,7 @@ static uint64_t option(const char *name, uint64_t otherwise) { // name=NUMBER on
 }
 
 // With more than one vCPU the heartbeat has the last one to itself and the others share the rest.
-static void start(void *(*body)(void *), bool heartbeat, bool first_cpu) {
+static void start_with(void *(*body)(void *), void *argument, bool heartbeat, bool first_cpu) {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   cpu_set_t set;
@@ -404,8 +407,54 @@ static void start(void *(*body)(void *), bool heartbeat, bool first_cpu) {
   pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
   pthread_attr_setstacksize(&attributes, 256 * 1024);
   pthread_t thread;
-  int error = pthread_create(&thread, &attributes, body, NULL);
+  int error = pthread_create(&thread, &attributes, body, argument);
   if (error) errno = error, die("pthread_create");
+}
+
+static void start(void *(*body)(void *), bool heartbeat, bool first_cpu) { start_with(body, NULL, heartbeat, first_cpu); }
+
+// ---- channels ----
+
+// What comes on a port goes back on it, each byte once.
+static void *echo_port(void *port) {
+  int fd = (int)(intptr_t)port;
+  char bytes[4096];
+  for (;;) {
+    ssize_t n = read(fd, bytes, sizeof bytes);
+    if (n <= 0) pause_ms(20);
+    for (ssize_t done = 0; done < n;) {
+      ssize_t written = write(fd, bytes + done, n - done);
+      if (written > 0) done += written;
+      else pause_ms(1);
+    }
+  }
+  return NULL;
+}
+
+// Each line that is typed on the console comes back as a note.
+static void *echo_console(void *unused) {
+  (void)unused;
+  char line[256];
+  for (size_t length = 0;;) {
+    char c;
+    if (read(console, &c, 1) != 1) pause_ms(20);
+    else if (c != '\n' && length < sizeof line - 1) line[length++] = c;
+    else line[length] = 0, say("note: echo %s", line), length = 0;
+  }
+  return NULL;
+}
+
+// A virtio console and named ports, as far as there are any: they show up some time after their driver is loaded.
+static void open_channels(void) {
+  if (!access("/sys/bus/virtio/drivers/virtio_console", F_OK)) usleep(200 * 1000);
+  int fd = open("/dev/hvc0", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (fd >= 0) raw(fd), console = fd;
+  for (int device = 0; device < 32; device++) {
+    char name[32];
+    snprintf(name, sizeof name, "/dev/vport%dp1", device);
+    if ((fd = open(name, O_RDWR | O_CLOEXEC)) >= 0) start_with(echo_port, (void *)(intptr_t)fd, false, false);
+  }
+  start(echo_console, false, false);
 }
 
 int main(void) {
@@ -420,6 +469,7 @@ int main(void) {
   load_modules();
   open_disk();
   cpus = sysconf(_SC_NPROCESSORS_ONLN);
+  open_channels();
 
   uint64_t random = 0;
   getrandom(&random, sizeof random, 0x0004 /* GRND_INSECURE: never wait for entropy */);

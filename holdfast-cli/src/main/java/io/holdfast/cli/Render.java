@@ -90,6 +90,8 @@ final class Render {
               + (disk.readOnly() ? ", read-only" : ""));
     }
     facts.add("console log", vm.consoleLog());
+    vm.channels()
+        .forEach(channel -> facts.add("channel", channel.name() + ", " + channel.socket()));
     if (!vm.definition().extra().isEmpty()) {
       facts.add(
           "extra",

@@ -57,6 +57,11 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
     return kept;
   }
 
+  /** Whether this agent has let go of it, or its last generation has gone. */
+  boolean isClosed() {
+    return closed;
+  }
+
   /** Makes or finds the host's end. */
   abstract Sink open(Line opened) throws IOException;
 

@@ -9,6 +9,7 @@ import io.holdfast.linux.SocketType;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Optional;
+import java.util.function.ToLongFunction;
 
 /**
  * A guest's console: what it says goes into a log, and to those who watch; all of them may type.
@@ -68,9 +69,13 @@ public final class Console extends Channel {
     return viewers.orElseThrow(() -> new IllegalStateException("not open: " + path));
   }
 
-  /** Lets somebody watch from the first line on that begins within the last {@code bytes}. */
-  public Attachment watchTail(long bytes) {
-    return watch(sink().log().tail(bytes));
+  /**
+   * Lets somebody watch from the first line on that begins within the last {@code bytes}.
+   *
+   * @return empty if the VM has just ended
+   */
+  public Optional<Attachment> watchTail(long bytes) {
+    return watch(log -> log.tail(bytes));
   }
 
   /**
@@ -78,13 +83,17 @@ public final class Console extends Channel {
    *
    * @param from an offset in the log; what is gone from it is left out, as {@link Attachment#from}
    *     says
+   * @return empty if the VM has just ended
    */
-  public Attachment watchFrom(long from) {
-    Log log = sink().log();
-    return watch(Math.clamp(from, log.start(), log.end()));
+  public Optional<Attachment> watchFrom(long from) {
+    return watch(log -> Math.clamp(from, log.start(), log.end()));
   }
 
-  private Attachment watch(long from) {
+  private synchronized Optional<Attachment> watch(ToLongFunction<Log> begin) {
+    if (isClosed()) {
+      return Optional.empty();
+    }
+    long from = begin.applyAsLong(sink().log());
     try (FdPair pair = linux().socketPair(SocketType.STREAM)) {
       // Opened anew, so that how the one waits is not how another does.
       Fd write =
@@ -95,7 +104,7 @@ public final class Console extends Channel {
                   OpenFlag.NONBLOCK);
       sink().add(pair.left().duplicate(), from);
       wake();
-      return new Attachment(pair.right().duplicate(), write, from);
+      return Optional.of(new Attachment(pair.right().duplicate(), write, from));
     }
   }
 }

@@ -7,7 +7,7 @@ import java.util.List;
  * A device of a VM. Fixed when the VM starts; every generation of QEMU presents the same. What
  * stands behind it on the host is its {@link Backend}.
  */
-public sealed interface Device permits Disk, Cdrom, Emulated {
+public sealed interface Device permits Disk, Cdrom, Emulated, ConsoleDevice, PortDevice {
   /** Its name within the VM. */
   String id();
 
@@ -26,6 +26,8 @@ public sealed interface Device permits Disk, Cdrom, Emulated {
       case Disk.KIND -> Disk.fromJson(json);
       case Cdrom.KIND -> Cdrom.fromJson(json);
       case Emulated.KIND -> Emulated.fromJson(json);
+      case ConsoleDevice.KIND -> ConsoleDevice.fromJson(json);
+      case PortDevice.KIND -> PortDevice.fromJson(json);
       default ->
           throw new IllegalArgumentException(
               "a VM's record has a device of kind "
