@@ -551,15 +551,18 @@ static void put(const char *path, const char *text) {
   if (fd >= 0) close(fd);
 }
 
-static void open_console(void) {
-  int fd = open("/dev/ttyS0", O_WRONLY | O_NOCTTY | O_CLOEXEC);
-  if (fd < 0) return; // stays on what the kernel gave: better than nothing
+static void raw(int tty) { // newlines as they are
   struct termios t;
-  if (!tcgetattr(fd, &t)) {
-    cfmakeraw(&t); // newlines as they are
-    t.c_cflag |= CLOCAL;
-    tcsetattr(fd, TCSANOW, &t);
-  }
+  if (tcgetattr(tty, &t)) return;
+  cfmakeraw(&t);
+  t.c_cflag |= CLOCAL;
+  tcsetattr(tty, TCSANOW, &t);
+}
+
+static void open_console(void) {
+  int fd = open("/dev/ttyS0", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (fd < 0) return; // stays on what the kernel gave: better than nothing
+  raw(fd);
   console = fd;
 }
 
@@ -625,6 +628,50 @@ static void start(void *(*body)(void *), void *argument, bool heartbeat, bool fi
   if (error) errno = error, die("pthread_create");
 }
 
+// ---- channels ----
+
+// What comes on a port goes back on it, each byte once.
+static void *echo_port(void *port) {
+  int fd = (int)(intptr_t)port;
+  char bytes[4096];
+  for (;;) {
+    ssize_t n = read(fd, bytes, sizeof bytes);
+    if (n <= 0) pause_ms(20);
+    for (ssize_t done = 0; done < n;) {
+      ssize_t written = write(fd, bytes + done, n - done);
+      if (written > 0) done += written;
+      else pause_ms(1);
+    }
+  }
+  return NULL;
+}
+
+// Each line that is typed on the console comes back as a note.
+static void *echo_console(void *unused) {
+  (void)unused;
+  char line[256];
+  for (size_t length = 0;;) {
+    char c;
+    if (read(console, &c, 1) != 1) pause_ms(20);
+    else if (c != '\n' && length < sizeof line - 1) line[length++] = c;
+    else line[length] = 0, say("note: echo %s", line), length = 0;
+  }
+  return NULL;
+}
+
+// A virtio console and named ports, as far as there are any: they show up some time after their driver is loaded.
+static void open_channels(void) {
+  if (!access("/sys/bus/virtio/drivers/virtio_console", F_OK)) usleep(200 * 1000);
+  int fd = open("/dev/hvc0", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (fd >= 0) raw(fd), console = fd;
+  for (int device = 0; device < 32; device++) {
+    char name[32];
+    snprintf(name, sizeof name, "/dev/vport%dp1", device);
+    if ((fd = open(name, O_RDWR | O_CLOEXEC)) >= 0) start(echo_port, (void *)(intptr_t)fd, false, false);
+  }
+  start(echo_console, NULL, false, false);
+}
+
 int main(void) {
   umask(0);
   mkdir("/proc", 0755), mkdir("/sys", 0755), mkdir("/dev", 0755);
@@ -637,6 +684,7 @@ int main(void) {
   load_modules();
   open_disk();
   cpus = sysconf(_SC_NPROCESSORS_ONLN);
+  open_channels();
 
   uint64_t random = 0;
   getrandom(&random, sizeof random, 0x0004 /* GRND_INSECURE: never wait for entropy */);

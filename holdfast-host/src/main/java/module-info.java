@@ -5,6 +5,7 @@ module io.holdfast.host {
   requires transitive io.holdfast.varlink;
 
   exports io.holdfast.host.agent;
+  exports io.holdfast.host.channel;
   exports io.holdfast.host.keeper;
   exports io.holdfast.host.qemu;
 }

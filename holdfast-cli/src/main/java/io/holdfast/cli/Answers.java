@@ -106,7 +106,15 @@ final class Answers {
       long memory,
       long cpus,
       String consoleLog,
+      List<Channel> channels,
       Definition definition) {
+    /** {@code io.holdfast.Vm.Channel}. */
+    record Channel(String name, String socket) {
+      static Channel of(JsonObject json) {
+        return new Channel(json.string("name"), json.string("socket"));
+      }
+    }
+
     static Vm of(JsonObject json) {
       return new Vm(
           json.string("name"),
@@ -123,6 +131,9 @@ final class Answers {
           json.number("memory"),
           json.number("cpus"),
           json.string("consoleLog"),
+          json.optionalArray("channels").isPresent()
+              ? each(json, "channels", Channel::of)
+              : List.of(),
           json.optionalObject("definition").map(Definition::of).orElse(Definition.NONE));
     }
   }

@@ -1,5 +1,6 @@
 package io.holdfast.cli;
 
+import io.holdfast.varlink.Reply;
 import io.holdfast.varlink.json.JsonObject;
 import java.util.function.Consumer;
 
@@ -11,6 +12,13 @@ interface Link extends AutoCloseable {
    * @throws Failure if the agent answers with an error or goes away
    */
   JsonObject call(String method, JsonObject parameters);
+
+  /**
+   * As {@link #call}, with the descriptors that come along; the reply is the caller's to close.
+   *
+   * @throws Failure if the agent answers with an error or goes away
+   */
+  Reply request(String method, JsonObject parameters);
 
   /**
    * Calls a method with "more".

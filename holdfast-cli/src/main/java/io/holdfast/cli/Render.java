@@ -91,6 +91,8 @@ final class Render {
     }
     vm.definition().networks().forEach(network -> facts.add("network", network(network)));
     facts.add("console log", vm.consoleLog());
+    vm.channels()
+        .forEach(channel -> facts.add("channel", channel.name() + ", " + channel.socket()));
     if (!vm.definition().extra().isEmpty()) {
       facts.add(
           "extra",

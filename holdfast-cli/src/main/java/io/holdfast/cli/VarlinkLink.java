@@ -3,6 +3,7 @@ package io.holdfast.cli;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.varlink.Reply;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.VarlinkException;
@@ -66,6 +67,17 @@ final class VarlinkLink implements Link {
   public JsonObject call(String method, JsonObject parameters) {
     try {
       return client.call(method, parameters);
+    } catch (VarlinkException e) {
+      throw answered(e);
+    } catch (VarlinkConnectionException e) {
+      throw lost(e);
+    }
+  }
+
+  @Override
+  public Reply request(String method, JsonObject parameters) {
+    try {
+      return client.call(method, parameters, List.of());
     } catch (VarlinkException e) {
       throw answered(e);
     } catch (VarlinkConnectionException e) {

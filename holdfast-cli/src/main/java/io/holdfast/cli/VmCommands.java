@@ -4,6 +4,7 @@ import io.holdfast.cli.Answers.Vm;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import picocli.CommandLine.Model.CommandSpec;
@@ -13,6 +14,8 @@ import picocli.CommandLine.TypeConversionException;
 
 /** {@code holdfast vm …}. */
 final class VmCommands {
+  private static final String GUEST_AGENT = "org.qemu.guest_agent.0";
+
   private VmCommands() {}
 
   static CommandSpec group() {
@@ -21,6 +24,7 @@ final class VmCommands {
     group.addSubcommand("run", run());
     group.addSubcommand("list", list());
     group.addSubcommand("show", show());
+    group.addSubcommand("console", ConsoleCommand.console());
     group.addSubcommand("stop", stop());
     group.addSubcommand("media", media());
     group.addSubcommand("qmp", qmp());
@@ -296,6 +300,31 @@ final class VmCommands {
             .converters(text -> converted(() -> number(text, "ports")))
             .build());
     spec.addOption(
+        option(
+                "--console",
+                "serial|virtio",
+                "What the guest's console is: its first serial port, or a virtio console; serial if not given.")
+            .converters(text -> converted(() -> console(text)))
+            .build());
+    spec.addOption(
+        option(
+                "--console-log-limit",
+                "SIZE",
+                "The size at which the console's log begins anew, with the one before kept; 16M if not given.")
+            .type(Long.class)
+            .converters(text -> converted(() -> Size.parse(text)))
+            .build());
+    spec.addOption(
+        option(
+                "--channel",
+                "NAME",
+                "A named port between guest and host, by a socket there; may come more than once.")
+            .type(List.class)
+            .auxiliaryTypes(String.class)
+            .build());
+    spec.addOption(
+        flag("--guest-agent", "The channel of QEMU's guest agent, " + GUEST_AGENT + "."));
+    spec.addOption(
         qemu(
             "The QEMU to run: a path, or a name to look for in PATH; qemu-system-x86_64 if not given."));
     return spec;
@@ -370,6 +399,12 @@ final class VmCommands {
             invocation.option("--hotplug-ports", Long.class),
             "networks",
             networks(invocation),
+            "console",
+            invocation.option("--console", String.class),
+            "consoleLogLimit",
+            invocation.option("--console-log-limit", Long.class),
+            "channels",
+            channels(invocation),
             "extra",
             extra);
     JsonObject reply =
@@ -439,6 +474,21 @@ final class VmCommands {
     return OptionSpec.builder(name).type(String.class).paramLabel(label).description(description);
   }
 
+  private static Optional<List<String>> channels(Invocation invocation) {
+    List<String> channels = new ArrayList<>(invocation.<String>options("--channel"));
+    if (invocation.flag("--guest-agent")) {
+      channels.add(GUEST_AGENT);
+    }
+    return channels.isEmpty() ? Optional.empty() : Optional.of(channels);
+  }
+
+  private static String console(String text) {
+    if (!text.equals("serial") && !text.equals("virtio")) {
+      throw new IllegalArgumentException("'" + text + "' is not known: write serial or virtio");
+    }
+    return text;
+  }
+
   private static OptionSpec flag(String name, String description) {
     return OptionSpec.builder(name).type(boolean.class).description(description).build();
   }
@@ -471,11 +521,11 @@ final class VmCommands {
     return text;
   }
 
-  private interface Conversion<T> {
+  interface Conversion<T> {
     T value();
   }
 
-  private static <T> T converted(Conversion<T> conversion) {
+  static <T> T converted(Conversion<T> conversion) {
     try {
       return conversion.value();
     } catch (IllegalArgumentException e) {

@@ -6,9 +6,10 @@ import java.lang.foreign.ValueLayout;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.Collection;
 import java.util.EnumSet;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
 
@@ -27,6 +28,11 @@ public final class Linux {
   private static final int O_NOCTTY = 0x100;
   private static final int MFD_CLOEXEC = 0x1;
   static final int F_SETFD = 2;
+  private static final int F_GETFL = 3;
+  private static final int F_SETFL = 4;
+  private static final int F_SETPIPE_SZ = 1031;
+  private static final int O_NONBLOCK = 0x800;
+  private static final int SPLICE_F_NONBLOCK = 2;
   static final int FD_CLOEXEC = 1;
   private static final int F_ADD_SEALS = 1033;
   private static final int F_GET_SEALS = 1034;
@@ -339,6 +345,115 @@ public final class Linux {
     }
   }
 
+  /**
+   * One descriptor with which a pipe is both written and read, so that it has no end as long as
+   * this one is open: a queue of bytes in the kernel.
+   *
+   * @param bytes room for so many; each piece that was written by itself may take a page of it. The
+   *     kernel rounds up
+   * @throws SystemCallException EPERM above /proc/sys/fs/pipe-max-size without CAP_SYS_RESOURCE
+   */
+  public Fd queue(int bytes) {
+    try (Pipe pipe = pipe()) {
+      Fd both =
+          open(
+              Path.of("/proc/self/fd/" + pipe.reader().number()),
+              OpenFlag.READ,
+              OpenFlag.WRITE,
+              OpenFlag.NONBLOCK);
+      try {
+        calls.on(Call.FCNTL, both, F_SETPIPE_SZ, bytes);
+        return both;
+      } catch (Throwable t) {
+        both.close();
+        throw t;
+      }
+    }
+  }
+
+  /**
+   * Lets reads and writes fail with EAGAIN where they would wait; for everybody who has a duplicate
+   * of the descriptor.
+   */
+  public void nonblocking(Fd fd) {
+    calls.on(Call.FCNTL, fd, F_SETFL, calls.on(Call.FCNTL, fd, F_GETFL) | O_NONBLOCK);
+  }
+
+  /**
+   * Moves bytes within the kernel (splice(2)), without waiting: at any moment, also if this process
+   * is killed, each byte is on exactly one side. One of both is a pipe, the other a pipe or a
+   * {@link #nonblocking} stream socket.
+   *
+   * @param bytes how many at most
+   * @return how many were moved; 0 if {@code from} is at its end; empty if there is nothing to read
+   *     or no room to write
+   * @throws SystemCallException EPIPE if nobody reads {@code to} any more; what was to be moved
+   *     stays where it is then
+   */
+  public OptionalLong splice(Fd from, Fd to, long bytes) {
+    return splice(from, to, 0, bytes);
+  }
+
+  /**
+   * As {@link #splice(Fd, Fd, long)}, from a pipe to a file at {@code offset}, waiting for the
+   * file's disk. The file's own position stays, and it must not be open for appending.
+   *
+   * @throws SystemCallException ENOSPC, EDQUOT, EIO: what was to be moved is still in the pipe
+   */
+  public OptionalLong spliceTo(Fd pipe, Fd file, long offset, long bytes) {
+    try (Arena arena = Arena.ofConfined()) {
+      return splice(pipe, file, arena.allocateFrom(ValueLayout.JAVA_LONG, offset).address(), bytes);
+    }
+  }
+
+  private OptionalLong splice(Fd from, Fd to, long offset, long bytes) {
+    int target = to.borrow();
+    try {
+      return unlessAgain(
+          calls.attemptOn(Call.SPLICE, from, 0, target, offset, bytes, SPLICE_F_NONBLOCK),
+          Call.SPLICE,
+          from.what() + " to " + to.what());
+    } finally {
+      to.giveBack();
+    }
+  }
+
+  /**
+   * Sends a part of a file to a {@link #nonblocking} socket, without waiting (sendfile(2)). The
+   * file's position stays.
+   *
+   * @return how many bytes were sent; 0 if {@code offset} is the file's end or beyond; empty if the
+   *     socket has no room
+   * @throws SystemCallException EPIPE, ECONNRESET if the other side has closed
+   */
+  public OptionalLong sendFile(Fd socket, Fd file, long offset, long bytes) {
+    int source = file.borrow();
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment at = arena.allocateFrom(ValueLayout.JAVA_LONG, offset);
+      return unlessAgain(
+          calls.attemptOn(Call.SENDFILE, socket, source, at.address(), bytes),
+          Call.SENDFILE,
+          file.what() + " to " + socket.what());
+    } finally {
+      file.giveBack();
+    }
+  }
+
+  private static OptionalLong unlessAgain(long result, Call call, String object) {
+    return result == -Errno.EAGAIN.number()
+        ? OptionalLong.empty()
+        : OptionalLong.of(SystemCallException.check(result, call, object));
+  }
+
+  /**
+   * The terminal that a descriptor is of; empty if it is none.
+   *
+   * @param fd borrowed for as long as the terminal is used
+   */
+  public Optional<Terminal> terminal(Fd fd) {
+    return Terminal.of(calls, fd);
+  }
+
   /** A counter of events (eventfd(2)), at 0. */
   public Fd eventfd() {
     return calls.own(calls.make(Call.EVENTFD, "an eventfd", 0, O_CLOEXEC), "eventfd");
@@ -404,6 +519,16 @@ public final class Linux {
   }
 
   /**
+   * Goes on with a listening socket that another process made.
+   *
+   * @param path where it listens
+   * @param listening taken over: closed with the result
+   */
+  public UnixListener adoptListener(Path path, Fd listening) {
+    return new UnixListener(calls, path, listening);
+  }
+
+  /**
    * Waits until one of the descriptors can be read without waiting, or is at its end.
    *
    * @param readable borrowed
@@ -415,14 +540,15 @@ public final class Linux {
   }
 
   /**
-   * As {@link #poll(List, Duration)}, for reading, writing or both.
+   * Waits until one of the descriptors is ready for what it is waited for, or hung up.
    *
-   * @param interests each descriptor once; without reading and writing only its breaking is waited
-   *     for
-   * @return those that can do something, in their order, with what they can do
+   * @param wanted borrowed, with what each is waited for; nothing for {@link Readiness#HUNG_UP}
+   *     alone
+   * @param timeout how long to wait at most; zero or less doesn't wait
+   * @return those that are ready, with what for; empty after the timeout
    */
-  public List<Interest> pollFor(Collection<Interest> interests, Duration timeout) {
-    return Polling.poll(calls, interests, timeout);
+  public Map<Fd, Set<Readiness>> poll(Map<Fd, Set<Readiness>> wanted, Duration timeout) {
+    return Polling.poll(calls, wanted, timeout);
   }
 
   // ---------------------------------------------------------------------------------------------------- network

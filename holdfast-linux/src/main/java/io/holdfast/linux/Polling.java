@@ -5,13 +5,16 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Collection;
+import java.util.Arrays;
+import java.util.EnumSet;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
 
 /** Waiting for descriptors. */
 final class Polling {
   private static final int POLLIN = 1;
-  private static final int POLLOUT = 4;
 
   // struct pollfd: int fd, short events, short revents.
   private static final int POLLFD_BYTES = 8;
@@ -23,58 +26,80 @@ final class Polling {
 
   private Polling() {}
 
-  static List<Fd> poll(Calls calls, List<Fd> readable, Duration timeout) {
-    List<Interest> interests = readable.stream().map(fd -> new Interest(fd, true, false)).toList();
-    return poll(calls, interests, timeout).stream().map(Interest::fd).toList();
+  /** Those of the descriptors that are ready for something, with what for. */
+  static Map<Fd, Set<Readiness>> poll(
+      Calls calls, Map<Fd, Set<Readiness>> wanted, Duration timeout) {
+    List<Fd> all = List.copyOf(wanted.keySet());
+    int[] events = new int[all.size()];
+    for (int i = 0; i < events.length; i++) {
+      for (Readiness each : wanted.getOrDefault(all.get(i), Set.of())) {
+        events[i] |= each == Readiness.HUNG_UP ? 0 : each.events;
+      }
+    }
+    int[] found = poll(calls, all, events, timeout);
+    Map<Fd, Set<Readiness>> ready = new HashMap<>();
+    for (int i = 0; i < found.length; i++) {
+      Set<Readiness> these = EnumSet.noneOf(Readiness.class);
+      for (Readiness each : Readiness.values()) {
+        if ((found[i] & each.events) != 0) {
+          these.add(each);
+        }
+      }
+      if (!these.isEmpty()) {
+        ready.put(all.get(i), these);
+      }
+    }
+    return ready;
   }
 
-  static List<Interest> poll(Calls calls, Collection<Interest> interests, Duration timeout) {
+  static List<Fd> poll(Calls calls, List<Fd> readable, Duration timeout) {
+    int[] events = new int[readable.size()];
+    Arrays.fill(events, POLLIN);
+    int[] found = poll(calls, readable, events, timeout);
+    List<Fd> ready = new ArrayList<>();
+    for (int i = 0; i < found.length; i++) {
+      if (found[i] != 0) {
+        ready.add(readable.get(i));
+      }
+    }
+    return ready;
+  }
+
+  private static int[] poll(Calls calls, List<Fd> all, int[] events, Duration timeout) {
     long nanos =
         timeout.compareTo(LONGEST) > 0
             ? LONGEST.toNanos()
             : timeout.isNegative() ? 0 : timeout.toNanos();
     long deadline = System.nanoTime() + nanos;
-    List<Interest> borrowed = new ArrayList<>();
+    List<Fd> borrowed = new ArrayList<>();
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment set = arena.allocate((long) interests.size() * POLLFD_BYTES, Long.BYTES);
+      MemorySegment set = arena.allocate((long) all.size() * POLLFD_BYTES, Long.BYTES);
       MemorySegment time = arena.allocate(ValueLayout.JAVA_LONG, 2);
-      for (Interest each : interests) {
+      for (Fd fd : all) {
         long at = (long) borrowed.size() * POLLFD_BYTES;
-        set.set(ValueLayout.JAVA_INT, at, each.fd().borrow());
-        borrowed.add(each);
-        int events = (each.read() ? POLLIN : 0) | (each.write() ? POLLOUT : 0);
-        set.set(ValueLayout.JAVA_SHORT, at + EVENTS, (short) events);
+        set.set(ValueLayout.JAVA_SHORT, at + EVENTS, (short) events[borrowed.size()]);
+        set.set(ValueLayout.JAVA_INT, at, fd.borrow());
+        borrowed.add(fd);
       }
       while (true) {
         long left = Math.max(0, deadline - System.nanoTime());
         time.setAtIndex(ValueLayout.JAVA_LONG, 0, left / 1_000_000_000L);
         time.setAtIndex(ValueLayout.JAVA_LONG, 1, left % 1_000_000_000L);
         long n =
-            calls
-                .kernel()
-                .call(Call.PPOLL, set.address(), borrowed.size(), time.address(), 0, 0, 0);
+            calls.kernel().call(Call.PPOLL, set.address(), all.size(), time.address(), 0, 0, 0);
         // Not repeated as other calls are: the time left is less by then.
         if (n == -Errno.EINTR.number()) {
           continue;
         }
-        SystemCallException.check(n, Call.PPOLL, borrowed.size() + " descriptors");
-        List<Interest> ready = new ArrayList<>();
-        for (int i = 0; i < borrowed.size(); i++) {
-          int found = set.get(ValueLayout.JAVA_SHORT, (long) i * POLLFD_BYTES + REVENTS);
-          if (found != 0) {
-            // An error or a hangup is to be met by whatever was wanted.
-            boolean broken = (found & ~(POLLIN | POLLOUT)) != 0;
-            ready.add(
-                new Interest(
-                    borrowed.get(i).fd(),
-                    broken || (found & POLLIN) != 0,
-                    broken || (found & POLLOUT) != 0));
-          }
+        SystemCallException.check(n, Call.PPOLL, all.size() + " descriptors");
+        int[] found = new int[events.length];
+        for (int i = 0; i < found.length; i++) {
+          found[i] = set.get(ValueLayout.JAVA_SHORT, (long) i * POLLFD_BYTES + REVENTS);
         }
-        return ready;
+        return found;
       }
     } finally {
-      borrowed.forEach(each -> each.fd().giveBack());
+      borrowed.forEach(Fd::giveBack);
     }
   }
 }

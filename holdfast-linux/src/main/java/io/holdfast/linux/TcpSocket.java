@@ -11,7 +11,7 @@ import java.nio.ByteOrder;
 import java.util.OptionalInt;
 
 /**
- * A TCP connection over IPv4. Nothing here waits; {@link Linux#pollFor(java.util.Collection,
+ * A TCP connection over IPv4. Nothing here waits; {@link Linux#poll(java.util.Map,
  * java.time.Duration)} tells when there is something to do.
  */
 public final class TcpSocket implements AutoCloseable {

@@ -17,7 +17,9 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalInt;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -209,8 +211,8 @@ class NetworkTest {
     }
   }
 
-  private void await(Fd fd, boolean read, boolean write) {
-    assertThat(linux.pollFor(List.of(new Interest(fd, read, write)), WAIT)).hasSize(1);
+  private void await(Fd fd, Readiness what) {
+    assertThat(linux.poll(Map.of(fd, Set.of(what)), WAIT)).hasSize(1);
   }
 
   /** Two connected ends: who connected, and who was accepted. */
@@ -226,9 +228,9 @@ class NetworkTest {
     try (TcpListener listener = linux.listen(loopback(0), 4)) {
       assertThat(listener.acceptNow()).isEmpty();
       TcpSocket client = linux.connect(listener.address());
-      await(client.fd(), false, true);
+      await(client.fd(), Readiness.WRITABLE);
       client.check();
-      await(listener.fd(), true, false);
+      await(listener.fd(), Readiness.READABLE);
       return new Ends(client, listener.acceptNow().orElseThrow());
     }
   }
@@ -242,13 +244,13 @@ class NetworkTest {
       assertThat(ends.server.receiveNow(room)).isEqualTo(OptionalInt.empty());
       assertThat(ends.client.sendNow(bytes)).isEqualTo(6);
       ends.client.finishSending();
-      await(ends.server.fd(), true, false);
+      await(ends.server.fd(), Readiness.READABLE);
       assertThat(ends.server.receiveNow(room)).hasValue(6);
       assertThat(room.getString(0)).isEqualTo("hello");
-      await(ends.server.fd(), true, false);
+      await(ends.server.fd(), Readiness.READABLE);
       assertThat(ends.server.receiveNow(room)).hasValue(0);
       assertThat(ends.server.sendNow(bytes)).isEqualTo(6);
-      await(ends.client.fd(), true, false);
+      await(ends.client.fd(), Readiness.READABLE);
       assertThat(ends.client.receiveNow(room)).hasValue(6);
     }
   }
@@ -263,14 +265,14 @@ class NetworkTest {
         sent += n;
       }
       assertThat(sent).isPositive();
-      assertThat(linux.pollFor(List.of(new Interest(ends.client.fd(), false, true)), Duration.ZERO))
+      assertThat(linux.poll(Map.of(ends.client.fd(), Set.of(Readiness.WRITABLE)), Duration.ZERO))
           .isEmpty();
       MemorySegment room = arena.allocate(1 << 20);
       for (long got = 0; got < sent; ) {
-        await(ends.server.fd(), true, false);
+        await(ends.server.fd(), Readiness.READABLE);
         got += ends.server.receiveNow(room).orElse(0);
       }
-      await(ends.client.fd(), false, true);
+      await(ends.client.fd(), Readiness.WRITABLE);
     }
   }
 
@@ -280,7 +282,7 @@ class NetworkTest {
         Arena arena = Arena.ofConfined()) {
       ends.server.resetOnClose();
       ends.server.close();
-      await(ends.client.fd(), true, false);
+      await(ends.client.fd(), Readiness.READABLE);
       assertThatThrownBy(() -> ends.client.receiveNow(arena.allocate(10)))
           .isInstanceOfSatisfying(
               SystemCallException.class, e -> assertThat(e.errno()).isEqualTo(Errno.ECONNRESET));
@@ -294,7 +296,7 @@ class NetworkTest {
       port = listener.address().getPort();
     }
     try (TcpSocket socket = linux.connect(loopback(port))) {
-      await(socket.fd(), false, true);
+      await(socket.fd(), Readiness.WRITABLE);
       assertThatThrownBy(socket::check)
           .hasMessageContaining("127.0.0.1:" + port + ": ECONNREFUSED");
     } catch (SystemCallException e) {
@@ -325,7 +327,7 @@ class NetworkTest {
       for (int i = 0; i < 3; i++) {
         TcpSocket client = linux.connect(address);
         clients.add(client);
-        await(client.fd(), false, true);
+        await(client.fd(), Readiness.WRITABLE);
         client.check();
       }
       assertThat(again.address()).isEqualTo(address);

@@ -110,6 +110,50 @@ class RefusalTest {
         Map.entry("nextData", l -> with(l, fd -> l.nextData(fd, 0))),
         Map.entry("nextHole", l -> with(l, fd -> l.nextHole(fd, 0))),
         Map.entry("pipe", l -> l.pipe().close()),
+        Map.entry("queue", l -> l.queue(8192).close()),
+        Map.entry("nonblocking", l -> with(l, l::nonblocking)),
+        Map.entry(
+            "splice",
+            l -> {
+              try (FdPair pair = real.socketPair(SocketType.STREAM);
+                  Fd queue = real.queue(4096);
+                  Fd from = Fd.own(l.kernel(), pair.left().release(), "left")) {
+                real.write(pair.right(), memory);
+                assertThat(l.splice(from, queue, 3)).hasValue(3);
+                with(
+                    l,
+                    file -> {
+                      Fd mine = Fd.own(l.kernel(), queue.duplicate().release(), "queue");
+                      try (mine) {
+                        assertThat(l.spliceTo(mine, file, 0, 3)).hasValue(3);
+                      }
+                      real.nonblocking(pair.right());
+                      try (Fd to = Fd.own(l.kernel(), pair.right().duplicate().release(), "to")) {
+                        assertThat(l.sendFile(to, file, 0, 3)).hasValue(3);
+                      }
+                    });
+              }
+            }),
+        Map.entry(
+            "terminal",
+            l -> {
+              int number = real.open(Path.of("/dev/ptmx"), OpenFlag.READ, OpenFlag.WRITE).release();
+              try (Fd fd = Fd.own(l.kernel(), number, "terminal")) {
+                Terminal terminal = l.terminal(fd).orElseThrow();
+                terminal.raw();
+                terminal.restore();
+              }
+            }),
+        Map.entry(
+            "poll for each",
+            l ->
+                with(
+                    l,
+                    fd ->
+                        assertThat(
+                                l.poll(
+                                    Map.of(fd, Set.of(Readiness.READABLE)), Duration.ofSeconds(1)))
+                            .hasSize(1))),
         Map.entry("socketPair", l -> l.socketPair(SocketType.STREAM).close()),
         Map.entry(
             "send and receive",

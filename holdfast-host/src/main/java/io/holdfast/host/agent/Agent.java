@@ -1,5 +1,6 @@
 package io.holdfast.host.agent;
 
+import io.holdfast.host.channel.Console;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.keeper.ProcessKeeper;
 import io.holdfast.host.keeper.ServiceManager;
@@ -25,6 +26,7 @@ import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 
@@ -180,6 +182,7 @@ public final class Agent implements AutoCloseable {
                     call.parameters().string("name"),
                     call.parameters().string("drive"),
                     call.parameters().optionalString("medium")))
+        .on("io.holdfast.Vm.Console", this::console)
         .on("io.holdfast.Update.Vmm", this::updateVmm)
         .on("io.holdfast.Update.Cancel", call -> updates.cancel(call.parameters().string("id")))
         .on("io.holdfast.Update.List", call -> call.reply(JsonObject.of("reports", updates.list())))
@@ -234,6 +237,28 @@ public final class Agent implements AutoCloseable {
       call.reply(JsonObject.of("reply", reply));
     } catch (IOException e) {
       throw Vms.notPossible(String.valueOf(e.getMessage()));
+    }
+  }
+
+  private void console(Call call) {
+    String name = call.parameters().string("name");
+    Console console =
+        vms.get(name)
+            .console()
+            .orElseThrow(
+                () ->
+                    Vms.notPossible(
+                        "VM "
+                            + name
+                            + " has no console that Holdfast can show: it did not start it"));
+    OptionalLong from = call.parameters().optionalNumber("from");
+    long tail = call.parameters().optionalNumber("tail").orElse(0);
+    try (Console.Attachment watching =
+        (from.isPresent() ? console.watchFrom(from.getAsLong()) : console.watchTail(tail))
+            .orElseThrow(() -> Vms.noSuchVm(name))) {
+      call.reply(
+          JsonObject.of("output", 0, "input", 1, "from", watching.from()),
+          List.of(watching.output(), watching.input()));
     }
   }
 

@@ -4,16 +4,17 @@ import io.holdfast.core.Names;
 import io.holdfast.host.qemu.Accelerator;
 import io.holdfast.host.qemu.Cdrom;
 import io.holdfast.host.qemu.CommandLine;
+import io.holdfast.host.qemu.ConsoleDevice;
 import io.holdfast.host.qemu.Device;
 import io.holdfast.host.qemu.Disk;
 import io.holdfast.host.qemu.Emulated;
 import io.holdfast.host.qemu.Memory;
 import io.holdfast.host.qemu.Pages;
+import io.holdfast.host.qemu.PortDevice;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuBinary;
 import io.holdfast.host.qemu.QemuProbe;
 import io.holdfast.host.qemu.QemuUnusableException;
-import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonArray;
@@ -33,6 +34,9 @@ import java.util.Optional;
  */
 final class DefinitionReader {
   private static final long LEAST_MEMORY = 16L << 20;
+  private static final long LOG_LIMIT = 16L << 20;
+  private static final long LEAST_LOG = 64 << 10;
+  private static final int LONGEST_SOCKET = 107;
   private static final int MOST_DISKS = 64;
   private static final int MOST_PORTS = 16;
 
@@ -133,6 +137,8 @@ final class DefinitionReader {
     for (int i = 0; i < ports; i++) {
       devices.add(new Emulated("port" + i, Emulated.Model.PORT));
     }
+    devices.add(console(definition));
+    devices.addAll(channels(definition, vms.resolve(name)));
     List<String> arguments;
     try {
       arguments =
@@ -140,7 +146,6 @@ final class DefinitionReader {
               new CommandLine.Machine(name, versioned, accelerator.name(), cpu, (int) cpus, memory),
               new CommandLine.Boot(
                   kernel.isPresent(), initrd.isPresent(), definition.optionalString("append")),
-              Vm.consoleLog(vms.resolve(name)),
               devices,
               definition.array("extra").strings());
     } catch (IllegalArgumentException e) {
@@ -159,6 +164,45 @@ final class DefinitionReader {
             arguments,
             Optional.of(Networks.fixed(definition, networks)));
     return new Accepted(promise, binary, pages);
+  }
+
+  private static ConsoleDevice console(JsonObject definition) {
+    String port = definition.optionalString("console").orElse("serial");
+    if (!port.equals("serial") && !port.equals("virtio")) {
+      throw bad("console", port + ": take serial or virtio");
+    }
+    long limit = definition.optionalNumber("consoleLogLimit").orElse(LOG_LIMIT);
+    if (limit < LEAST_LOG) {
+      throw bad("consoleLogLimit", limit + " bytes: take at least " + LEAST_LOG);
+    }
+    return new ConsoleDevice(
+        port.equals("serial") ? ConsoleDevice.Port.SERIAL : ConsoleDevice.Port.VIRTIO, limit);
+  }
+
+  private static List<PortDevice> channels(JsonObject definition, Path directory) {
+    List<String> names =
+        definition.optionalArray("channels").map(JsonArray::strings).orElse(List.of());
+    List<PortDevice> channels = new ArrayList<>();
+    for (String name : names) {
+      if (!name.matches("[A-Za-z0-9][A-Za-z0-9._-]{0,62}")) {
+        throw bad("channels", name + ": take letters, digits, dots, dashes and underscores");
+      }
+      if (channels.stream().anyMatch(other -> other.name().equals(name))) {
+        throw bad("channels", name + ": it is there twice");
+      }
+      PortDevice channel = new PortDevice("channel" + channels.size(), name);
+      Path socket = channel.socket(directory);
+      if (socket.toString().length() > LONGEST_SOCKET) {
+        throw bad(
+            "channels",
+            socket
+                + ": its socket's path is longer than "
+                + LONGEST_SOCKET
+                + " bytes; take a shorter name, or a shorter run directory");
+      }
+      channels.add(channel);
+    }
+    return channels;
   }
 
   /** A VM's name if it is one. */

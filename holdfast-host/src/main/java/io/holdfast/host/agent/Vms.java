@@ -4,9 +4,11 @@ import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.BackendContext;
+import io.holdfast.host.qemu.Device;
 import io.holdfast.host.qemu.Hotplug;
 import io.holdfast.host.qemu.Media;
 import io.holdfast.host.qemu.Pages;
+import io.holdfast.host.qemu.PortDevice;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuProbe;
 import io.holdfast.host.qemu.Qmp;
@@ -292,16 +294,17 @@ final class Vms {
 
   /** The VM of this name. */
   Vm get(String name) {
-    return find(DefinitionReader.name(name))
-        .orElseThrow(
-            () ->
-                new VarlinkError(
-                    "io.holdfast.Vm.NoSuchVm",
-                    JsonObject.of(
-                        "name",
-                        name,
-                        "message",
-                        "there is no VM " + name + "; `holdfast vm list` shows those there are")));
+    return find(DefinitionReader.name(name)).orElseThrow(() -> noSuchVm(name));
+  }
+
+  static VarlinkError noSuchVm(String name) {
+    return new VarlinkError(
+        "io.holdfast.Vm.NoSuchVm",
+        JsonObject.of(
+            "name",
+            name,
+            "message",
+            "there is no VM " + name + "; `holdfast vm list` shows those there are"));
   }
 
   /**
@@ -371,7 +374,19 @@ final class Vms {
         "memory", promise.memory(),
         "cpus", promise.cpus(),
         "consoleLog", vm.consoleLog().toString(),
+        "channels", channels(vm),
         "definition", promise.definition());
+  }
+
+  private static List<JsonObject> channels(Vm vm) {
+    List<JsonObject> channels = new ArrayList<>();
+    for (Device device : vm.promise().devices()) {
+      if (device instanceof PortDevice port) {
+        channels.add(
+            JsonObject.of("name", port.name(), "socket", port.socket(vm.directory()).toString()));
+      }
+    }
+    return channels;
   }
 
   private synchronized boolean updating(String name) {

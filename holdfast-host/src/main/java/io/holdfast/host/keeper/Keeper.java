@@ -23,7 +23,12 @@ public interface Keeper extends AutoCloseable {
   void drop(Set<String> labels);
 
   /** Everything that is kept, each a duplicate that the caller owns. */
-  Map<String, Fd> kept();
+  default Map<String, Fd> kept() {
+    return kept("");
+  }
+
+  /** What is kept under labels that begin so, each a duplicate that the caller owns. */
+  Map<String, Fd> kept(String prefix);
 
   /** Who keeps, for people: {@code process 123}. */
   String describe();

@@ -199,9 +199,14 @@ public final class ProcessKeeper implements Keeper {
   }
 
   @Override
-  public synchronized Map<String, Fd> kept() {
+  public synchronized Map<String, Fd> kept(String prefix) {
     Map<String, Fd> copies = new LinkedHashMap<>();
-    mirror.forEach((label, fd) -> copies.put(label, fd.duplicate()));
+    mirror.forEach(
+        (label, fd) -> {
+          if (label.startsWith(prefix)) {
+            copies.put(label, fd.duplicate());
+          }
+        });
     return copies;
   }
 

@@ -145,9 +145,14 @@ public final class SystemdKeeper implements Keeper {
   }
 
   @Override
-  public synchronized Map<String, Fd> kept() {
+  public synchronized Map<String, Fd> kept(String prefix) {
     Map<String, Fd> copies = new LinkedHashMap<>();
-    mirror.forEach((label, kept) -> copies.put(label, kept.fd().duplicate()));
+    mirror.forEach(
+        (label, kept) -> {
+          if (label.startsWith(prefix)) {
+            copies.put(label, kept.fd().duplicate());
+          }
+        });
     return copies;
   }
 

@@ -1,11 +1,15 @@
 package io.holdfast.host.qemu;
 
+import io.holdfast.host.channel.Console;
+import io.holdfast.host.channel.Port;
 import io.holdfast.linux.Fd;
 import java.io.IOException;
+import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /** All backends of a VM, each called in the order of its devices. */
 final class Backends implements AutoCloseable {
@@ -25,12 +29,49 @@ final class Backends implements AutoCloseable {
   }
 
   private static Optional<Backend> of(BackendContext context, Device device) {
+    Path directory = context.directory();
     return switch (device) {
       case Disk disk -> Optional.of(new DiskBackend(disk));
       case TapNetwork network -> Optional.of(new TapBackend(context, network));
       case UserNetwork network -> Optional.of(new UserNetworkBackend(context, network));
+      case ConsoleDevice console -> {
+        Path log = Vm.consoleLog(directory);
+        yield Optional.of(
+            new ChannelBackend(
+                new Console(
+                    context.linux(),
+                    context.keeper(),
+                    label(context, device),
+                    log,
+                    console.logLimit()),
+                device.id(),
+                "the console and who watches it stay connected, its log " + log + " goes on"));
+      }
+      case PortDevice port ->
+          Optional.of(
+              new ChannelBackend(
+                  new Port(
+                      context.linux(),
+                      context.keeper(),
+                      label(context, device),
+                      port.socket(directory)),
+                  device.id(),
+                  "channel " + port.name() + " and its client stay connected"));
       case Cdrom _, Emulated _ -> Optional.empty();
     };
+  }
+
+  private static String label(BackendContext context, Device device) {
+    return context.vm() + "/" + device.id();
+  }
+
+  /** The console, if the VM has one of ours. */
+  Optional<Console> console() {
+    return all.stream()
+        .flatMap(each -> each instanceof ChannelBackend backend ? Stream.of(backend) : Stream.of())
+        .flatMap(
+            each -> each.channel() instanceof Console console ? Stream.of(console) : Stream.of())
+        .findFirst();
   }
 
   /** See {@link Backend#open}; if it throws, nothing stays open. */

@@ -1,7 +1,6 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.linux.Fd;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -50,13 +49,12 @@ public final class CommandLine {
   /**
    * Makes the template.
    *
-   * @param consoleLog gets what the serial port says
    * @param extra further arguments, given to every generation as they are
    * @throws IllegalArgumentException if the machine has no place for all devices, or an argument
    *     has a placeholder of its own
    */
   public static List<String> template(
-      Machine machine, Boot boot, Path consoleLog, List<Device> devices, List<String> extra) {
+      Machine machine, Boot boot, List<Device> devices, List<String> extra) {
     List<String> args = new ArrayList<>();
     add(args, "-name", "guest=" + machine.name());
     args.add("-nodefaults");
@@ -80,8 +78,6 @@ public final class CommandLine {
             .formatted(machine.memory(), path(RAM)));
     add(args, "-chardev", "socket,id=qmp,fd=" + fd(QMP) + ",server=on,wait=off");
     add(args, "-mon", "chardev=qmp,mode=control");
-    add(args, "-chardev", "file,id=console,append=on,path=" + escaped(consoleLog.toString()));
-    add(args, "-serial", "chardev:console");
     if (boot.kernel()) {
       add(args, "-kernel", path(KERNEL));
     }

@@ -7,7 +7,8 @@ import java.util.List;
  * A device of a VM. Fixed when the VM starts; every generation of QEMU presents the same. What
  * stands behind it on the host is its {@link Backend}.
  */
-public sealed interface Device permits Disk, Cdrom, Emulated, TapNetwork, UserNetwork {
+public sealed interface Device
+    permits Disk, Cdrom, Emulated, TapNetwork, UserNetwork, ConsoleDevice, PortDevice {
   /** Its name within the VM. */
   String id();
 
@@ -28,6 +29,8 @@ public sealed interface Device permits Disk, Cdrom, Emulated, TapNetwork, UserNe
       case Emulated.KIND -> Emulated.fromJson(json);
       case TapNetwork.KIND -> TapNetwork.fromJson(json);
       case UserNetwork.KIND -> UserNetwork.fromJson(json);
+      case ConsoleDevice.KIND -> ConsoleDevice.fromJson(json);
+      case PortDevice.KIND -> PortDevice.fromJson(json);
       default ->
           throw new IllegalArgumentException(
               "a VM's record has a device of kind "

@@ -1,8 +1,8 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.linux.Fd;
-import io.holdfast.linux.Interest;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.Readiness;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.TcpListener;
 import io.holdfast.linux.TcpSocket;
@@ -12,12 +12,14 @@ import java.lang.foreign.ValueLayout;
 import java.net.InetSocketAddress;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.EnumSet;
+import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
-import java.util.stream.Collectors;
+import java.util.Set;
 
 /**
  * Passes TCP connections to ports of the host on to the QEMU that runs the guest, all on one
@@ -27,6 +29,7 @@ import java.util.stream.Collectors;
  * has not carried a byte yet is made again to the new generation, unnoticed.
  */
 final class HostPorts implements AutoCloseable {
+  private static final Set<Readiness> READING = Set.of(Readiness.READABLE);
   private static final System.Logger LOG = System.getLogger(HostPorts.class.getName());
 
   private static final int BUFFER = 32 * 1024;
@@ -142,17 +145,15 @@ final class HostPorts implements AutoCloseable {
           return;
         }
         orders.target().ifPresent(this::moveTo);
-        List<Interest> interests = new ArrayList<>();
-        interests.add(new Interest(wake, true, false));
+        Map<Fd, Set<Readiness>> wanted = new HashMap<>();
+        wanted.put(wake, READING);
         if (!shortage) {
-          orders.listeners().forEach(each -> interests.add(new Interest(each.fd(), true, false)));
+          orders.listeners().forEach(each -> wanted.put(each.fd(), READING));
         }
-        connections.forEach(each -> each.addTo(interests));
-        Map<Fd, Interest> ready =
-            linux.pollFor(interests, shortage ? SHORTAGE : FOREVER).stream()
-                .collect(Collectors.toMap(Interest::fd, each -> each));
+        connections.forEach(each -> each.addTo(wanted));
+        Set<Fd> ready = linux.poll(wanted, shortage ? SHORTAGE : FOREVER).keySet();
         shortage = false;
-        if (ready.containsKey(wake)) {
+        if (ready.contains(wake)) {
           int _ = linux.read(wake, count);
           continue; // other orders, perhaps
         }
@@ -164,7 +165,7 @@ final class HostPorts implements AutoCloseable {
         }
         if (orders.target().isPresent()) {
           for (int i = 0; i < orders.listeners().size(); i++) {
-            if (ready.containsKey(orders.listeners().get(i).fd())) {
+            if (ready.contains(orders.listeners().get(i).fd())) {
               shortage |= !accept(orders.listeners().get(i), i, orders.target().get());
             }
           }
@@ -293,22 +294,29 @@ final class HostPorts implements AutoCloseable {
       return !up.moved && !up.finished && !down.moved && !down.hasSome() && !down.ended;
     }
 
-    void addTo(List<Interest> interests) {
-      add(interests, client, !connecting && up.wantsMore(), down.hasSome());
+    void addTo(Map<Fd, Set<Readiness>> wanted) {
+      add(wanted, client, !connecting && up.wantsMore(), down.hasSome());
       guest.ifPresent(
           socket ->
-              add(interests, socket, !connecting && down.wantsMore(), connecting || up.hasSome()));
+              add(wanted, socket, !connecting && down.wantsMore(), connecting || up.hasSome()));
     }
 
-    private void add(List<Interest> interests, TcpSocket socket, boolean read, boolean write) {
-      if (read || write) {
-        interests.add(new Interest(socket.fd(), read, write));
+    private static void add(
+        Map<Fd, Set<Readiness>> wanted, TcpSocket socket, boolean read, boolean write) {
+      Set<Readiness> these = EnumSet.noneOf(Readiness.class);
+      if (read) {
+        these.add(Readiness.READABLE);
+      }
+      if (write) {
+        these.add(Readiness.WRITABLE);
+      }
+      if (!these.isEmpty()) {
+        wanted.put(socket.fd(), these);
       }
     }
 
-    boolean concernedBy(Map<Fd, Interest> ready) {
-      return ready.containsKey(client.fd())
-          || (guest.isPresent() && ready.containsKey(guest.get().fd()));
+    boolean concernedBy(Set<Fd> ready) {
+      return ready.contains(client.fd()) || (guest.isPresent() && ready.contains(guest.get().fd()));
     }
 
     /** Moves what can be moved; false once it has ended. */
@@ -316,9 +324,7 @@ final class HostPorts implements AutoCloseable {
       TcpSocket other = guest.orElseThrow();
       try {
         if (connecting) {
-          if (linux
-              .pollFor(List.of(new Interest(other.fd(), false, true)), Duration.ZERO)
-              .isEmpty()) {
+          if (linux.poll(Map.of(other.fd(), Set.of(Readiness.WRITABLE)), Duration.ZERO).isEmpty()) {
             return true;
           }
           other.check();

@@ -2,12 +2,14 @@ package io.holdfast.host.qemu;
 
 import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
+import io.holdfast.host.channel.Console;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -221,9 +223,14 @@ public final class Vm implements AutoCloseable {
     return process;
   }
 
-  /** What its serial console has said. */
+  /** What its console has said; the log before that is beside it, with {@code .1} added. */
   public Path consoleLog() {
     return consoleLog(directory);
+  }
+
+  /** Its console, if it has one that somebody can watch. */
+  public Optional<Console> console() {
+    return backends.console();
   }
 
   /** Guest RAM, borrowed. */
@@ -259,9 +266,13 @@ public final class Vm implements AutoCloseable {
   public static void removeHalfStarted(Linux linux, Path directory) throws IOException {
     Path first = generationDirectory(directory, 1);
     QemuProcess.endUnknown(linux, first);
-    Files.deleteIfExists(consoleLog(directory));
-    Files.deleteIfExists(directory.resolve("vm.json.new"));
-    Files.deleteIfExists(directory);
+    // What its backends made, too: nobody else has anything in there.
+    try (DirectoryStream<Path> files = Files.newDirectoryStream(directory)) {
+      for (Path file : files) {
+        Files.delete(file);
+      }
+    }
+    Files.delete(directory);
   }
 
   /** Why nothing runs it any more, if so. */
@@ -297,7 +308,6 @@ public final class Vm implements AutoCloseable {
     backends.close();
     box.close();
     Files.deleteIfExists(directory.resolve("vm.json"));
-    Files.deleteIfExists(consoleLog());
     Files.deleteIfExists(directory);
   }
 

@@ -153,7 +153,6 @@ public final class VmUpdate implements Participant {
         "device state goes from QEMU " + predecessor.binary().version() + " to " + into);
     vm.promise().devices().forEach(device -> device.plan(findings));
     vm.backends().plan(findings);
-    findings.preserved("console log " + vm.consoleLog() + " goes on");
     return new Plan(
         findings.preserved(),
         findings.obstacles(),
