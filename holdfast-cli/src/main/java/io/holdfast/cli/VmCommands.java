@@ -423,11 +423,11 @@ final class VmCommands {
     return text;
   }
 
-  private interface Conversion<T> {
+  interface Conversion<T> {
     T value();
   }
 
-  private static <T> T converted(Conversion<T> conversion) {
+  static <T> T converted(Conversion<T> conversion) {
     try {
       return conversion.value();
     } catch (IllegalArgumentException e) {

@@ -13,6 +13,7 @@ import io.holdfast.linux.UnixListener;
 import io.holdfast.varlink.Call;
 import io.holdfast.varlink.VarlinkInterface;
 import io.holdfast.varlink.VarlinkServer;
+import io.holdfast.varlink.json.JsonArray;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.io.InputStream;
@@ -181,6 +182,7 @@ public final class Agent implements AutoCloseable {
                     call.parameters().string("drive"),
                     call.parameters().optionalString("medium")))
         .on("io.holdfast.Update.Vmm", this::updateVmm)
+        .on("io.holdfast.Update.Vmms", this::updateVmms)
         .on("io.holdfast.Update.Cancel", call -> updates.cancel(call.parameters().string("id")))
         .on("io.holdfast.Update.List", call -> call.reply(JsonObject.of("reports", updates.list())))
         .on(
@@ -251,6 +253,28 @@ public final class Agent implements AutoCloseable {
               }
             });
     call.reply(JsonObject.of("report", report));
+  }
+
+  private void updateVmms(Call call) {
+    JsonObject asked = call.parameters();
+    Optional<JsonArray> names = asked.optionalArray("names");
+    List<JsonObject> reports =
+        updates.vmms(
+            names.map(JsonArray::strings),
+            asked.optionalString("qemu"),
+            asked.optionalNumber("parallel"),
+            asked.optionalBool("dryRun").orElse(false),
+            batch -> {
+              if (call.more()) {
+                var _ = call.progress(JsonObject.of("batch", batch));
+              }
+            },
+            progress -> {
+              if (call.more()) {
+                var _ = call.progress(JsonObject.of("progress", progress));
+              }
+            });
+    call.reply(JsonObject.of("reports", reports));
   }
 
   /** Stops listening. The VMs and the keeper go on, unless there is nothing left to keep. */

@@ -1,6 +1,7 @@
 package io.holdfast.host.agent;
 
 import io.holdfast.core.Action;
+import io.holdfast.core.CarrierKind;
 import io.holdfast.core.Failure;
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Orchestrator;
@@ -10,6 +11,7 @@ import io.holdfast.core.UpdateId;
 import io.holdfast.core.UpdateState;
 import io.holdfast.varlink.json.JsonObject;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.HashMap;
@@ -82,6 +84,22 @@ final class Reports {
       }
     }
     return report(id, target, name, message, obstacles, losses, outcome.timeline());
+  }
+
+  /** One that was refused before it was even planned. */
+  static JsonObject refused(UpdateId id, String target, Instant now, Obstacle obstacle) {
+    Timeline.Snapshot nothing =
+        new Timeline.Snapshot(
+            id,
+            CarrierKind.EXEC,
+            now,
+            List.of(),
+            List.of(),
+            List.of(),
+            Optional.empty(),
+            Optional.empty(),
+            Map.of());
+    return of(id, target, new Outcome.Refused(List.of(obstacle), nothing), Optional.empty(), false);
   }
 
   private static String count(int obstacles) {
