@@ -311,6 +311,7 @@ public final class Orchestrator {
   }
 
   private Outcome runNow() {
+    timeline.begins(workers.now());
     Failure before = stopped();
     if (before != null) {
       return new Outcome.Cancelled(before, List.of(), timeline.snapshot());
