@@ -230,6 +230,11 @@ final class Host implements AutoCloseable {
     return call("Vm.Show", JsonObject.of("name", VM)).object("vm");
   }
 
+  /** The boot id that the guest's console told. */
+  long boot() {
+    return witness.boot();
+  }
+
   private Path console() {
     return run.resolve("vms/" + VM + "/console.log");
   }

@@ -238,6 +238,18 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  void pausesAndResumes() {
+    JsonObject paused = Samples.RUNNING.with("state", "paused");
+    handlers.put("io.holdfast.Vm.Pause", call -> call.reply(JsonObject.of("vm", paused)));
+    handlers.put("io.holdfast.Vm.Resume", call -> call.reply(JsonObject.of("vm", Samples.RUNNING)));
+    assertThat(run("vm", "pause", "web")).isEqualTo(Exit.OK);
+    assertThat(run("vm", "resume", "web")).isEqualTo(Exit.OK);
+    assertThat(calls)
+        .containsExactly(JsonObject.of("name", "web"), JsonObject.of("name", "web"));
+    assertThat(out()).isEqualTo("VM web is paused.\nVM web is running.\n");
+  }
+
+  @Test
   void showsStatusAndUpdates() {
     handlers.put("io.holdfast.Agent.Status", call -> call.reply(Samples.STATUS));
     handlers.put(
@@ -401,7 +413,7 @@ class CommandLineInterfaceTest {
       quoteCharacter = '"',
       value = {
         "\"\"|a command is missing, one of agent, status, vm, update, states. How it is used: holdfast --help",
-        "vm|vm: a command is missing, one of run, list, show, stop. How it is used: holdfast vm --help",
+        "vm|vm: a command is missing, one of run, list, show, pause, resume, stop. How it is used: holdfast vm --help",
         "vm lst|vm: 'lst' is not known here. Did you mean list? How it is used: holdfast vm --help",
         "updaet vmm a|'updaet' is not known here. Did you mean update? How it is used: holdfast --help",
         "vm run a --memroy 1G|vm run: '--memroy' is not known here. Did you mean --memory? How it is used: holdfast vm run --help",

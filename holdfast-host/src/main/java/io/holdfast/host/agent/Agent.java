@@ -172,6 +172,12 @@ public final class Agent implements AutoCloseable {
             "io.holdfast.Vm.Show",
             call -> call.reply(vm(vms.get(call.parameters().string("name")))))
         .on("io.holdfast.Vm.Stop", call -> vms.stop(call.parameters().string("name")))
+        .on(
+            "io.holdfast.Vm.Pause",
+            call -> call.reply(vm(vms.pause(call.parameters().string("name")))))
+        .on(
+            "io.holdfast.Vm.Resume",
+            call -> call.reply(vm(vms.resume(call.parameters().string("name")))))
         .on("io.holdfast.Vm.Memory", this::memory)
         .on("io.holdfast.Vm.Qmp", this::qmp)
         .on(

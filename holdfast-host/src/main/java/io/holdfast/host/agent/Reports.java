@@ -9,6 +9,7 @@ import io.holdfast.core.Outcome;
 import io.holdfast.core.Timeline;
 import io.holdfast.core.UpdateId;
 import io.holdfast.core.UpdateState;
+import io.holdfast.host.qemu.VmUpdate;
 import io.holdfast.varlink.json.JsonObject;
 import java.time.Duration;
 import java.time.Instant;
@@ -53,7 +54,8 @@ final class Reports {
         message =
             "VM "
                 + target
-                + " runs on its successor"
+                + goesOn(completed)
+                + "successor"
                 + before
                     .map(b -> ", which needed a second attempt: " + causes(b))
                     .orElse(again ? ", after a recovery" : "");
@@ -71,7 +73,7 @@ final class Reports {
         message =
             cancelled.cause()
                 + (cancelled.cancelFailures().isEmpty()
-                    ? ". Everything was undone; VM " + target + " runs on its predecessor"
+                    ? ". Everything was undone; VM " + target + goesOn(cancelled) + "predecessor"
                     : ". Not everything could be undone: " + cancelled.cancelFailures());
       }
       case Outcome.Stuck stuck -> {
@@ -100,6 +102,16 @@ final class Reports {
             Optional.empty(),
             Map.of());
     return of(id, target, new Outcome.Refused(List.of(obstacle), nothing), Optional.empty(), false);
+  }
+
+  private static String goesOn(Outcome outcome) {
+    boolean paused =
+        outcome.timeline().notes().stream()
+            .anyMatch(
+                note ->
+                    note.key().equals(VmUpdate.GUEST)
+                        && note.value().equals(VmUpdate.STAYS_PAUSED));
+    return paused ? ", paused as before, is on its " : " runs on its ";
   }
 
   private static String count(int obstacles) {

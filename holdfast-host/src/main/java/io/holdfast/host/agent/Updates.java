@@ -348,6 +348,7 @@ final class Updates {
       JsonObject report = Reports.of(id, participant.name(), outcome, before, lost);
       keep(id, report);
       if (outcome instanceof Outcome.Stuck && !lost) {
+        vms.stuck(participant.name(), id.toString());
         journal.close();
       } else {
         journal.remove();
@@ -651,6 +652,7 @@ final class Updates {
         keep(began.get().update(), report);
         story.add("update " + began.get().update() + ": " + report.string("message"));
         if (outcome instanceof Outcome.Stuck && !lost) {
+          vms.stuck(name, began.get().update().toString());
           journal.close();
           return;
         }

@@ -30,10 +30,17 @@ public final class VmUpdate implements Participant {
   /** The journal's key for the path of the QEMU that the update goes to. */
   public static final String TARGET = "target";
 
+  /** The timeline's key for what is special about the guest. */
+  public static final String GUEST = "guest";
+
+  /** Its value for a guest that was not let run, because it was paused before. */
+  public static final String STAYS_PAUSED = "stays paused";
+
   private static final String SUCCESSOR = "successor";
   private static final String STARTING = "starting";
   private static final String STOPPED = "stopped";
   private static final String RUNS = "runs";
+  private static final String PAUSED = "paused";
   private static final String OUT = "holdfast-out";
   private static final String IN = "holdfast-in";
 
@@ -107,10 +114,11 @@ public final class VmUpdate implements Participant {
               lost.get(),
               "Stop it with `holdfast vm stop " + name() + "`, then run it again from its disks."));
     }
-    String status = predecessor.status();
-    if (!status.equals("running")) {
-      findings.obstacle(
-          "VM " + name(), "its guest is " + status + ", not running", "Let it run first.");
+    RunState guest = predecessor.runState();
+    if (guest == RunState.PAUSED) {
+      findings.preserved("the guest stays paused");
+    } else if (guest != RunState.RUNNING) {
+      findings.obstacle("the guest of VM " + name(), guest.why(), guest.advice(name()));
     }
     String into = target;
     try {
@@ -206,8 +214,6 @@ public final class VmUpdate implements Participant {
       Fd copy = deviceState.create(name());
       connect(started, out.right().duplicate(), copy);
     }
-    Hurry.hurry(linux, predecessor);
-    Hurry.hurry(linux, started);
     stopped = Optional.of(predecessor.qmp().expect("STOP"));
     resumed = Optional.of(started.qmp().expect("RESUME"));
   }
@@ -240,8 +246,21 @@ public final class VmUpdate implements Participant {
 
   @Override
   public void freeze(Step step) throws IOException {
-    step.record(STOPPED, "yes");
     try (Hurry _ = new Hurry(linux)) {
+      Hurry.hurry(linux, predecessor);
+      Hurry.hurry(linux, successor.orElseThrow(() -> gone()));
+      RunState guest = predecessor.runState();
+      if (guest == RunState.PAUSED) {
+        // Whoever goes on from here, successor, predecessor or another agent, leaves it paused.
+        step.record(PAUSED, "yes");
+        vm.backends().frozen(vm.generation());
+        return;
+      }
+      if (guest != RunState.RUNNING) {
+        // By itself, since the plan.
+        throw new IOException(guest.why() + ". " + guest.advice(name()));
+      }
+      step.record(STOPPED, "yes");
       var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
       var _ = stopped.orElseThrow().await(step.remaining());
       vm.backends().frozen(vm.generation());
@@ -296,7 +315,7 @@ public final class VmUpdate implements Participant {
    */
   private void restoreAgain(Step step) throws IOException {
     Optional<QemuProcess> found = findSuccessor(step);
-    if (found.isPresent() && found.get().status().equals("paused")) {
+    if (found.isPresent() && found.get().runState() == RunState.PAUSED) {
       successor = found;
       return;
     }
@@ -404,7 +423,14 @@ public final class VmUpdate implements Participant {
     }
     QemuProcess runs = successor.or(() -> found).orElseThrow(() -> gone());
     successor = Optional.of(runs);
-    if (step.recovering() && runs.status().equals("running")) {
+    if (step.recorded(PAUSED).isPresent()) {
+      // It has not run, so it could still be started again from its state.
+      resumed.ifPresent(Qmp.Expectation::forget);
+      stopped.ifPresent(Qmp.Expectation::forget);
+      step.note(GUEST, STAYS_PAUSED);
+      return;
+    }
+    if (step.recovering() && runs.runState() == RunState.RUNNING) {
       return;
     }
     // From here on the guest may have run: were the successor to die now, the kept state would be a
@@ -524,7 +550,9 @@ public final class VmUpdate implements Participant {
       }
     }
     closeDescriptor(qmp);
-    if (step.recorded(STOPPED).isPresent() && !predecessor.status().equals("running")) {
+    if (step.recorded(PAUSED).isPresent()) {
+      step.note(GUEST, STAYS_PAUSED);
+    } else if (step.recorded(STOPPED).isPresent() && predecessor.runState() != RunState.RUNNING) {
       var _ = qmp.execute("cont");
     }
     Hurry.relax(linux, predecessor);
