@@ -166,7 +166,8 @@ class PauseTest {
     host().arm(new Fault(false, Call.SENDMSG, "^QEVM", Victim.SUCCESSOR));
     JsonObject report = host().update(Host.qemu());
     assertThat(report.string("outcome")).as("%s", report).isEqualTo("cancelled");
-    assertThat(report.string("message")).contains("VM vm1, paused as before, is on its predecessor");
+    assertThat(report.string("message"))
+        .contains("VM vm1, paused as before, is on its predecessor");
     assertPausedSince(before);
     JsonObject again = host().update(Host.qemu());
     if (again.string("outcome").equals("refused")) {
@@ -246,8 +247,7 @@ class PauseTest {
           reply -> {
             if (reply.parameters().has("progress") && asked.getCount() > 0) {
               asked.countDown();
-              assertThatThrownBy(
-                      () -> host().call("Vm." + method, JsonObject.of("name", Host.VM)))
+              assertThatThrownBy(() -> host().call("Vm." + method, JsonObject.of("name", Host.VM)))
                   .isInstanceOf(VarlinkException.class)
                   .hasMessageContaining("VM vm1 is taken by update ");
             }

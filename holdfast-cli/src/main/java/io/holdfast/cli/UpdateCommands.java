@@ -101,6 +101,14 @@ final class UpdateCommands {
             VmCommands.qemu(
                 "The QEMU to go to: a path, or a name to look for in PATH; if not given, the one each runs now."))
         .addOption(
+            OptionSpec.builder("--clock")
+                .type(String.class)
+                .paramLabel("correct|lag")
+                .converters(text -> VmCommands.converted(() -> clock(text)))
+                .description(
+                    "Whether the guest agent sets the guest's wall clock after the blackout; correct if not given.")
+                .build())
+        .addOption(
             OptionSpec.builder("--parallel")
                 .type(Long.class)
                 .paramLabel("N")
@@ -114,6 +122,13 @@ final class UpdateCommands {
                 .type(boolean.class)
                 .description("Print the plan; change nothing.")
                 .build());
+  }
+
+  private static String clock(String text) {
+    if (!text.equals("correct") && !text.equals("lag")) {
+      throw new IllegalArgumentException("'" + text + "' is not known: write correct or lag");
+    }
+    return text;
   }
 
   private static long parallel(String text) {
@@ -173,6 +188,8 @@ final class UpdateCommands {
             names.isEmpty() ? Optional.empty() : Optional.of(JsonArray.of(names.toArray())),
             "qemu",
             qemu(invocation),
+            "clock",
+            clock(invocation),
             "parallel",
             invocation.option("--parallel", Long.class),
             "dryRun",
@@ -202,6 +219,10 @@ final class UpdateCommands {
       }
     }
     return exit;
+  }
+
+  private static Optional<String> clock(Invocation invocation) {
+    return invocation.option("--clock", String.class);
   }
 
   private static Optional<String> qemu(Invocation invocation) {

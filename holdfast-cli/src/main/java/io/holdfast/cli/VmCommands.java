@@ -21,8 +21,14 @@ final class VmCommands {
     group.addSubcommand("run", run());
     group.addSubcommand("list", list());
     group.addSubcommand("show", show());
-    group.addSubcommand("pause", guest("pause", "Pause", "Stops a VM's guest until it is resumed; it stays paused through updates."));
-    group.addSubcommand("resume", guest("resume", "Resume", "Lets a VM's guest go on that was paused."));
+    group.addSubcommand(
+        "pause",
+        guest(
+            "pause",
+            "Pause",
+            "Stops a VM's guest until it is resumed; it stays paused through updates."));
+    group.addSubcommand(
+        "resume", guest("resume", "Resume", "Lets a VM's guest go on that was paused."));
     group.addSubcommand("stop", stop());
     group.addSubcommand("media", media());
     group.addSubcommand("qmp", qmp());

@@ -244,8 +244,7 @@ class CommandLineInterfaceTest {
     handlers.put("io.holdfast.Vm.Resume", call -> call.reply(JsonObject.of("vm", Samples.RUNNING)));
     assertThat(run("vm", "pause", "web")).isEqualTo(Exit.OK);
     assertThat(run("vm", "resume", "web")).isEqualTo(Exit.OK);
-    assertThat(calls)
-        .containsExactly(JsonObject.of("name", "web"), JsonObject.of("name", "web"));
+    assertThat(calls).containsExactly(JsonObject.of("name", "web"), JsonObject.of("name", "web"));
     assertThat(out()).isEqualTo("VM web is paused.\nVM web is running.\n");
   }
 

@@ -250,8 +250,7 @@ public final class Agent implements AutoCloseable {
     JsonObject report =
         updates.vmm(
             asked.string("name"),
-            asked.optionalString("qemu"),
-            asked.optionalBool("dryRun").orElse(false),
+            Updates.Wanted.of(asked),
             progress -> {
               if (call.more()) {
                 // A client that went away changes nothing: the update goes on to its end.
@@ -267,9 +266,8 @@ public final class Agent implements AutoCloseable {
     List<JsonObject> reports =
         updates.vmms(
             names.map(JsonArray::strings),
-            asked.optionalString("qemu"),
+            Updates.Wanted.of(asked),
             asked.optionalNumber("parallel"),
-            asked.optionalBool("dryRun").orElse(false),
             batch -> {
               if (call.more()) {
                 var _ = call.progress(JsonObject.of("batch", batch));

@@ -17,6 +17,8 @@ import io.holdfast.core.Turns;
 import io.holdfast.core.UpdateId;
 import io.holdfast.core.Workers;
 import io.holdfast.host.keeper.Keeper;
+import io.holdfast.host.qemu.GuestClock;
+import io.holdfast.host.qemu.Hurry;
 import io.holdfast.host.qemu.Memory;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.Vm;
@@ -126,7 +128,7 @@ final class Updates {
    * One guest stands still at a time: of two, each would have half of what the host does for it.
    * Nobody else does then, so a collection that would come in the blackout comes before it.
    */
-  private static final class QuietTurns implements Turns {
+  private final class QuietTurns implements Turns {
     private final Turns one = Turns.of(1);
 
     @Override
@@ -134,12 +136,14 @@ final class Updates {
       boolean come = one.await(limit);
       if (come) {
         System.gc();
+        Hurry.hurryHere(linux);
       }
       return come;
     }
 
     @Override
     public void end() {
+      Hurry.relaxHere(linux);
       one.end();
     }
   }
@@ -194,6 +198,26 @@ final class Updates {
     public void cancel(Step step) {}
   }
 
+  /**
+   * What is wanted of an update.
+   *
+   * @param qemu the binary to go to; the one that a VM runs now if empty
+   * @param clock what becomes of the guest's wall clock
+   * @param dryRun only the plan
+   */
+  record Wanted(Optional<String> qemu, GuestClock.Choice clock, boolean dryRun) {
+    static Wanted of(JsonObject asked) {
+      GuestClock.Choice clock =
+          switch (asked.optionalString("clock").orElse("correct")) {
+            case "correct" -> GuestClock.Choice.CORRECT;
+            case "lag" -> GuestClock.Choice.LAG;
+            default -> throw VarlinkError.invalidParameter("clock");
+          };
+      return new Wanted(
+          asked.optionalString("qemu"), clock, asked.optionalBool("dryRun").orElse(false));
+    }
+  }
+
   /** How many are under way. */
   int size() {
     return running.size();
@@ -205,15 +229,14 @@ final class Updates {
    * @param progress hears of it, outside the blackout
    * @return a {@code Report} of interface io.holdfast.Update
    */
-  JsonObject vmm(
-      String name, Optional<String> qemu, boolean dryRun, Consumer<JsonObject> progress) {
+  JsonObject vmm(String name, Wanted wanted, Consumer<JsonObject> progress) {
     // Refused as what it is, before it becomes a part of the update's own name.
     var _ = vms.get(name);
     UpdateId id = id(name);
     Vm vm = vms.claim(name, "update " + id);
     try {
-      VmUpdate participant = participant(vm, qemu);
-      return dryRun ? planned(id, participant) : new Single(id, participant, progress).run();
+      VmUpdate participant = participant(vm, wanted);
+      return wanted.dryRun() ? planned(id, participant) : new Single(id, participant, progress).run();
     } catch (IOException e) {
       throw Vms.notPossible("update " + id + " of VM " + name + ": " + e.getMessage());
     } finally {
@@ -233,19 +256,18 @@ final class Updates {
    */
   List<JsonObject> vmms(
       Optional<List<String>> names,
-      Optional<String> qemu,
+      Wanted wanted,
       OptionalLong parallel,
-      boolean dryRun,
       Consumer<String> begun,
       Consumer<JsonObject> progress) {
-    Set<String> wanted = new LinkedHashSet<>();
+    Set<String> chosen = new LinkedHashSet<>();
     if (names.isPresent()) {
       // All of them are looked for before one of them is touched.
-      names.get().forEach(name -> wanted.add(vms.get(name).promise().name()));
+      names.get().forEach(name -> chosen.add(vms.get(name).promise().name()));
     } else {
-      vms.all().forEach(vm -> wanted.add(vm.promise().name()));
+      vms.all().forEach(vm -> chosen.add(vm.promise().name()));
     }
-    if (wanted.isEmpty()) {
+    if (chosen.isEmpty()) {
       throw new VarlinkError(
           "io.holdfast.Update.NotPossible",
           JsonObject.of("message", "there is no VM to update; `holdfast vm list` shows them"));
@@ -256,9 +278,9 @@ final class Updates {
     Batch batch = new Batch(id("batch"));
     batches.put(batch.id.toString(), batch);
     try (batch) {
-      wanted.forEach(batch::take);
+      chosen.forEach(batch::take);
       int together = batch.together(parallel);
-      batch.ready(qemu, dryRun, progress);
+      batch.ready(wanted, progress);
       begun.accept(batch.id.toString());
       return batch.run(together);
     } catch (IOException e) {
@@ -278,9 +300,9 @@ final class Updates {
     return vm.length() <= 36 ? vm : vm.substring(0, 36);
   }
 
-  private VmUpdate participant(Vm vm, Optional<String> qemu) {
-    String target = qemu.orElse(vm.process().binary().path());
-    return new VmUpdate(linux, vm, vms.probe(), target, deviceStates);
+  private VmUpdate participant(Vm vm, Wanted wanted) {
+    String target = wanted.qemu().orElse(vm.process().binary().path());
+    return new VmUpdate(linux, vm, vms.probe(), target, deviceStates, wanted.clock());
   }
 
   private JsonObject planned(UpdateId id, VmUpdate participant) throws IOException {
@@ -446,7 +468,7 @@ final class Updates {
     }
 
     /** Gets everything ready; from here on it can be cancelled. */
-    void ready(Optional<String> qemu, boolean dryRun, Consumer<JsonObject> progress) {
+    void ready(Wanted wanted, Consumer<JsonObject> progress) {
       Consumer<JsonObject> inTurn =
           news -> {
             synchronized (this) {
@@ -455,8 +477,8 @@ final class Updates {
           };
       taken.forEach(
           (name, each) -> {
-            VmUpdate participant = participant(each.vm(), qemu);
-            if (dryRun) {
+            VmUpdate participant = participant(each.vm(), wanted);
+            if (wanted.dryRun()) {
               works.put(name, () -> plan(each.update(), participant));
               return;
             }
@@ -641,7 +663,10 @@ final class Updates {
                           : java.util.stream.Stream.empty())
               .findFirst()
               .orElse(vm.process().binary().path());
-      VmUpdate participant = new VmUpdate(linux, vm, vms.probe(), target, deviceStates);
+      // Whether the clock is to be corrected is in the journal.
+      VmUpdate participant =
+          new VmUpdate(
+              linux, vm, vms.probe(), target, deviceStates, GuestClock.Choice.CORRECT);
       Optional<Orchestrator> recovery =
           Orchestrator.recovery(
               records, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});

@@ -44,6 +44,9 @@ public final class VmUpdate implements Participant {
   private static final String OUT = "holdfast-out";
   private static final String IN = "holdfast-in";
 
+  /** What a plan says of it. */
+  private static final Duration BLACKOUT = Duration.ofMillis(15);
+
   /**
    * How long the predecessor stays fenced before it is ended. Unmapping the guest's RAM keeps a
    * processor busy for tens of milliseconds, just when the guest runs on cold caches and, under
@@ -56,6 +59,7 @@ public final class VmUpdate implements Participant {
   private final QemuProbe probe;
   private final String target;
   private final DeviceState deviceState;
+  private final GuestClock clock;
   private final QemuProcess predecessor;
   private final int generation;
 
@@ -82,13 +86,21 @@ public final class VmUpdate implements Participant {
    * Makes a participant for one update.
    *
    * @param target path of the QEMU binary to go to
+   * @param clock what becomes of the guest's wall clock
    */
-  public VmUpdate(Linux linux, Vm vm, QemuProbe probe, String target, DeviceState deviceState) {
+  public VmUpdate(
+      Linux linux,
+      Vm vm,
+      QemuProbe probe,
+      String target,
+      DeviceState deviceState,
+      GuestClock.Choice clock) {
     this.linux = linux;
     this.vm = vm;
     this.probe = probe;
     this.target = target;
     this.deviceState = deviceState;
+    this.clock = new GuestClock(linux, vm, clock);
     this.predecessor = vm.process();
     this.generation = vm.generation() + 1;
   }
@@ -162,12 +174,15 @@ public final class VmUpdate implements Participant {
     vm.promise().devices().forEach(device -> device.plan(findings));
     vm.backends().plan(findings);
     findings.preserved("console log " + vm.consoleLog() + " goes on");
+    if (guest == RunState.RUNNING) {
+      clock.plan(findings, BLACKOUT);
+    }
     return new Plan(
         findings.preserved(),
         findings.obstacles(),
         findings.losses(),
         Optional.of(Duration.ofMillis(700 + (vm.promise().memory() >> 20) / 4)),
-        Optional.of(Duration.ofMillis(15)));
+        Optional.of(BLACKOUT));
   }
 
   /** QEMU's own reasons against migrating, and what runs on its disks. */
@@ -213,6 +228,9 @@ public final class VmUpdate implements Participant {
       out.left().close();
       Fd copy = deviceState.create(name());
       connect(started, out.right().duplicate(), copy);
+    }
+    if (predecessor.runState() == RunState.RUNNING) {
+      clock.prepare(step);
     }
     stopped = Optional.of(predecessor.qmp().expect("STOP"));
     resumed = Optional.of(started.qmp().expect("RESUME"));
@@ -492,6 +510,7 @@ public final class VmUpdate implements Participant {
     // First the end of the one, then the record of the other: recovery copes with a record of a
     // dead process.
     predecessor.end();
+    clock.correct(step);
     vm.becomes(generation, runs);
     vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);
@@ -527,6 +546,9 @@ public final class VmUpdate implements Participant {
       QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
       vm.backends().drop(generation);
       deviceState.drop(name());
+    }
+    if (step.recorded(STOPPED).isPresent()) {
+      clock.correct(step);
     }
   }
 
