@@ -29,6 +29,7 @@ public final class Hurry implements AutoCloseable {
   private static final int USUAL = 0;
 
   private static final boolean AUTOGROUPS = autogroups();
+  private static final boolean LEADS = leads();
 
   private final Linux linux;
 
@@ -51,14 +52,32 @@ public final class Hurry implements AutoCloseable {
     session(linux, Integer.toString(process.identity().pid()), MOST);
   }
 
-  /** This process's session hurries, until {@link #relaxHere}. */
+  /**
+   * This process's session hurries, until {@link #relaxHere}; not one that is shared with somebody,
+   * such as a shell.
+   */
   public static void hurryHere(Linux linux) {
-    session(linux, "self", MOST);
+    if (LEADS) {
+      session(linux, "self", MOST);
+    }
   }
 
   /** This process's session is as usual. */
   public static void relaxHere(Linux linux) {
-    session(linux, "self", USUAL);
+    if (LEADS) {
+      session(linux, "self", USUAL);
+    }
+  }
+
+  /** Whether this process leads its session (field 6 of /proc/PID/stat, proc(5)). */
+  private static boolean leads() {
+    try {
+      String stat = Files.readString(Path.of("/proc/self/stat"), StandardCharsets.ISO_8859_1);
+      String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ", -1);
+      return fields[3].equals(Long.toString(ProcessHandle.current().pid()));
+    } catch (IOException e) {
+      return false;
+    }
   }
 
   private static boolean autogroups() {
