@@ -106,18 +106,40 @@ final class Host implements AutoCloseable {
 
   /** Starts the agent, and returns when it listens. */
   void startAgent() throws IOException {
-    Process process =
-        java(
-            FaultyAgent.class.getName(),
-            directory.resolve("agent.err"),
-            List.of(run.toString(), fault().toString()));
-    agent = Optional.of(process);
+    Process process = agent();
     await(
         "the agent's start: " + said(),
         () -> {
           assertThat(process.isAlive()).as("agent: %s", said()).isTrue();
           return said().contains(READY);
         });
+  }
+
+  private Process agent() throws IOException {
+    Process process =
+        java(
+            FaultyAgent.class.getName(),
+            directory.resolve("agent.err"),
+            List.of(run.toString(), fault().toString()));
+    agent = Optional.of(process);
+    return process;
+  }
+
+  /** Starts the agent, and kills it with SIGKILL after so many milliseconds. */
+  void startAgentAndKillIt(long millis) throws IOException {
+    Process _ = agent();
+    RunningGuest.pause(millis);
+    killAgent();
+  }
+
+  /** The agent's process. */
+  long agentPid() {
+    return agent.orElseThrow().pid();
+  }
+
+  /** The process that keeps descriptors for the agent. */
+  long keeper() {
+    return Long.parseLong(read(run.resolve("keeper")).split("@", 2)[0]);
   }
 
   private Process java(String main, Path output, List<String> arguments) throws IOException {
@@ -247,6 +269,11 @@ final class Host implements AutoCloseable {
     return call("Vm.Show", JsonObject.of("name", VM)).object("vm");
   }
 
+  /** The boot id that the guest's console told. */
+  long boot() {
+    return witness.boot();
+  }
+
   private Path console() {
     return run.resolve("vms/" + VM + "/console.log");
   }
@@ -330,12 +357,11 @@ final class Host implements AutoCloseable {
 
   /** What there is now. */
   State state() {
-    long keeper = Long.parseLong(read(run.resolve("keeper")).split("@", 2)[0]);
     return new State(
         processes().size(),
         files(),
         descriptors(agent.orElseThrow().pid()),
-        descriptors(keeper),
+        descriptors(keeper()),
         call("Agent.Status", JsonObject.empty()).number("heldDescriptors"));
   }
 

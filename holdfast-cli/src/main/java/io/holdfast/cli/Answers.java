@@ -216,10 +216,12 @@ final class Answers {
   }
 
   /** {@code io.holdfast.Update.Progress}; elapsed in nanoseconds. */
-  record Progress(String id, String state, String participant, String message, long elapsed) {
+  record Progress(
+      String id, String target, String state, String participant, String message, long elapsed) {
     static Progress of(JsonObject json) {
       return new Progress(
           json.string("id"),
+          json.string("target"),
           json.string("state"),
           json.string("participant"),
           json.string("message"),

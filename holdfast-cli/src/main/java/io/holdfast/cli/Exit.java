@@ -16,6 +16,15 @@ enum Exit {
     this.meaning = meaning;
   }
 
+  /** What an update that ended like this comes to. */
+  static Exit of(String outcome) {
+    return switch (outcome) {
+      case "completed", "recovered", "planned" -> OK;
+      case "refused" -> REFUSED;
+      default -> FAILED;
+    };
+  }
+
   int code() {
     return code;
   }

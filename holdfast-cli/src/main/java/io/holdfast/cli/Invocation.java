@@ -68,6 +68,11 @@ record Invocation(Shell shell, Interrupts interrupts, ParseResult parsed, ParseR
     return own.matchedPositional(0).getValue();
   }
 
+  /** All of the command's arguments, for one that takes any number of them. */
+  List<String> arguments() {
+    return own.hasMatchedPositional(0) ? own.matchedPositionalValue(0, List.of()) : List.of();
+  }
+
   Link connect() {
     return VarlinkLink.connect(socket(), trying());
   }
@@ -106,6 +111,10 @@ record Invocation(Shell shell, Interrupts interrupts, ParseResult parsed, ParseR
 
   /** What this invocation tries, and on what, as messages begin: {@code vm show web}. */
   String trying() {
-    return own.hasMatchedPositional(0) ? command() + " " + argument() : command();
+    if (!own.hasMatchedPositional(0)) {
+      return command();
+    }
+    Object first = own.matchedPositional(0).getValue();
+    return command() + " " + (first instanceof List<?> ? String.join(" ", arguments()) : first);
   }
 }

@@ -204,6 +204,23 @@ final class Render {
     return text.append(losses(report.losses())).append(obstacles(report.obstacles())).toString();
   }
 
+  /** The ends of several updates. */
+  static String ends(List<Report> reports) {
+    Table table =
+        new Table(
+            left("VM"), left("OUTCOME"), right("BROWNOUT ms"), right("BLACKOUT ms"), left("ID"));
+    for (Report report : reports) {
+      table.row(
+          report.target(),
+          report.outcome(),
+          Length.milliseconds(report.brownout()),
+          Length.milliseconds(report.blackout()),
+          report.id());
+    }
+    long done = reports.stream().filter(report -> Exit.of(report.outcome()) == Exit.OK).count();
+    return table.text() + "\n" + done + " of " + count(reports.size(), "VM") + " done\n";
+  }
+
   /**
    * What an update would do, or what is in its way: the answer to a dry run, in which the times are
    * what is expected.

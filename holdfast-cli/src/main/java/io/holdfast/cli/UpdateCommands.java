@@ -2,13 +2,16 @@ package io.holdfast.cli;
 
 import io.holdfast.cli.Answers.Progress;
 import io.holdfast.cli.Answers.Report;
+import io.holdfast.varlink.json.JsonArray;
 import io.holdfast.varlink.json.JsonObject;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.stream.Collectors;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.Model.PositionalParamSpec;
@@ -17,6 +20,9 @@ import picocli.CommandLine.Model.PositionalParamSpec;
 final class UpdateCommands {
   /** How long an interrupt waits to learn the id of an update that has only just been asked for. */
   private static final long ID_SECONDS = 10;
+
+  /** For the names of all VMs, which are known only when they come. */
+  private static final int NAME_COLUMNS = 12;
 
   private UpdateCommands() {}
 
@@ -71,15 +77,46 @@ final class UpdateCommands {
     CommandSpec spec =
         CommandLineInterface.command(
             "vmm",
-            "Replaces the QEMU of a running VM; the guest pauses for milliseconds.",
+            "Replaces the QEMU of running VMs; each guest pauses for milliseconds.",
             UpdateCommands::vmm);
     spec.usageMessage()
+        .customSynopsis(
+            "holdfast update vmm [OPTIONS] NAME…", "holdfast update vmm [OPTIONS] --all")
         .footer(
-            "%nCtrl-C asks the agent to cancel; until the update is committed the guest stays on its old QEMU.");
-    return spec.addPositional(VmCommands.name())
+            "%nOf several VMs each is an update of its own, and one that fails does not stop the others: 0 if all"
+                + " completed, 3 if all that did not were refused.%n"
+                + "%nCtrl-C asks the agent to cancel; until its update is committed a guest stays on its old QEMU.");
+    return spec.addPositional(
+            PositionalParamSpec.builder()
+                .index("0..*")
+                .arity("0..*")
+                .type(List.class)
+                .auxiliaryTypes(String.class)
+                .paramLabel("NAME")
+                .description("The VMs' names.")
+                .build())
+        .addOption(
+            OptionSpec.builder("--all").type(boolean.class).description("Update all VMs.").build())
         .addOption(
             VmCommands.qemu(
-                "The QEMU to go to: a path, or a name to look for in PATH; if not given, the one it runs now."))
+                "The QEMU to go to: a path, or a name to look for in PATH; if not given, the one each runs now."))
+        .addOption(
+            OptionSpec.builder("--clock")
+                .type(String.class)
+                .paramLabel("correct|lag")
+                .converters(text -> VmCommands.converted(() -> clock(text)))
+                .description(
+                    "Whether the guest agent sets the guest's wall clock after the blackout; correct if not given.")
+                .build())
+        .addOption(
+            OptionSpec.builder("--parallel")
+                .type(Long.class)
+                .paramLabel("N")
+                .converters(text -> VmCommands.converted(() -> parallel(text)))
+                .description(
+                    "So many VMs at once; if not given, as many as the host has processors. One guest at a time"
+                        + " stands still.")
+                .build())
         .addOption(
             OptionSpec.builder("--dry-run")
                 .type(boolean.class)
@@ -87,88 +124,157 @@ final class UpdateCommands {
                 .build());
   }
 
+  private static String clock(String text) {
+    if (!text.equals("correct") && !text.equals("lag")) {
+      throw new IllegalArgumentException("'" + text + "' is not known: write correct or lag");
+    }
+    return text;
+  }
+
+  private static long parallel(String text) {
+    if (!text.matches("[1-9][0-9]{0,5}")) {
+      throw new IllegalArgumentException(
+          "'" + text + "' is no number of VMs: write a whole number from 1 on");
+    }
+    return Long.parseLong(text);
+  }
+
   private static Exit vmm(Invocation invocation) {
+    List<String> names = invocation.arguments();
+    boolean all = invocation.flag("--all");
+    if (all && !names.isEmpty()) {
+      throw CommandLineInterface.usage(
+          invocation.own().commandSpec(), "give --all or names of VMs, not both");
+    }
+    if (!all && names.isEmpty()) {
+      throw CommandLineInterface.usage(
+          invocation.own().commandSpec(), "Missing required parameter: 'NAME', or --all");
+    }
+    return all || names.size() > 1 ? many(invocation, names) : one(invocation, names.getFirst());
+  }
+
+  private static Exit one(Invocation invocation, String name) {
     boolean dryRun = invocation.flag("--dry-run");
-    JsonObject parameters =
-        JsonObject.of(
-            "name",
-            invocation.argument(),
-            "qemu",
-            invocation.option("--qemu", String.class).map(invocation.shell()::program),
-            "dryRun",
-            dryRun);
-    JsonObject reply = new Running(invocation).follow(parameters);
+    JsonObject parameters = JsonObject.of("name", name, "qemu", qemu(invocation), "dryRun", dryRun);
+    Shell shell = invocation.shell();
+    ProgressLines lines =
+        new ProgressLines(
+            invocation.json() ? shell.err() : shell.out(),
+            !invocation.json() && shell.terminal(),
+            shell.width());
+    JsonObject reply =
+        new Running(invocation, "update", lines).follow("io.holdfast.Update.Vmm", parameters);
     Report report = report(invocation, reply);
-    Exit exit = exit(report.outcome());
+    Exit exit = Exit.of(report.outcome());
     if (dryRun || exit == Exit.OK || invocation.json()) {
       invocation.print(
-          reply,
-          () -> dryRun ? Render.plan(report) : Render.report(report, invocation.shell().zone()));
+          reply, () -> dryRun ? Render.plan(report) : Render.report(report, shell.zone()));
       return exit;
     }
-    Shell shell = invocation.shell();
     if (exit == Exit.FAILED) {
       // What it came to is the error; how far it got is what was asked for.
       shell.out().print(Render.report(report.withoutMessage(), shell.zone()));
       shell.out().flush();
     }
-    shell
-        .err()
-        .println(
-            "holdfast: "
-                + Table.clean(
-                    invocation.trying() + ": " + report.outcome() + ": " + report.message()));
-    if (exit == Exit.REFUSED) {
-      shell.err().print(Render.obstacles(report.obstacles()));
+    complain(shell, invocation.trying(), report, exit);
+    return exit;
+  }
+
+  private static Exit many(Invocation invocation, List<String> names) {
+    boolean dryRun = invocation.flag("--dry-run");
+    JsonObject parameters =
+        JsonObject.of(
+            "names",
+            names.isEmpty() ? Optional.empty() : Optional.of(JsonArray.of(names.toArray())),
+            "qemu",
+            qemu(invocation),
+            "clock",
+            clock(invocation),
+            "parallel",
+            invocation.option("--parallel", Long.class),
+            "dryRun",
+            dryRun);
+    Shell shell = invocation.shell();
+    int width = names.stream().mapToInt(String::length).max().orElse(NAME_COLUMNS);
+    ProgressLines lines =
+        ProgressLines.ofMany(invocation.json() ? shell.err() : shell.out(), width);
+    JsonObject reply =
+        new Running(invocation, "updates", lines).follow("io.holdfast.Update.Vmms", parameters);
+    List<Report> reports =
+        invocation.read(reply, json -> Answers.each(json, "reports", Report::of));
+    invocation.print(
+        reply,
+        () ->
+            dryRun
+                ? reports.stream().map(Render::plan).collect(Collectors.joining("\n"))
+                : "\n" + Render.ends(reports));
+    Exit exit = Exit.OK;
+    for (Report report : reports) {
+      Exit each = Exit.of(report.outcome());
+      if (each != Exit.OK) {
+        exit = exit == Exit.FAILED ? exit : each;
+        if (!invocation.json() && !dryRun) {
+          complain(shell, invocation.command() + " " + report.target(), report, each);
+        }
+      }
     }
     return exit;
   }
 
-  private static Exit exit(String outcome) {
-    return switch (outcome) {
-      case "completed", "recovered", "planned" -> Exit.OK;
-      case "refused" -> Exit.REFUSED;
-      default -> Exit.FAILED;
-    };
+  private static Optional<String> clock(Invocation invocation) {
+    return invocation.option("--clock", String.class);
+  }
+
+  private static Optional<String> qemu(Invocation invocation) {
+    return invocation.option("--qemu", String.class).map(invocation.shell()::program);
+  }
+
+  private static void complain(Shell shell, String trying, Report report, Exit exit) {
+    shell
+        .err()
+        .println(
+            "holdfast: " + Table.clean(trying + ": " + report.outcome() + ": " + report.message()));
+    if (exit == Exit.REFUSED) {
+      shell.err().print(Render.obstacles(report.obstacles()));
+    }
   }
 
   private static Report report(Invocation invocation, JsonObject reply) {
     return invocation.read(reply, json -> Report.of(json.object("report")));
   }
 
-  /** An update that is being watched, and may be interrupted. */
+  /** An update that is being watched, or several together, and may be interrupted. */
   private static final class Running {
     private final Invocation invocation;
+    private final String what;
     private final ProgressLines lines;
     private final CompletableFuture<String> id = new CompletableFuture<>();
 
-    Running(Invocation invocation) {
+    Running(Invocation invocation, String what, ProgressLines lines) {
       this.invocation = invocation;
-      Shell shell = invocation.shell();
-      this.lines =
-          invocation.json()
-              ? new ProgressLines(shell.err(), false, shell.width())
-              : new ProgressLines(shell.out(), shell.terminal(), shell.width());
+      this.what = what;
+      this.lines = lines;
     }
 
-    /** Has the update run, showing its progress, and returns the reply that carries the report. */
-    JsonObject follow(JsonObject parameters) {
+    /** Has it run, showing its progress, and returns the reply that carries what became of it. */
+    JsonObject follow(String method, JsonObject parameters) {
       AtomicReference<Optional<JsonObject>> last = new AtomicReference<>(Optional.empty());
       try (Link link = invocation.connect();
           Interrupts.Scope _ = invocation.interrupts().handle(this::cancel)) {
         link.stream(
-            "io.holdfast.Update.Vmm",
+            method,
             parameters,
             reply -> {
-              if (reply.optionalObject("report").isPresent()) {
+              if (reply.has("report") || reply.has("reports")) {
                 last.set(Optional.of(reply));
               }
+              reply.optionalString("batch").ifPresent(id::complete);
               invocation
                   .read(reply, json -> json.optionalObject("progress").map(Progress::of))
                   .ifPresent(this::show);
             });
       } finally {
-        id.completeExceptionally(new IllegalStateException("the update has ended"));
+        id.completeExceptionally(new IllegalStateException("it has ended"));
         lines.end();
       }
       return last.get()
@@ -201,20 +307,26 @@ final class UpdateCommands {
         return;
       } catch (TimeoutException e) {
         lines.say(
-            "Interrupted, but the agent has not begun the update yet: nothing to cancel. Waiting for its answer");
+            "Interrupted, but the agent has not begun yet: nothing to cancel. Waiting for its answer");
         return;
       } catch (InterruptedException e) {
         Thread.currentThread().interrupt();
         return;
       }
-      lines.say("Interrupted: asking the agent to cancel update " + update);
+      lines.say("Interrupted: asking the agent to cancel " + what + " " + update);
       try {
         JsonObject unusedReply =
             invocation.call("io.holdfast.Update.Cancel", JsonObject.of("id", update));
-        lines.say("The agent cancels update " + update + "; waiting for its end");
+        lines.say("The agent cancels " + what + " " + update + "; waiting for its end");
       } catch (Failure failure) {
         lines.say(
-            "Update " + update + " is not cancelled: " + failure.text() + ". Waiting for its end");
+            "The agent does not cancel "
+                + what
+                + " "
+                + update
+                + ": "
+                + failure.text()
+                + ". Waiting for its end");
       }
     }
   }

@@ -25,6 +25,14 @@ final class VmCommands {
     group.addSubcommand("list", list());
     group.addSubcommand("show", show());
     group.addSubcommand("console", ConsoleCommand.console());
+    group.addSubcommand(
+        "pause",
+        guest(
+            "pause",
+            "Pause",
+            "Stops a VM's guest until it is resumed; it stays paused through updates."));
+    group.addSubcommand(
+        "resume", guest("resume", "Resume", "Lets a VM's guest go on that was paused."));
     group.addSubcommand("stop", stop());
     group.addSubcommand("media", media());
     group.addSubcommand("qmp", qmp());
@@ -72,6 +80,25 @@ final class VmCommands {
                   invocation.call(
                       "io.holdfast.Vm.Show", JsonObject.of("name", invocation.argument()));
               invocation.print(reply, () -> Render.vm(vm(invocation, reply)));
+              return Exit.OK;
+            })
+        .addPositional(name());
+  }
+
+  private static CommandSpec guest(String name, String method, String description) {
+    return CommandLineInterface.command(
+            name,
+            description,
+            invocation -> {
+              JsonObject reply =
+                  invocation.call(
+                      "io.holdfast.Vm." + method, JsonObject.of("name", invocation.argument()));
+              invocation.print(
+                  reply,
+                  () -> {
+                    Vm vm = vm(invocation, reply);
+                    return "VM " + vm.name() + " is " + vm.state() + ".\n";
+                  });
               return Exit.OK;
             })
         .addPositional(name());

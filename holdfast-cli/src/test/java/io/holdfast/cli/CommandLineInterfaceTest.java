@@ -238,6 +238,17 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  void pausesAndResumes() {
+    JsonObject paused = Samples.RUNNING.with("state", "paused");
+    handlers.put("io.holdfast.Vm.Pause", call -> call.reply(JsonObject.of("vm", paused)));
+    handlers.put("io.holdfast.Vm.Resume", call -> call.reply(JsonObject.of("vm", Samples.RUNNING)));
+    assertThat(run("vm", "pause", "web")).isEqualTo(Exit.OK);
+    assertThat(run("vm", "resume", "web")).isEqualTo(Exit.OK);
+    assertThat(calls).containsExactly(JsonObject.of("name", "web"), JsonObject.of("name", "web"));
+    assertThat(out()).isEqualTo("VM web is paused.\nVM web is running.\n");
+  }
+
+  @Test
   void showsStatusAndUpdates() {
     handlers.put("io.holdfast.Agent.Status", call -> call.reply(Samples.STATUS));
     handlers.put(
@@ -401,11 +412,13 @@ class CommandLineInterfaceTest {
       quoteCharacter = '"',
       value = {
         "\"\"|a command is missing, one of agent, status, vm, update, states. How it is used: holdfast --help",
-        "vm|vm: a command is missing, one of run, list, show, stop, media, qmp. How it is used: holdfast vm --help",
+        "vm|vm: a command is missing, one of run, list, show, console, pause, resume, stop, media, qmp. How it is used: holdfast vm --help",
         "vm lst|vm: 'lst' is not known here. Did you mean list? How it is used: holdfast vm --help",
         "updaet vmm a|'updaet' is not known here. Did you mean update? How it is used: holdfast --help",
         "vm run a --memroy 1G|vm run: '--memroy' is not known here. Did you mean --memory? How it is used: holdfast vm run --help",
         "vm show|vm show: Missing required parameter: 'NAME'. How it is used: holdfast vm show --help",
+        "update vmm|update vmm: Missing required parameter: 'NAME', or --all. How it is used: holdfast update vmm --help",
+        "update vmm --all a|update vmm: give --all or names of VMs, not both. How it is used: holdfast update vmm --help",
         "vm show a b|vm show: 'b' is not known here. How it is used: holdfast vm show --help",
         "vm run a b -- c|vm run: 'b' is one word too many: QEMU's own arguments come after --. How it is used: holdfast vm run --help",
         "vm run a --initrd x|vm run: --initrd says something about a kernel that is booted directly: give --kernel too, or neither. How it is used: holdfast vm run --help",
@@ -447,6 +460,8 @@ class CommandLineInterfaceTest {
         JsonObject.of(
             "id",
             "u7",
+            "target",
+            "web",
             "state",
             state,
             "participant",
@@ -550,6 +565,134 @@ class CommandLineInterfaceTest {
         .startsWith("Plan to update the VMM of web: refused, nothing would be changed\n");
   }
 
+  // Several at once.
+
+  private static JsonObject progress(String target, String state, String message) {
+    return JsonObject.of(
+        "progress",
+        JsonObject.of(
+            "id",
+            "u-" + target,
+            "target",
+            target,
+            "state",
+            state,
+            "participant",
+            target,
+            "message",
+            message,
+            "elapsed",
+            1_000_000));
+  }
+
+  private void updatesEndAs(JsonObject... reports) {
+    handlers.put(
+        "io.holdfast.Update.Vmms",
+        call -> {
+          call.progress(JsonObject.of("batch", "b1"));
+          call.progress(progress("web", "PREPARING", ""));
+          call.progress(progress("database", "PREPARING", ""));
+          call.progress(progress("web", "", "starting QEMU"));
+          call.reply(JsonObject.of("reports", JsonArray.of((Object[]) reports)));
+        });
+  }
+
+  private static JsonObject of(String target, JsonObject report) {
+    return report.with("id", "u-" + target).with("target", target);
+  }
+
+  @Test
+  void updatesSeveralAndShowsTheEndOfEach() {
+    updatesEndAs(of("web", Samples.COMPLETED), of("database", Samples.COMPLETED));
+    Exit exit = run("update", "vmm", "web", "database", "--parallel", "3", "--qemu", "/opt/qemu");
+    assertThat(err()).isEmpty();
+    assertThat(exit).isEqualTo(Exit.OK);
+    assertThat(calls)
+        .containsExactly(
+            Json.parse(
+                """
+                {"names":["web","database"],"qemu":"/opt/qemu","parallel":3,"dryRun":false}"""));
+    assertThat(out())
+        .isEqualTo(
+            """
+                1.0 ms  web       PREPARING
+                1.0 ms  database  PREPARING
+                1.0 ms  web       PREPARING     starting QEMU
+
+            VM        OUTCOME    BROWNOUT ms  BLACKOUT ms  ID
+            web       completed       1203.1         11.2  u-web
+            database  completed       1203.1         11.2  u-database
+
+            2 of 2 VMs done
+            """);
+  }
+
+  @Test
+  void updatesAll() {
+    updatesEndAs(of("web", Samples.COMPLETED));
+    assertThat(run("update", "vmm", "--all")).isEqualTo(Exit.OK);
+    assertThat(calls).containsExactly(JsonObject.of("dryRun", false));
+    assertThat(out()).endsWith("1 of 1 VM done\n");
+  }
+
+  @Test
+  void saysWhatBecameOfThoseThatFailed() {
+    updatesEndAs(
+        of("web", Samples.COMPLETED),
+        of("database", Samples.REFUSED),
+        of("mail", Samples.CANCELLED));
+    assertThat(run("update", "vmm", "--all")).isEqualTo(Exit.FAILED);
+    assertThat(out()).contains("refused").endsWith("1 of 3 VMs done\n");
+    assertThat(err())
+        .isEqualTo(
+            """
+            holdfast: update vmm database: refused: 2 obstacles
+
+            In the way:
+              - vm:web: device nvme: QEMU marks it unmigratable
+                what to do: use virtio-blk
+              - vm:web: machine pc-q35-10.0: QEMU 7.2.13 lacks it
+            holdfast: update vmm mail: cancelled: the user asked for it; web runs on as before
+            """);
+  }
+
+  @Test
+  void severalOfWhichSomeWereOnlyRefusedAreRefused() {
+    updatesEndAs(of("web", Samples.COMPLETED), of("database", Samples.REFUSED));
+    assertThat(run("update", "vmm", "--all")).isEqualTo(Exit.REFUSED);
+  }
+
+  @Test
+  void printsTheReportsOfSeveralForPrograms() {
+    updatesEndAs(of("web", Samples.COMPLETED), of("database", Samples.REFUSED));
+    assertThat(run("update", "vmm", "--all", "--json")).isEqualTo(Exit.REFUSED);
+    assertThat(Json.parse(out()))
+        .isEqualTo(
+            JsonObject.of(
+                "reports",
+                JsonArray.of(of("web", Samples.COMPLETED), of("database", Samples.REFUSED))));
+    assertThat(err()).isEmpty();
+  }
+
+  @Test
+  void anInterruptCancelsAllOfThem() throws InterruptedException {
+    CountDownLatch end = new CountDownLatch(1);
+    handlers.put(
+        "io.holdfast.Update.Vmms",
+        call -> {
+          call.progress(JsonObject.of("batch", "b1"));
+          call.progress(progress("web", "PREPARING", ""));
+          await(end);
+          call.reply(JsonObject.of("reports", JsonArray.of(of("web", Samples.CANCELLED))));
+        });
+    handlers.put("io.holdfast.Update.Cancel", call -> call.reply(JsonObject.empty()));
+    Thread interrupt = interruptSoon(end);
+    assertThat(run("update", "vmm", "--all")).isEqualTo(Exit.FAILED);
+    interrupt.join();
+    assertThat(calls.getLast()).isEqualTo(JsonObject.of("id", "b1"));
+    assertThat(out()).contains("The agent cancels updates b1; waiting for its end");
+  }
+
   @Test
   void anUpdateThatCanNotBeginIsAFailure() {
     handlers.put(
@@ -640,7 +783,7 @@ class CommandLineInterfaceTest {
     interrupt.join();
     assertThat(out())
         .contains(
-            "Update u7 is not cancelled: update vmm web: u7 is committed and only goes forward. Waiting for its end\n")
+            "The agent does not cancel update u7: update vmm web: u7 is committed and only goes forward. Waiting for its end\n")
         .contains(": completed\n");
     assertThat(err()).isEmpty();
   }

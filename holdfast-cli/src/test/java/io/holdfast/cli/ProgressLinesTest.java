@@ -13,10 +13,10 @@ class ProgressLinesTest {
   private final PrintStream out = new PrintStream(bytes, true, UTF_8);
 
   private static final Progress STARTING =
-      new Progress("u7", "PREPARING", "vm:web", "starting QEMU 10.0.2", 1_000_000);
+      new Progress("u7", "web", "PREPARING", "vm:web", "starting QEMU 10.0.2", 1_000_000);
   private static final Progress MAPPED =
-      new Progress("u7", "", "vm:web", "memory mapped", 800_000_000);
-  private static final Progress FROZEN = new Progress("u7", "FROZEN", "", "", 1_209_340_000);
+      new Progress("u7", "web", "", "vm:web", "memory mapped", 800_000_000);
+  private static final Progress FROZEN = new Progress("u7", "web", "FROZEN", "", "", 1_209_340_000);
 
   @Test
   void printsLinesWhereNobodyWatches() {

@@ -24,10 +24,14 @@ import org.jspecify.annotations.Nullable;
  * participant is called on the thread that called {@link #run}.
  */
 public final class Orchestrator {
+  /** How long an update that is prepared waits for its turn to stand still. */
+  private static final Duration TURN = Duration.ofMinutes(2);
+
   private final UpdateId id;
   private final Journal journal;
   private final Workers workers;
   private final Deadlines deadlines;
+  private final Turns turns;
   private final Timeline timeline;
   private final UpdateMachine machine;
   private final boolean recovering;
@@ -46,6 +50,12 @@ public final class Orchestrator {
   private boolean ended;
   private Workers.@Nullable Alarm alarm;
 
+  /** Waits for the update's turn. */
+  private @Nullable Thread waiting;
+
+  /** Only the thread of {@link #run} uses it: the update has its turn, and has not ended it. */
+  private boolean hasTurn;
+
   /**
    * Only the thread of {@link #run} uses it: COMMITTED was tried, and may be in the journal
    * although the journal says it isn't.
@@ -53,7 +63,7 @@ public final class Orchestrator {
   private boolean commitUncertain;
 
   /**
-   * A new update, which {@link #run} runs.
+   * A new update, which {@link #run} runs, and which may stand still at any time.
    *
    * @param participants in any order
    * @param listener hears what happens, outside the blackout
@@ -66,12 +76,29 @@ public final class Orchestrator {
       Workers workers,
       Deadlines deadlines,
       Timeline.Listener listener) {
+    this(id, participants, journal, workers, deadlines, Turns.FREE, listener);
+  }
+
+  /**
+   * The same for one of several updates.
+   *
+   * @param turns says when it may stand still; it is in its brownout until then
+   */
+  public Orchestrator(
+      UpdateId id,
+      Collection<? extends Participant> participants,
+      Journal journal,
+      Workers workers,
+      Deadlines deadlines,
+      Turns turns,
+      Timeline.Listener listener) {
     this(
         id,
         participants,
         journal,
         workers,
         deadlines,
+        turns,
         new Timeline(id, CarrierKind.EXEC, workers.now(), listener),
         new UpdateMachine(CarrierKind.EXEC),
         false);
@@ -83,6 +110,7 @@ public final class Orchestrator {
       Journal journal,
       Workers workers,
       Deadlines deadlines,
+      Turns turns,
       Timeline timeline,
       UpdateMachine machine,
       boolean recovering) {
@@ -90,6 +118,7 @@ public final class Orchestrator {
     this.journal = journal;
     this.workers = workers;
     this.deadlines = deadlines;
+    this.turns = turns;
     this.timeline = timeline;
     this.machine = machine;
     this.recovering = recovering;
@@ -142,6 +171,7 @@ public final class Orchestrator {
             journal,
             workers,
             deadlines,
+            Turns.FREE,
             timeline,
             new UpdateMachine(began.carrier(), states.getLast().state()),
             true);
@@ -225,6 +255,7 @@ public final class Orchestrator {
       watch(watchdog);
       return recovering ? recoverNow() : runNow();
     } finally {
+      endTurn();
       synchronized (lock) {
         ended = true;
       }
@@ -280,6 +311,11 @@ public final class Orchestrator {
   }
 
   private Outcome runNow() {
+    timeline.begins(workers.now());
+    Failure before = stopped();
+    if (before != null) {
+      return new Outcome.Cancelled(before, List.of(), timeline.snapshot());
+    }
     Planned planned = planNow();
     List<Obstacle> obstacles = new ArrayList<>(planned.obstacles());
     if (stopped() == null && obstacles.isEmpty()) {
@@ -295,6 +331,7 @@ public final class Orchestrator {
     boolean ready =
         all(Action.PREPARE)
             && go(UpdateState.PREPARED)
+            && awaitTurn()
             && go(UpdateState.FREEZING)
             && all(Action.FREEZE)
             && go(UpdateState.FROZEN)
@@ -421,6 +458,7 @@ public final class Orchestrator {
     if (failures.isEmpty()) {
       failures = sweep(Action.RESUME);
     }
+    endTurn();
     if (failures.isEmpty()) {
       failures = sweep(Action.FINISH);
     }
@@ -453,6 +491,7 @@ public final class Orchestrator {
       }
     }
     failures.addAll(sweep(Action.CANCEL));
+    endTurn();
     List<Failure> unwritten = step(UpdateState.NORMAL);
     if (!unwritten.isEmpty()) {
       failures.addAll(unwritten);
@@ -480,6 +519,50 @@ public final class Orchestrator {
       }
     }
     return failures.isEmpty();
+  }
+
+  /** Waits until the update may stand still; false if it is to stop. */
+  private boolean awaitTurn() {
+    synchronized (lock) {
+      if (stop != null) {
+        return false;
+      }
+      waiting = Thread.currentThread();
+    }
+    boolean interrupted = false;
+    try {
+      hasTurn = turns.await(TURN);
+    } catch (InterruptedException e) {
+      interrupted = true;
+    }
+    synchronized (lock) {
+      waiting = null;
+    }
+    // An interrupt meant for the wait must not hit what follows it.
+    workers.clearInterrupt();
+    if (!hasTurn) {
+      // Does nothing if it was interrupted because it is to stop.
+      stop(
+          new Failure(
+              interrupted ? Failure.Reason.FAILED : Failure.Reason.TIMED_OUT,
+              machine.state(),
+              Optional.empty(),
+              Optional.empty(),
+              interrupted
+                  ? "interrupted while it waited for its turn to stand still"
+                  : "its turn to stand still did not come within "
+                      + TURN.toSeconds()
+                      + " s: other updates take long; try again when they have ended",
+              Optional.empty()));
+    }
+    return stopped() == null;
+  }
+
+  private void endTurn() {
+    if (hasTurn) {
+      hasTurn = false;
+      turns.end();
+    }
   }
 
   /** A transition on the way to the commit; false if the update is to stop. */
@@ -540,6 +623,9 @@ public final class Orchestrator {
     synchronized (lock) {
       if (stop == null) {
         stop = why;
+      }
+      if (waiting != null) {
+        workers.interrupt(waiting);
       }
       for (Member member : members) {
         if (member.thread != null) {

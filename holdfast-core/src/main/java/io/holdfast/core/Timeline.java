@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
 public final class Timeline {
   private final UpdateId update;
   private final CarrierKind carrier;
-  private final Instant began;
+  private volatile Instant began;
   private final Listener listener;
   private final List<TimelineEvent> events = new ArrayList<>();
 
@@ -47,6 +47,11 @@ public final class Timeline {
   /** The time of day at which the update began. */
   Instant began() {
     return began;
+  }
+
+  /** The update was made earlier, and begins now. */
+  void begins(Instant now) {
+    began = now;
   }
 
   /** Keeps the listener from hearing anything until {@link #tell}. */

@@ -14,6 +14,7 @@ import io.holdfast.linux.UnixListener;
 import io.holdfast.varlink.Call;
 import io.holdfast.varlink.VarlinkInterface;
 import io.holdfast.varlink.VarlinkServer;
+import io.holdfast.varlink.json.JsonArray;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.io.InputStream;
@@ -173,6 +174,12 @@ public final class Agent implements AutoCloseable {
             "io.holdfast.Vm.Show",
             call -> call.reply(vm(vms.get(call.parameters().string("name")))))
         .on("io.holdfast.Vm.Stop", call -> vms.stop(call.parameters().string("name")))
+        .on(
+            "io.holdfast.Vm.Pause",
+            call -> call.reply(vm(vms.pause(call.parameters().string("name")))))
+        .on(
+            "io.holdfast.Vm.Resume",
+            call -> call.reply(vm(vms.resume(call.parameters().string("name")))))
         .on("io.holdfast.Vm.Memory", this::memory)
         .on("io.holdfast.Vm.Qmp", this::qmp)
         .on(
@@ -184,6 +191,7 @@ public final class Agent implements AutoCloseable {
                     call.parameters().optionalString("medium")))
         .on("io.holdfast.Vm.Console", this::console)
         .on("io.holdfast.Update.Vmm", this::updateVmm)
+        .on("io.holdfast.Update.Vmms", this::updateVmms)
         .on("io.holdfast.Update.Cancel", call -> updates.cancel(call.parameters().string("id")))
         .on("io.holdfast.Update.List", call -> call.reply(JsonObject.of("reports", updates.list())))
         .on(
@@ -267,8 +275,7 @@ public final class Agent implements AutoCloseable {
     JsonObject report =
         updates.vmm(
             asked.string("name"),
-            asked.optionalString("qemu"),
-            asked.optionalBool("dryRun").orElse(false),
+            Updates.Wanted.of(asked),
             progress -> {
               if (call.more()) {
                 // A client that went away changes nothing: the update goes on to its end.
@@ -276,6 +283,27 @@ public final class Agent implements AutoCloseable {
               }
             });
     call.reply(JsonObject.of("report", report));
+  }
+
+  private void updateVmms(Call call) {
+    JsonObject asked = call.parameters();
+    Optional<JsonArray> names = asked.optionalArray("names");
+    List<JsonObject> reports =
+        updates.vmms(
+            names.map(JsonArray::strings),
+            Updates.Wanted.of(asked),
+            asked.optionalNumber("parallel"),
+            batch -> {
+              if (call.more()) {
+                var _ = call.progress(JsonObject.of("batch", batch));
+              }
+            },
+            progress -> {
+              if (call.more()) {
+                var _ = call.progress(JsonObject.of("progress", progress));
+              }
+            });
+    call.reply(JsonObject.of("reports", reports));
   }
 
   /** Stops listening. The VMs and the keeper go on, unless there is nothing left to keep. */

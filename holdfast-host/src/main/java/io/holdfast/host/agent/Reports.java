@@ -1,6 +1,7 @@
 package io.holdfast.host.agent;
 
 import io.holdfast.core.Action;
+import io.holdfast.core.CarrierKind;
 import io.holdfast.core.Failure;
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Orchestrator;
@@ -8,8 +9,10 @@ import io.holdfast.core.Outcome;
 import io.holdfast.core.Timeline;
 import io.holdfast.core.UpdateId;
 import io.holdfast.core.UpdateState;
+import io.holdfast.host.qemu.VmUpdate;
 import io.holdfast.varlink.json.JsonObject;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.HashMap;
@@ -51,7 +54,8 @@ final class Reports {
         message =
             "VM "
                 + target
-                + " runs on its successor"
+                + goesOn(completed)
+                + "successor"
                 + before
                     .map(b -> ", which needed a second attempt: " + causes(b))
                     .orElse(again ? ", after a recovery" : "");
@@ -69,7 +73,7 @@ final class Reports {
         message =
             cancelled.cause()
                 + (cancelled.cancelFailures().isEmpty()
-                    ? ". Everything was undone; VM " + target + " runs on its predecessor"
+                    ? ". Everything was undone; VM " + target + goesOn(cancelled) + "predecessor"
                     : ". Not everything could be undone: " + cancelled.cancelFailures());
       }
       case Outcome.Stuck stuck -> {
@@ -82,6 +86,32 @@ final class Reports {
       }
     }
     return report(id, target, name, message, obstacles, losses, outcome.timeline());
+  }
+
+  /** One that was refused before it was even planned. */
+  static JsonObject refused(UpdateId id, String target, Instant now, Obstacle obstacle) {
+    Timeline.Snapshot nothing =
+        new Timeline.Snapshot(
+            id,
+            CarrierKind.EXEC,
+            now,
+            List.of(),
+            List.of(),
+            List.of(),
+            Optional.empty(),
+            Optional.empty(),
+            Map.of());
+    return of(id, target, new Outcome.Refused(List.of(obstacle), nothing), Optional.empty(), false);
+  }
+
+  private static String goesOn(Outcome outcome) {
+    boolean paused =
+        outcome.timeline().notes().stream()
+            .anyMatch(
+                note ->
+                    note.key().equals(VmUpdate.GUEST)
+                        && note.value().equals(VmUpdate.STAYS_PAUSED));
+    return paused ? ", paused as before, is on its " : " runs on its ";
   }
 
   private static String count(int obstacles) {

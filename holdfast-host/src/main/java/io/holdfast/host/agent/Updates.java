@@ -1,6 +1,7 @@
 package io.holdfast.host.agent;
 
 import io.holdfast.core.Deadlines;
+import io.holdfast.core.Failure;
 import io.holdfast.core.JournalRecord;
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Orchestrator;
@@ -12,9 +13,14 @@ import io.holdfast.core.RefusedException;
 import io.holdfast.core.Step;
 import io.holdfast.core.Timeline;
 import io.holdfast.core.TimelineEvent;
+import io.holdfast.core.Turns;
 import io.holdfast.core.UpdateId;
 import io.holdfast.core.Workers;
 import io.holdfast.host.keeper.Keeper;
+import io.holdfast.host.qemu.GuestClock;
+import io.holdfast.host.qemu.Hurry;
+import io.holdfast.host.qemu.Memory;
+import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.host.qemu.VmUpdate;
 import io.holdfast.linux.Linux;
@@ -27,13 +33,22 @@ import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.time.Duration;
 import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -45,6 +60,10 @@ final class Updates {
   private static final DateTimeFormatter STAMP =
       DateTimeFormatter.ofPattern("yyyyMMdd-HHmmss").withZone(ZoneOffset.UTC);
 
+  private static final String BY_USER = "cancelled by the user";
+  private static final String REPAIR = "Repair that and try again; nothing was changed.";
+  private static final int PROCESSORS = Runtime.getRuntime().availableProcessors();
+
   /** Reports beyond this many are removed, the oldest first. */
   private static final int KEPT_REPORTS = 500;
 
@@ -54,6 +73,8 @@ final class Updates {
   private final VmUpdate.DeviceState deviceStates;
   private final Workers workers = new PlatformWorkers();
   private final Map<String, Orchestrator> running = new ConcurrentHashMap<>();
+  private final Map<String, Batch> batches = new ConcurrentHashMap<>();
+  private final Turns turns = new QuietTurns();
   private final CountDownLatch rehearsed = new CountDownLatch(1);
   private final AtomicInteger next = new AtomicInteger();
 
@@ -87,7 +108,7 @@ final class Updates {
                         workers,
                         Deadlines.usual(),
                         e -> {
-                          var _ = progress(id, e, 0);
+                          var _ = progress(id, "nothing", e, 0);
                         });
                 Outcome outcome = orchestrator.run();
                 var _ = Reports.of(id, "nothing", outcome, Optional.empty(), false).pretty();
@@ -101,6 +122,30 @@ final class Updates {
                 rehearsed.countDown();
               }
             });
+  }
+
+  /**
+   * One guest stands still at a time: of two, each would have half of what the host does for it.
+   * Nobody else does then, so a collection that would come in the blackout comes before it.
+   */
+  private final class QuietTurns implements Turns {
+    private final Turns one = Turns.of(1);
+
+    @Override
+    public boolean await(Duration limit) throws InterruptedException {
+      boolean come = one.await(limit);
+      if (come) {
+        System.gc();
+        Hurry.hurryHere(linux);
+      }
+      return come;
+    }
+
+    @Override
+    public void end() {
+      Hurry.relaxHere(linux);
+      one.end();
+    }
   }
 
   /** A participant without a workload. */
@@ -153,6 +198,26 @@ final class Updates {
     public void cancel(Step step) {}
   }
 
+  /**
+   * What is wanted of an update.
+   *
+   * @param qemu the binary to go to; the one that a VM runs now if empty
+   * @param clock what becomes of the guest's wall clock
+   * @param dryRun only the plan
+   */
+  record Wanted(Optional<String> qemu, GuestClock.Choice clock, boolean dryRun) {
+    static Wanted of(JsonObject asked) {
+      GuestClock.Choice clock =
+          switch (asked.optionalString("clock").orElse("correct")) {
+            case "correct" -> GuestClock.Choice.CORRECT;
+            case "lag" -> GuestClock.Choice.LAG;
+            default -> throw VarlinkError.invalidParameter("clock");
+          };
+      return new Wanted(
+          asked.optionalString("qemu"), clock, asked.optionalBool("dryRun").orElse(false));
+    }
+  }
+
   /** How many are under way. */
   int size() {
     return running.size();
@@ -164,17 +229,16 @@ final class Updates {
    * @param progress hears of it, outside the blackout
    * @return a {@code Report} of interface io.holdfast.Update
    */
-  JsonObject vmm(
-      String name, Optional<String> qemu, boolean dryRun, Consumer<JsonObject> progress) {
+  JsonObject vmm(String name, Wanted wanted, Consumer<JsonObject> progress) {
     // Refused as what it is, before it becomes a part of the update's own name.
     var _ = vms.get(name);
-    UpdateId id =
-        new UpdateId(STAMP.format(workers.now()) + "-" + name(name) + "-" + next.incrementAndGet());
+    UpdateId id = id(name);
     Vm vm = vms.claim(name, "update " + id);
     try {
-      String target = qemu.orElse(vm.process().binary().path());
-      VmUpdate participant = new VmUpdate(linux, vm, vms.probe(), target, deviceStates);
-      return dryRun ? planned(id, participant) : run(id, participant, progress);
+      VmUpdate participant = participant(vm, wanted);
+      return wanted.dryRun()
+          ? planned(id, participant)
+          : new Single(id, participant, progress).run();
     } catch (IOException e) {
       throw Vms.notPossible("update " + id + " of VM " + name + ": " + e.getMessage());
     } finally {
@@ -182,9 +246,65 @@ final class Updates {
     }
   }
 
+  /**
+   * Replaces the QEMUs of several VMs, each in an update of its own.
+   *
+   * @param names of all VMs if empty
+   * @param parallel how many at once; if empty, as many as there are processors, or fewer if memory
+   *     is scarce
+   * @param begun is told the id by which {@link #cancel} cancels all of them
+   * @param progress hears of all of them, one piece of news at a time
+   * @return a {@code Report} of interface io.holdfast.Update for each, in the order of their names
+   */
+  List<JsonObject> vmms(
+      Optional<List<String>> names,
+      Wanted wanted,
+      OptionalLong parallel,
+      Consumer<String> begun,
+      Consumer<JsonObject> progress) {
+    Set<String> chosen = new LinkedHashSet<>();
+    if (names.isPresent()) {
+      // All of them are looked for before one of them is touched.
+      names.get().forEach(name -> chosen.add(vms.get(name).promise().name()));
+    } else {
+      vms.all().forEach(vm -> chosen.add(vm.promise().name()));
+    }
+    if (chosen.isEmpty()) {
+      throw new VarlinkError(
+          "io.holdfast.Update.NotPossible",
+          JsonObject.of("message", "there is no VM to update; `holdfast vm list` shows them"));
+    }
+    if (parallel.orElse(1) < 1) {
+      throw VarlinkError.invalidParameter("parallel");
+    }
+    Batch batch = new Batch(id("batch"));
+    batches.put(batch.id.toString(), batch);
+    try (batch) {
+      chosen.forEach(batch::take);
+      int together = batch.together(parallel);
+      batch.ready(wanted, progress);
+      begun.accept(batch.id.toString());
+      return batch.run(together);
+    } catch (IOException e) {
+      throw Vms.notPossible("update " + batch.id + ": " + e.getMessage());
+    } finally {
+      batches.remove(batch.id.toString());
+    }
+  }
+
+  private UpdateId id(String what) {
+    return new UpdateId(
+        STAMP.format(workers.now()) + "-" + name(what) + "-" + next.incrementAndGet());
+  }
+
   /** An update's id is a name of at most 63 characters; a VM's own may have as many. */
   private static String name(String vm) {
     return vm.length() <= 36 ? vm : vm.substring(0, 36);
+  }
+
+  private VmUpdate participant(Vm vm, Wanted wanted) {
+    String target = wanted.qemu().orElse(vm.process().binary().path());
+    return new VmUpdate(linux, vm, vms.probe(), target, deviceStates, wanted.clock());
   }
 
   private JsonObject planned(UpdateId id, VmUpdate participant) throws IOException {
@@ -199,43 +319,260 @@ final class Updates {
     }
   }
 
-  private JsonObject run(UpdateId id, VmUpdate participant, Consumer<JsonObject> progress)
-      throws IOException {
-    JournalFile journal = JournalFile.open(linux, places.updates().resolve(id + ".journal"));
-    // A collection that would come in the blackout comes now.
-    System.gc();
-    long zero = workers.nanoTime();
-    Timeline.Listener listener = event -> progress(id, event, zero).ifPresent(progress);
-    Orchestrator orchestrator =
-        new Orchestrator(id, List.of(participant), journal, workers, Deadlines.usual(), listener);
-    running.put(id.toString(), orchestrator);
-    awaitRehearsal();
-    Outcome outcome;
-    try {
-      outcome = orchestrator.run();
-    } finally {
-      running.remove(id.toString());
+  /** The update of one VM, from when it is asked for; until it ends it can be cancelled. */
+  private final class Single {
+    private final UpdateId id;
+    private final VmUpdate participant;
+    private final JournalFile journal;
+    private final Timeline.Listener listener;
+    private final Orchestrator orchestrator;
+    private long zero;
+    private boolean begun;
+
+    Single(UpdateId id, VmUpdate participant, Consumer<JsonObject> progress) throws IOException {
+      this.id = id;
+      this.participant = participant;
+      this.journal = JournalFile.open(linux, places.updates().resolve(id + ".journal"));
+      String target = participant.name();
+      this.listener = event -> progress(id, target, event, zero).ifPresent(progress);
+      this.orchestrator =
+          new Orchestrator(
+              id, List.of(participant), journal, workers, Deadlines.usual(), turns, listener);
+      running.put(id.toString(), orchestrator);
     }
-    Optional<Outcome> before = Optional.empty();
-    if (outcome instanceof Outcome.Stuck) {
-      // Forward only: once more from what is there, which starts a successor again that never ran.
-      Optional<Orchestrator> again =
-          Orchestrator.recovery(
-              journal.read(), List.of(participant), journal, workers, Deadlines.usual(), listener);
-      if (again.isPresent()) {
-        before = Optional.of(outcome);
-        outcome = again.get().run();
+
+    JsonObject run() throws IOException {
+      begun = true;
+      awaitRehearsal();
+      zero = workers.nanoTime();
+      Outcome outcome;
+      try {
+        outcome = orchestrator.run();
+      } finally {
+        running.remove(id.toString());
+      }
+      Optional<Outcome> before = Optional.empty();
+      if (outcome instanceof Outcome.Stuck) {
+        // Forward only: once more from what is there, which starts a successor again that never
+        // ran.
+        Optional<Orchestrator> again =
+            Orchestrator.recovery(
+                journal.read(),
+                List.of(participant),
+                journal,
+                workers,
+                Deadlines.usual(),
+                listener);
+        if (again.isPresent()) {
+          before = Optional.of(outcome);
+          outcome = again.get().run();
+        }
+      }
+      boolean lost = vms.get(participant.name()).lost().isPresent();
+      JsonObject report = Reports.of(id, participant.name(), outcome, before, lost);
+      keep(id, report);
+      if (outcome instanceof Outcome.Stuck && !lost) {
+        vms.stuck(participant.name(), id.toString());
+        journal.close();
+      } else {
+        journal.remove();
+      }
+      return report;
+    }
+
+    /** Ends it, if it was never run. */
+    void discard() {
+      if (!begun) {
+        running.remove(id.toString());
+        try {
+          journal.remove();
+        } catch (IOException e) {
+          LOG.log(System.Logger.Level.WARNING, "left over: the journal of update " + id, e);
+        }
       }
     }
-    boolean lost = vms.get(participant.name()).lost().isPresent();
-    JsonObject report = Reports.of(id, participant.name(), outcome, before, lost);
-    keep(id, report);
-    if (outcome instanceof Outcome.Stuck && !lost) {
-      journal.close();
-    } else {
-      journal.remove();
+
+    /** What {@link #run} would have returned, had it not thrown this. */
+    JsonObject broken(Exception thrown) {
+      Failure failure =
+          new Failure(
+              Failure.Reason.FAILED,
+              orchestrator.state(),
+              Optional.empty(),
+              Optional.of(participant.name()),
+              String.valueOf(thrown.getMessage()),
+              Optional.of(thrown));
+      return Reports.of(
+          id,
+          participant.name(),
+          new Outcome.Stuck(List.of(failure), orchestrator.timeline()),
+          Optional.empty(),
+          false);
     }
-    return report;
+  }
+
+  /**
+   * Updates of several VMs that were asked for together. Its VMs are taken until each has ended.
+   */
+  private final class Batch implements AutoCloseable {
+    private interface Work {
+      JsonObject run();
+    }
+
+    private record Taken(UpdateId update, Vm vm) {}
+
+    private final UpdateId id;
+
+    private final List<String> names = new ArrayList<>();
+
+    /** What is to be done, by name. */
+    private final Map<String, Work> works = new HashMap<>();
+
+    private final Map<String, Taken> taken = new LinkedHashMap<>();
+    private final List<Single> singles = new CopyOnWriteArrayList<>();
+    private final Set<String> claimed = ConcurrentHashMap.newKeySet();
+
+    Batch(UpdateId id) {
+      this.id = id;
+    }
+
+    /** Takes a VM; one that can't be taken is refused, which does not stop the others. */
+    void take(String name) {
+      UpdateId update = id(name);
+      names.add(name);
+      try {
+        Vm vm = vms.claim(name, "update " + update);
+        boolean _ = claimed.add(name);
+        taken.put(name, new Taken(update, vm));
+      } catch (VarlinkError e) {
+        String why = e.parameters().optionalString("message").orElse(e.name());
+        works.put(
+            name, () -> refused(update, name, "VM " + name, why, "Update it when that has ended."));
+      }
+    }
+
+    /**
+     * How many of the VMs may be updated at once; if that is more than wanted, they are refused.
+     */
+    int together(OptionalLong parallel) throws IOException {
+      List<Promise> promises = taken.values().stream().map(each -> each.vm().promise()).toList();
+      long available = Memory.available();
+      int fitting = Memory.fitting(promises, available);
+      int most = (int) Math.min(promises.size(), parallel.orElse(PROCESSORS));
+      if (parallel.isPresent() && fitting < most) {
+        Obstacle obstacle = Memory.obstacle(promises, most, fitting, available);
+        taken.forEach(
+            (name, each) -> works.put(name, () -> refused(each.update(), name, obstacle)));
+        taken.clear();
+      }
+      // One that does not fit even by itself is refused by its own plan.
+      return Math.max(1, Math.min(most, fitting));
+    }
+
+    /** Gets everything ready; from here on it can be cancelled. */
+    void ready(Wanted wanted, Consumer<JsonObject> progress) {
+      Consumer<JsonObject> inTurn =
+          news -> {
+            synchronized (this) {
+              progress.accept(news);
+            }
+          };
+      taken.forEach(
+          (name, each) -> {
+            VmUpdate participant = participant(each.vm(), wanted);
+            if (wanted.dryRun()) {
+              works.put(name, () -> plan(each.update(), participant));
+              return;
+            }
+            try {
+              Single single = new Single(each.update(), participant, inTurn);
+              singles.add(single);
+              works.put(name, () -> run(single));
+            } catch (IOException | RuntimeException e) {
+              String journal = "the journal of update " + each.update();
+              works.put(name, () -> refused(each.update(), name, journal, words(e), REPAIR));
+            }
+          });
+    }
+
+    /** Runs all to their ends, so many at once. */
+    List<JsonObject> run(int together) {
+      JsonObject[] reports = new JsonObject[names.size()];
+      AtomicInteger nextOne = new AtomicInteger();
+      Runnable loop =
+          () -> {
+            for (int i = nextOne.getAndIncrement();
+                i < reports.length;
+                i = nextOne.getAndIncrement()) {
+              String name = names.get(i);
+              reports[i] = Objects.requireNonNull(works.get(name)).run();
+              release(name);
+            }
+          };
+      workers.together(Collections.nCopies(together, loop));
+      return List.of(reports);
+    }
+
+    private JsonObject run(Single single) {
+      try {
+        return single.run();
+      } catch (IOException | RuntimeException e) {
+        LOG.log(System.Logger.Level.ERROR, "update " + single.id, e);
+        return single.broken(e);
+      }
+    }
+
+    private JsonObject plan(UpdateId update, VmUpdate participant) {
+      try {
+        return planned(update, participant);
+      } catch (IOException | RuntimeException e) {
+        Obstacle obstacle = new Obstacle("its plan", words(e), REPAIR);
+        return Reports.refused(update, participant.name(), workers.now(), obstacle);
+      }
+    }
+
+    private JsonObject refused(
+        UpdateId update, String name, String what, String why, String advice) {
+      return refused(update, name, new Obstacle(what, why, advice));
+    }
+
+    private JsonObject refused(UpdateId update, String name, Obstacle obstacle) {
+      JsonObject report = Reports.refused(update, name, workers.now(), obstacle);
+      keep(update, report);
+      return report;
+    }
+
+    private static String words(Exception e) {
+      return String.valueOf(e.getMessage());
+    }
+
+    private void release(String name) {
+      if (claimed.remove(name)) {
+        vms.release(name);
+      }
+    }
+
+    /** Cancels what can be cancelled; refused if nothing can. */
+    void cancel() {
+      List<RefusedException> refusals = new ArrayList<>();
+      for (Single each : singles) {
+        try {
+          each.orchestrator.cancel(BY_USER);
+        } catch (RefusedException e) {
+          refusals.add(e);
+        }
+      }
+      if (!refusals.isEmpty() && refusals.size() == singles.size()) {
+        throw refusals.getFirst();
+      }
+    }
+
+    /** Lets go of what was not run. */
+    @Override
+    public void close() {
+      singles.forEach(Single::discard);
+      claimed.forEach(this::release);
+    }
   }
 
   private void awaitRehearsal() {
@@ -246,12 +583,13 @@ final class Updates {
     }
   }
 
-  private static Optional<JsonObject> progress(UpdateId id, TimelineEvent event, long zero) {
+  private static Optional<JsonObject> progress(
+      UpdateId id, String target, TimelineEvent event, long zero) {
     return switch (event) {
       case TimelineEvent.Entered e ->
-          Optional.of(progress(id, e.at() - zero, e.state().toString(), "", ""));
+          Optional.of(progress(id, target, e.at() - zero, e.state().toString(), "", ""));
       case TimelineEvent.Progressed p ->
-          Optional.of(progress(id, p.at() - zero, "", p.participant(), p.what()));
+          Optional.of(progress(id, target, p.at() - zero, "", p.participant(), p.what()));
       case TimelineEvent.Began _ -> Optional.empty();
       case TimelineEvent.Ended e ->
           e.failure()
@@ -259,6 +597,7 @@ final class Updates {
                   f ->
                       progress(
                           id,
+                          target,
                           e.at() - zero,
                           "",
                           e.participant(),
@@ -268,10 +607,12 @@ final class Updates {
   }
 
   private static JsonObject progress(
-      UpdateId id, long elapsed, String state, String participant, String message) {
+      UpdateId id, String target, long elapsed, String state, String participant, String message) {
     return JsonObject.of(
         "id",
         id.toString(),
+        "target",
+        target,
         "state",
         state,
         "participant",
@@ -324,7 +665,9 @@ final class Updates {
                           : java.util.stream.Stream.empty())
               .findFirst()
               .orElse(vm.process().binary().path());
-      VmUpdate participant = new VmUpdate(linux, vm, vms.probe(), target, deviceStates);
+      // Whether the clock is to be corrected is in the journal.
+      VmUpdate participant =
+          new VmUpdate(linux, vm, vms.probe(), target, deviceStates, GuestClock.Choice.CORRECT);
       Optional<Orchestrator> recovery =
           Orchestrator.recovery(
               records, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
@@ -335,6 +678,7 @@ final class Updates {
         keep(began.get().update(), report);
         story.add("update " + began.get().update() + ": " + report.string("message"));
         if (outcome instanceof Outcome.Stuck && !lost) {
+          vms.stuck(name, began.get().update().toString());
           journal.close();
           return;
         }
@@ -345,14 +689,18 @@ final class Updates {
     }
   }
 
-  /** Asks a running update to cancel. */
+  /** Asks a running update, or a batch of them, to cancel. */
   void cancel(String id) {
     Orchestrator orchestrator = running.get(id);
-    if (orchestrator == null) {
-      throw noSuchUpdate(id, "no update " + id + " is under way");
-    }
+    Batch batch = batches.get(id);
     try {
-      orchestrator.cancel("cancelled by the user");
+      if (orchestrator != null) {
+        orchestrator.cancel(BY_USER);
+      } else if (batch != null) {
+        batch.cancel();
+      } else {
+        throw noSuchUpdate(id, "no update " + id + " is under way");
+      }
     } catch (RefusedException e) {
       throw new VarlinkError(
           "io.holdfast.Update.NotPossible",
@@ -360,13 +708,19 @@ final class Updates {
     }
   }
 
-  private void keep(UpdateId id, JsonObject report) throws IOException {
-    Path aside = places.updates().resolve(id + ".json.new");
-    Files.write(aside, report.pretty().getBytes(StandardCharsets.UTF_8));
-    Files.move(aside, places.updates().resolve(id + ".json"), StandardCopyOption.ATOMIC_MOVE);
-    List<Path> all = reports();
-    for (Path old : all.subList(0, Math.max(0, all.size() - KEPT_REPORTS))) {
-      Files.deleteIfExists(old);
+  /** Several updates may end at once: one at a time counts the reports. */
+  private synchronized void keep(UpdateId id, JsonObject report) {
+    try {
+      Path aside = places.updates().resolve(id + ".json.new");
+      Files.write(aside, report.pretty().getBytes(StandardCharsets.UTF_8));
+      Files.move(aside, places.updates().resolve(id + ".json"), StandardCopyOption.ATOMIC_MOVE);
+      List<Path> all = reports();
+      for (Path old : all.subList(0, Math.max(0, all.size() - KEPT_REPORTS))) {
+        Files.deleteIfExists(old);
+      }
+    } catch (IOException e) {
+      // What was done is done, and whoever asked for it is told.
+      LOG.log(System.Logger.Level.WARNING, "the report of update " + id + " is not kept", e);
     }
   }
 

@@ -12,6 +12,8 @@ import io.holdfast.host.qemu.PortDevice;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuProbe;
 import io.holdfast.host.qemu.Qmp;
+import io.holdfast.host.qemu.QmpException;
+import io.holdfast.host.qemu.RunState;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -35,6 +37,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
 
 /**
  * The agent's VMs, by name. One operation at a time has a VM: who wants another is told what has
@@ -56,6 +59,9 @@ final class Vms {
    * started.
    */
   private final Map<String, String> busy = new HashMap<>();
+
+  /** Updates that can't go on, by VM. */
+  private final Map<String, String> stuck = new ConcurrentHashMap<>();
 
   Vms(Linux linux, Places places, Keeper keeper, QemuProbe probe) {
     this.linux = linux;
@@ -333,6 +339,7 @@ final class Vms {
       closeChannel(name);
       vm.end();
       drop(name, labels);
+      stuck.remove(name);
       synchronized (this) {
         vms.remove(name);
       }
@@ -341,6 +348,49 @@ final class Vms {
     } finally {
       release(name);
     }
+  }
+
+  /** Stops a VM's guest until {@link #resume}. */
+  Vm pause(String name) {
+    return guest(name, "pause", Vm::pause);
+  }
+
+  /** Lets a VM's guest go on. */
+  Vm resume(String name) {
+    return guest(name, "resume", Vm::resume);
+  }
+
+  private interface OnGuest {
+    void act(Vm vm) throws IOException;
+  }
+
+  private Vm guest(String name, String verb, OnGuest action) {
+    Vm vm = claim(name, "its " + verb);
+    try {
+      Optional<String> lost = vm.lost();
+      if (lost.isPresent()) {
+        throw new IOException(lost.get());
+      }
+      String update = stuck.get(name);
+      if (update != null) {
+        // Perhaps the predecessor, which may never run again.
+        throw new IOException(
+            "update "
+                + update
+                + " is stuck and has yet to go on with it; start the agent again, which tries that");
+      }
+      action.act(vm);
+      return vm;
+    } catch (IOException e) {
+      throw notPossible("VM " + name + ": no " + verb + ": " + e.getMessage());
+    } finally {
+      release(name);
+    }
+  }
+
+  /** An update of it can't go on: until it can, its guest is nobody else's business. */
+  void stuck(String name, String update) {
+    stuck.put(name, update);
   }
 
   private void drop(String name, Set<String> labels) {
@@ -354,14 +404,27 @@ final class Vms {
   JsonObject state(Vm vm) {
     Promise promise = vm.promise();
     Optional<String> lost = vm.lost();
-    String state =
-        lost.isPresent()
-            ? "lost"
-            : updating(promise.name()) ? "updating" : vm.running() ? "running" : "paused";
+    String state = "lost";
+    Optional<String> reason = lost;
+    if (lost.isEmpty()) {
+      try {
+        RunState guest = vm.runState();
+        boolean runs = guest == RunState.RUNNING;
+        state = runs ? "running" : guest.paused() ? "paused" : "stopped";
+        reason = Optional.of(guest.why()).filter(_ -> !runs && !guest.paused());
+      } catch (QmpException e) {
+        state = "stopped";
+        reason = Optional.of("its QEMU does not answer: " + e.getMessage());
+      }
+      if (updating(promise.name())) {
+        state = "updating";
+        reason = Optional.empty();
+      }
+    }
     return JsonObject.of(
         "name", promise.name(),
         "state", state,
-        "reason", lost,
+        "reason", reason,
         "pid",
             lost.isPresent() ? Optional.empty() : Optional.of((long) vm.process().identity().pid()),
         "generation", vm.generation(),

@@ -6,6 +6,7 @@ import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
+import io.holdfast.linux.Pipe;
 import io.holdfast.linux.Received;
 import io.holdfast.linux.Signal;
 import io.holdfast.linux.SocketType;
@@ -16,18 +17,23 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.time.Duration;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Keeps descriptors in the queue of a socket that an idle process holds: descriptors in flight
  * (unix(7), SCM_RIGHTS) live as long as the socket does. The process is a {@code sleep} in a
  * session of its own that never looks at them; each message in the queue is a label with its
  * descriptor. A later message of the same label replaces an earlier one.
+ *
+ * <p>A process that is killed is replaced; only together with the agent it takes the descriptors
+ * along.
  *
  * <p>Replacing and dropping first queue what stays once more, then take the old messages out: an
  * agent that dies in between leaves duplicates, never a loss.
@@ -36,18 +42,27 @@ public final class ProcessKeeper implements Keeper {
   private static final int READ_END = 3;
   private static final int WRITE_END = 4;
   private static final int LONGEST_LABEL = 200;
+  private static final Duration FOR_EVER = Duration.ofDays(36_500);
 
   /**
    * Room for some tens of thousands of descriptors; memory is taken by those that are there only.
    */
   private static final int QUEUE_BYTES = 64 << 20;
 
+  private static final System.Logger LOG = System.getLogger(ProcessKeeper.class.getName());
+
   private final Linux linux;
-  private final Identity identity;
   private final UnixSocket reader;
   private final UnixSocket writer;
   private final Path record;
   private final Map<String, Fd> mirror = new LinkedHashMap<>();
+
+  /** Its writing end is closed when this is. */
+  private final Pipe closing;
+
+  private Identity identity;
+  private volatile @Nullable Thread watch;
+  private boolean closed;
 
   /**
    * Messages in the queue: more than {@link #mirror} has where an agent died while it replaced
@@ -62,6 +77,7 @@ public final class ProcessKeeper implements Keeper {
     this.reader = reader;
     this.writer = writer;
     this.record = record;
+    this.closing = linux.pipe();
     writer.sendBuffer(QUEUE_BYTES);
   }
 
@@ -76,7 +92,9 @@ public final class ProcessKeeper implements Keeper {
       Identity identity = Identity.parse(Files.readString(record).strip());
       Optional<PidFd> found = identity.find(linux);
       if (found.isPresent()) {
-        try (PidFd process = found.get()) {
+        PidFd process = found.get();
+        boolean taken = false;
+        try {
           ProcessKeeper keeper =
               new ProcessKeeper(
                   linux,
@@ -85,26 +103,92 @@ public final class ProcessKeeper implements Keeper {
                   linux.adopt(process.take(WRITE_END)),
                   record);
           keeper.readQueue();
+          keeper.watch(() -> {}, process);
+          taken = true;
           return keeper;
+        } finally {
+          if (!taken) {
+            process.close();
+          }
         }
       }
     }
-    try (FdPair pair = linux.socketPair(SocketType.SEQPACKET);
-        ChildProcess child =
-            linux.spawn(
-                SpawnRequest.of(List.of("sleep", "infinity"))
-                    .withInherited(Map.of(READ_END, pair.left(), WRITE_END, pair.right())))) {
-      Identity identity = Identity.of(child.pid());
-      Path aside = record.resolveSibling(record.getFileName() + ".new");
-      Files.writeString(aside, identity + "\n");
-      Files.move(aside, record, StandardCopyOption.ATOMIC_MOVE);
-      return new ProcessKeeper(
-          linux,
-          identity,
-          linux.adopt(pair.left().duplicate()),
-          linux.adopt(pair.right().duplicate()),
-          record);
+    try (FdPair pair = linux.socketPair(SocketType.SEQPACKET)) {
+      ChildProcess child = spawn(linux, pair.left(), pair.right());
+      ProcessKeeper keeper =
+          new ProcessKeeper(
+              linux,
+              Identity.of(child.pid()),
+              linux.adopt(pair.left().duplicate()),
+              linux.adopt(pair.right().duplicate()),
+              record);
+      keeper.writeRecord();
+      keeper.watch(child);
+      return keeper;
     }
+  }
+
+  private static ChildProcess spawn(Linux linux, Fd readEnd, Fd writeEnd) {
+    return linux.spawn(
+        SpawnRequest.of(List.of("sleep", "infinity"))
+            .withInherited(Map.of(READ_END, readEnd, WRITE_END, writeEnd)));
+  }
+
+  private void writeRecord() throws IOException {
+    Path aside = record.resolveSibling(record.getFileName() + ".new");
+    Files.writeString(aside, identity + "\n");
+    Files.move(aside, record, StandardCopyOption.ATOMIC_MOVE);
+  }
+
+  private void watch(ChildProcess child) {
+    watch(
+        () -> {
+          var _ = child.reap();
+          child.close();
+        },
+        child.pidfd());
+  }
+
+  /**
+   * Starts another process when this one is killed. The queue is there as long as this agent is,
+   * which has its ends too.
+   *
+   * @param release lets go of the process, besides its handle
+   */
+  private void watch(Runnable release, PidFd process) {
+    watch =
+        Thread.ofPlatform()
+            .daemon()
+            .name("keeper's watch")
+            .stackSize(256 * 1024)
+            .start(
+                () -> {
+                  List<Fd> ends = List.of(process.fd(), closing.reader());
+                  var _ = linux.poll(ends, FOR_EVER);
+                  boolean died = process.hasExited();
+                  release.run();
+                  process.close();
+                  if (!died || !replace()) {
+                    closing.reader().close();
+                  }
+                });
+  }
+
+  private synchronized boolean replace() {
+    if (closed) {
+      return false;
+    }
+    LOG.log(
+        System.Logger.Level.WARNING, "the keeper, process " + identity + ", died; replacing it");
+    ChildProcess child = spawn(linux, reader.fd(), writer.fd());
+    try {
+      identity = Identity.of(child.pid());
+      writeRecord();
+    } catch (IOException e) {
+      LOG.log(System.Logger.Level.ERROR, "another agent would not find the new keeper", e);
+    }
+    watch(child);
+    return true;
   }
 
   private void readQueue() {
@@ -211,7 +295,7 @@ public final class ProcessKeeper implements Keeper {
   }
 
   @Override
-  public String describe() {
+  public synchronized String describe() {
     return "process " + identity.pid();
   }
 
@@ -221,11 +305,23 @@ public final class ProcessKeeper implements Keeper {
   }
 
   @Override
-  public synchronized void close() {
-    mirror.values().forEach(Fd::close);
-    mirror.clear();
-    reader.close();
-    writer.close();
+  public void close() {
+    synchronized (this) {
+      closed = true;
+      closing.writer().close();
+      mirror.values().forEach(Fd::close);
+      mirror.clear();
+      reader.close();
+      writer.close();
+    }
+    Thread last = watch;
+    if (last != null) {
+      try {
+        last.join();
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+      }
+    }
   }
 
   @Override

@@ -4,7 +4,10 @@ import io.holdfast.core.Obstacle;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Comparator;
+import java.util.List;
 import java.util.Optional;
+import java.util.stream.LongStream;
 
 /** Whether the host has memory for a VM, or for a successor beside the predecessor. */
 public final class Memory {
@@ -32,7 +35,7 @@ public final class Memory {
 
   /** Why a VM's successor can't be started, if so. */
   static Optional<Obstacle> obstacle(Promise promise) throws IOException {
-    long needed = OWN + promise.memory() / TABLES;
+    long needed = forSuccessor(promise);
     long available = available();
     return available >= needed
         ? Optional.empty()
@@ -44,8 +47,49 @@ public final class Memory {
                 "Free memory, or move another guest away first."));
   }
 
+  /**
+   * How many of these VMs' successors can be there at once, whichever they are.
+   *
+   * @param available bytes
+   */
+  public static int fitting(List<Promise> promises, long available) {
+    long[] needed = largestFirst(promises);
+    int fitting = 0;
+    long sum = 0;
+    while (fitting < needed.length && sum + needed[fitting] <= available) {
+      sum += needed[fitting++];
+    }
+    return fitting;
+  }
+
+  /** Why so many successors can't be there at once. */
+  public static Obstacle obstacle(
+      List<Promise> promises, int together, int fitting, long available) {
+    long needed = LongStream.of(largestFirst(promises)).limit(together).sum();
+    return new Obstacle(
+        "host memory",
+        "%d successors at once need about %d MiB beside the guests' RAM, and %d MiB are available"
+            .formatted(together, needed >> 20, available >> 20),
+        fitting == 0
+            ? "Free memory, or move a guest away first."
+            : "Update fewer at once: --parallel %d fits.".formatted(fitting));
+  }
+
+  private static long[] largestFirst(List<Promise> promises) {
+    return promises.stream()
+        .map(Memory::forSuccessor)
+        .sorted(Comparator.reverseOrder())
+        .mapToLong(Long::longValue)
+        .toArray();
+  }
+
+  /** What a VM's successor takes besides the guest's RAM, which it shares, in bytes. */
+  public static long forSuccessor(Promise promise) {
+    return OWN + promise.memory() / TABLES;
+  }
+
   /** MemAvailable of /proc/meminfo (proc(5)), in bytes. */
-  private static long available() throws IOException {
+  public static long available() throws IOException {
     return Files.readAllLines(Path.of("/proc/meminfo")).stream()
         .filter(line -> line.startsWith("MemAvailable:"))
         .map(line -> line.replaceAll("[^0-9]", ""))

@@ -48,6 +48,9 @@ public final class QemuProbe {
   private final Map<Key, QemuBinary> known = new ConcurrentHashMap<>();
   private final Map<List<Object>, String> models = new ConcurrentHashMap<>();
 
+  /** What was built and nothing missing: binary, machine type, accelerator, CPU. */
+  private final Set<List<Object>> built = ConcurrentHashMap.newKeySet();
+
   /**
    * Makes a probe.
    *
@@ -176,6 +179,11 @@ public final class QemuProbe {
         missing.add("migration capability " + capability);
       }
     }
+    List<Object> key =
+        List.of(key(binary.path()), promise.machine(), promise.accelerator(), promise.cpu());
+    if (built.contains(key)) {
+      return missing;
+    }
     try {
       var _ =
           running(
@@ -183,6 +191,7 @@ public final class QemuProbe {
               promise.machine(),
               List.of("-accel", promise.accelerator(), "-cpu", promise.cpu(), "-m", "64M"),
               qmp -> qmp.execute("query-status").toString());
+      boolean _ = built.add(key);
     } catch (QemuUnusableException e) {
       missing.add("the guest's CPU on " + promise.machine() + ": " + e.reason());
     }

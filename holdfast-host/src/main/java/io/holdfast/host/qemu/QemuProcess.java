@@ -330,9 +330,9 @@ public final class QemuProcess implements AutoCloseable {
     return pidfd.isEmpty() || pidfd.get().hasExited();
   }
 
-  /** QEMU's run state, such as {@code running}, {@code paused} or {@code postmigrate}. */
-  String status() throws QmpException {
-    return qmp().execute("query-status").object("return").string("status");
+  /** What it says of its guest. */
+  RunState runState() throws QmpException {
+    return RunState.of(qmp().execute("query-status").object("return").string("status"));
   }
 
   /** Switches migration capabilities on. */

@@ -250,13 +250,45 @@ public final class Vm implements AutoCloseable {
     writeRecord();
   }
 
-  /** Whether its guest runs at this moment; false too if QEMU does not say. */
-  public boolean running() {
-    try {
-      return process().status().equals("running");
-    } catch (QmpException e) {
-      return false;
+  /**
+   * What its guest does at this moment.
+   *
+   * @throws QmpException if its QEMU does not say
+   */
+  public RunState runState() throws QmpException {
+    return process().runState();
+  }
+
+  /**
+   * Stops its guest until {@link #resume}; does nothing to one that is paused.
+   *
+   * @throws IOException if it does not run for another reason, or QEMU does not answer
+   */
+  public void pause() throws IOException {
+    RunState now = runState();
+    if (now.paused()) {
+      return;
     }
+    if (now != RunState.RUNNING) {
+      throw new IOException(now.why() + ". " + now.advice(promise.name()));
+    }
+    var _ = process().qmp().execute("stop");
+  }
+
+  /**
+   * Lets its guest go on; does nothing to one that runs.
+   *
+   * @throws IOException if it can't go on, or QEMU does not answer
+   */
+  public void resume() throws IOException {
+    RunState now = runState();
+    if (now == RunState.RUNNING) {
+      return;
+    }
+    if (!now.resumable()) {
+      throw new IOException(now.why() + ". " + now.advice(promise.name()));
+    }
+    var _ = process().qmp().execute("cont");
   }
 
   /**

@@ -30,12 +30,22 @@ public final class VmUpdate implements Participant {
   /** The journal's key for the path of the QEMU that the update goes to. */
   public static final String TARGET = "target";
 
+  /** The timeline's key for what is special about the guest. */
+  public static final String GUEST = "guest";
+
+  /** Its value for a guest that was not let run, because it was paused before. */
+  public static final String STAYS_PAUSED = "stays paused";
+
   private static final String SUCCESSOR = "successor";
   private static final String STARTING = "starting";
   private static final String STOPPED = "stopped";
   private static final String RUNS = "runs";
+  private static final String PAUSED = "paused";
   private static final String OUT = "holdfast-out";
   private static final String IN = "holdfast-in";
+
+  /** What a plan says of it. */
+  private static final Duration BLACKOUT = Duration.ofMillis(15);
 
   /**
    * How long the predecessor stays fenced before it is ended. Unmapping the guest's RAM keeps a
@@ -49,6 +59,7 @@ public final class VmUpdate implements Participant {
   private final QemuProbe probe;
   private final String target;
   private final DeviceState deviceState;
+  private final GuestClock clock;
   private final QemuProcess predecessor;
   private final int generation;
 
@@ -75,13 +86,21 @@ public final class VmUpdate implements Participant {
    * Makes a participant for one update.
    *
    * @param target path of the QEMU binary to go to
+   * @param clock what becomes of the guest's wall clock
    */
-  public VmUpdate(Linux linux, Vm vm, QemuProbe probe, String target, DeviceState deviceState) {
+  public VmUpdate(
+      Linux linux,
+      Vm vm,
+      QemuProbe probe,
+      String target,
+      DeviceState deviceState,
+      GuestClock.Choice clock) {
     this.linux = linux;
     this.vm = vm;
     this.probe = probe;
     this.target = target;
     this.deviceState = deviceState;
+    this.clock = new GuestClock(linux, vm, clock);
     this.predecessor = vm.process();
     this.generation = vm.generation() + 1;
   }
@@ -107,10 +126,11 @@ public final class VmUpdate implements Participant {
               lost.get(),
               "Stop it with `holdfast vm stop " + name() + "`, then run it again from its disks."));
     }
-    String status = predecessor.status();
-    if (!status.equals("running")) {
-      findings.obstacle(
-          "VM " + name(), "its guest is " + status + ", not running", "Let it run first.");
+    RunState guest = predecessor.runState();
+    if (guest == RunState.PAUSED) {
+      findings.preserved("the guest stays paused");
+    } else if (guest != RunState.RUNNING) {
+      findings.obstacle("the guest of VM " + name(), guest.why(), guest.advice(name()));
     }
     String into = target;
     try {
@@ -153,12 +173,15 @@ public final class VmUpdate implements Participant {
         "device state goes from QEMU " + predecessor.binary().version() + " to " + into);
     vm.promise().devices().forEach(device -> device.plan(findings));
     vm.backends().plan(findings);
+    if (guest == RunState.RUNNING) {
+      clock.plan(findings, BLACKOUT);
+    }
     return new Plan(
         findings.preserved(),
         findings.obstacles(),
         findings.losses(),
         Optional.of(Duration.ofMillis(700 + (vm.promise().memory() >> 20) / 4)),
-        Optional.of(Duration.ofMillis(15)));
+        Optional.of(BLACKOUT));
   }
 
   /** QEMU's own reasons against migrating, and what runs on its disks. */
@@ -205,8 +228,9 @@ public final class VmUpdate implements Participant {
       Fd copy = deviceState.create(name());
       connect(started, out.right().duplicate(), copy);
     }
-    Hurry.hurry(linux, predecessor);
-    Hurry.hurry(linux, started);
+    if (predecessor.runState() == RunState.RUNNING) {
+      clock.prepare(step);
+    }
     stopped = Optional.of(predecessor.qmp().expect("STOP"));
     resumed = Optional.of(started.qmp().expect("RESUME"));
   }
@@ -239,8 +263,21 @@ public final class VmUpdate implements Participant {
 
   @Override
   public void freeze(Step step) throws IOException {
-    step.record(STOPPED, "yes");
     try (Hurry _ = new Hurry(linux)) {
+      Hurry.hurry(linux, predecessor);
+      Hurry.hurry(linux, successor.orElseThrow(() -> gone()));
+      RunState guest = predecessor.runState();
+      if (guest == RunState.PAUSED) {
+        // Whoever goes on from here, successor, predecessor or another agent, leaves it paused.
+        step.record(PAUSED, "yes");
+        vm.backends().frozen(vm.generation());
+        return;
+      }
+      if (guest != RunState.RUNNING) {
+        // By itself, since the plan.
+        throw new IOException(guest.why() + ". " + guest.advice(name()));
+      }
+      step.record(STOPPED, "yes");
       var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
       var _ = stopped.orElseThrow().await(step.remaining());
       vm.backends().frozen(vm.generation());
@@ -295,7 +332,7 @@ public final class VmUpdate implements Participant {
    */
   private void restoreAgain(Step step) throws IOException {
     Optional<QemuProcess> found = findSuccessor(step);
-    if (found.isPresent() && found.get().status().equals("paused")) {
+    if (found.isPresent() && found.get().runState() == RunState.PAUSED) {
       successor = found;
       return;
     }
@@ -403,7 +440,14 @@ public final class VmUpdate implements Participant {
     }
     QemuProcess runs = successor.or(() -> found).orElseThrow(() -> gone());
     successor = Optional.of(runs);
-    if (step.recovering() && runs.status().equals("running")) {
+    if (step.recorded(PAUSED).isPresent()) {
+      // It has not run, so it could still be started again from its state.
+      resumed.ifPresent(Qmp.Expectation::forget);
+      stopped.ifPresent(Qmp.Expectation::forget);
+      step.note(GUEST, STAYS_PAUSED);
+      return;
+    }
+    if (step.recovering() && runs.runState() == RunState.RUNNING) {
       return;
     }
     // From here on the guest may have run: were the successor to die now, the kept state would be a
@@ -465,6 +509,7 @@ public final class VmUpdate implements Participant {
     // First the end of the one, then the record of the other: recovery copes with a record of a
     // dead process.
     predecessor.end();
+    clock.correct(step);
     vm.becomes(generation, runs);
     vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);
@@ -501,6 +546,9 @@ public final class VmUpdate implements Participant {
       vm.backends().drop(generation);
       deviceState.drop(name());
     }
+    if (step.recorded(STOPPED).isPresent()) {
+      clock.correct(step);
+    }
   }
 
   private void letPredecessorRun(Step step) throws IOException {
@@ -523,7 +571,9 @@ public final class VmUpdate implements Participant {
       }
     }
     closeDescriptor(qmp);
-    if (step.recorded(STOPPED).isPresent() && !predecessor.status().equals("running")) {
+    if (step.recorded(PAUSED).isPresent()) {
+      step.note(GUEST, STAYS_PAUSED);
+    } else if (step.recorded(STOPPED).isPresent() && predecessor.runState() != RunState.RUNNING) {
       var _ = qmp.execute("cont");
     }
     Hurry.relax(linux, predecessor);

@@ -94,6 +94,32 @@ class ProcessKeeperTest {
   }
 
   @Test
+  void aKeeperThatIsKilledIsReplacedAndNothingIsLost() throws IOException, InterruptedException {
+    Path record = directory.resolve("keeper");
+    long before = descriptors();
+    ProcessKeeper keeper = ProcessKeeper.open(linux, record);
+    try (Fd fd = linux.memfd("kept", 8192)) {
+      keeper.keep("kept", fd);
+    }
+    for (int i = 0; i < 3; i++) {
+      String killed = Files.readString(record);
+      ProcessHandle process =
+          ProcessHandle.of(Long.parseLong(killed.split("@", 2)[0])).orElseThrow();
+      assertThat(process.destroyForcibly()).isTrue();
+      long end = System.nanoTime() + 10_000_000_000L;
+      while (Files.readString(record).equals(killed)) {
+        assertThat(System.nanoTime()).as("another keeper in place of " + killed).isLessThan(end);
+        Thread.sleep(1);
+      }
+      keeper.close();
+      keeper = ProcessKeeper.open(linux, record);
+      assertThat(found(keeper)).isEqualTo(Map.of("kept", 8192L));
+    }
+    keeper.end();
+    assertThat(descriptors()).isEqualTo(before);
+  }
+
+  @Test
   void hundredsFit() throws IOException {
     org.junit.jupiter.api.Assumptions.assumeTrue(
         linux.effectiveUser() == 0, "only root may raise the queue's limit");

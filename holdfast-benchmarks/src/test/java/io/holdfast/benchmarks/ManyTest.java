@@ -1,0 +1,233 @@
+package io.holdfast.benchmarks;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.holdfast.linux.Linux;
+import io.holdfast.varlink.VarlinkClient;
+import io.holdfast.varlink.VarlinkException;
+import io.holdfast.varlink.json.JsonArray;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestInstance;
+
+/**
+ * Ten real guests are updated at once. Each is an update of its own; the same guests live through
+ * all of it.
+ */
+@Tag("guest")
+@TestInstance(TestInstance.Lifecycle.PER_CLASS)
+class ManyTest {
+  private static final int GUESTS = 10;
+  private static final long MEMORY = 160L << 20;
+
+  private Optional<AgentProcess> started = Optional.empty();
+  private Optional<RunningGuests> running = Optional.empty();
+
+  @BeforeAll
+  void start() throws IOException {
+    Path directory = Files.createTempDirectory("holdfast-test");
+    AgentProcess agent = AgentProcess.start(Linux.system(), directory);
+    started = Optional.of(agent);
+    running =
+        Optional.of(
+            RunningGuests.start(agent, GUESTS, directory, Optional.of(Host.qemu()), MEMORY));
+  }
+
+  @AfterAll
+  void end() {
+    running.ifPresent(RunningGuests::close);
+    started.ifPresent(AgentProcess::close);
+  }
+
+  private RunningGuests guests() {
+    return running.orElseThrow();
+  }
+
+  private static List<String> outcomes(List<JsonObject> reports) {
+    return reports.stream().map(report -> report.string("outcome")).toList();
+  }
+
+  private static List<Long> generations(RunningGuests guests) {
+    return guests.all().stream().map(guest -> guest.show().number("generation")).toList();
+  }
+
+  /** Every guest goes on, in one process, with nothing repeated or skipped. */
+  private void assertAllGoOn() {
+    List<Long> from = guests().all().stream().map(guest -> guest.witness().last()).toList();
+    for (int i = 0; i < GUESTS; i++) {
+      RunningGuest guest = guests().get(i);
+      long before = from.get(i);
+      Host.await(
+          "guest" + i + " goes on from " + before, () -> guest.witness().last() > before + 5);
+      assertThat(guest.witness().consoleCheck().good())
+          .as("guest%d: %s", i, guest.witness().consoleCheck())
+          .isTrue();
+      assertThat(guest.show().string("state")).isEqualTo("running");
+    }
+    Path run = started.orElseThrow().directory().resolve("run");
+    assertThat(Host.qemus(run)).hasSize(GUESTS);
+    assertThat(run.resolve("updates").toFile().list((_, name) -> name.endsWith(".journal")))
+        .isEmpty();
+  }
+
+  /** No two stand still at once: each update's blackout, as its report places it in time. */
+  private static void assertOneStandsStillAtATime(List<JsonObject> reports) {
+    record Blackout(String vm, long start, long end) {}
+    List<Blackout> blackouts = new ArrayList<>();
+    for (JsonObject report : reports) {
+      List<JsonObject> spans =
+          report.array("spans").objects().stream()
+              .filter(span -> span.string("phase").equals("blackout"))
+              .toList();
+      assertThat(spans).as("%s", report).isNotEmpty();
+      // Started in milliseconds, and the spans count from the plan: right to some milliseconds.
+      long started = report.number("started") * 1_000_000;
+      JsonObject last = spans.getLast();
+      blackouts.add(
+          new Blackout(
+              report.string("target"),
+              started + spans.getFirst().number("start"),
+              started + last.number("start") + last.number("length")));
+    }
+    blackouts.sort((a, b) -> Long.compare(a.start(), b.start()));
+    long slack = 5_000_000;
+    for (int i = 1; i < blackouts.size(); i++) {
+      assertThat(blackouts.get(i).start())
+          .as("%s", blackouts)
+          .isGreaterThan(blackouts.get(i - 1).end() - slack);
+    }
+  }
+
+  @Test
+  void allAtOnceToTheOtherSideAndBack() {
+    List<Long> before = generations(guests());
+    for (int turn = 1; turn <= 2; turn++) {
+      List<JsonObject> reports =
+          guests().update(Optional.empty(), OptionalLong.of(GUESTS), _ -> {}, _ -> {});
+      assertThat(outcomes(reports)).isEqualTo(Collections.nCopies(GUESTS, "completed"));
+      assertThat(reports.stream().map(report -> report.string("id")).distinct()).hasSize(GUESTS);
+      assertOneStandsStillAtATime(reports);
+      assertAllGoOn();
+      int turns = turn;
+      assertThat(generations(guests())).isEqualTo(before.stream().map(g -> g + turns).toList());
+    }
+    for (RunningGuest guest : guests().all()) {
+      assertThat(guest.witness().complaints()).isEmpty();
+    }
+  }
+
+  /** The successor of one does not come up, and that of another lacks memory. */
+  @Test
+  void oneThatFailsDoesNotStopTheOthers() throws IOException {
+    Path qemu = started.orElseThrow().directory().resolve("qemu-for-all-but-two");
+    Files.writeString(
+        qemu,
+        """
+        #!/bin/sh
+        case "$*" in
+          *guest=guest3*-incoming*) echo "guest3 is out of luck"; exit 1 ;;
+          *guest=guest7*-incoming*) ulimit -v 120000 ;;
+        esac
+        exec %s "$@"
+        """
+            .formatted(Host.qemu()));
+    Files.setPosixFilePermissions(qemu, PosixFilePermissions.fromString("rwxr-xr-x"));
+    List<Long> before = generations(guests());
+    List<JsonObject> reports =
+        guests().update(Optional.of(qemu.toString()), OptionalLong.of(4), _ -> {}, _ -> {});
+    for (int i = 0; i < GUESTS; i++) {
+      JsonObject report = reports.get(i);
+      boolean fails = i == 3 || i == 7;
+      assertThat(report.string("target")).isEqualTo("guest" + i);
+      assertThat(report.string("outcome"))
+          .as("%s", report)
+          .isEqualTo(fails ? "cancelled" : "completed");
+    }
+    assertThat(reports.get(3).string("message")).contains("guest3 is out of luck");
+    assertAllGoOn();
+    List<Long> after = generations(guests());
+    for (int i = 0; i < GUESTS; i++) {
+      assertThat(after.get(i)).isEqualTo(before.get(i) + (i == 3 || i == 7 ? 0 : 1));
+    }
+  }
+
+  @Test
+  void cancellingTheBatchCancelsAllThatCanBe() throws InterruptedException {
+    CountDownLatch asked = new CountDownLatch(1);
+    String[] batch = {""};
+    List<JsonObject> reports =
+        guests()
+            .update(
+                Optional.empty(),
+                OptionalLong.of(3),
+                id -> batch[0] = id,
+                progress -> {
+                  if (progress.string("state").equals("PREPARED") && asked.getCount() > 0) {
+                    asked.countDown();
+                    Thread _ = Thread.ofPlatform().start(() -> cancel(batch[0]));
+                  }
+                });
+    assertThat(asked.await(1, TimeUnit.SECONDS)).isTrue();
+    List<String> outcomes = outcomes(reports);
+    assertThat(outcomes).as("%s", reports).isSubsetOf("completed", "cancelled");
+    assertThat(outcomes.subList(3, GUESTS))
+        .as("those that had not begun")
+        .containsOnly("cancelled");
+    assertThat(reports.getLast().string("message")).contains("cancelled by the user");
+    assertAllGoOn();
+  }
+
+  private void cancel(String id) {
+    try (VarlinkClient client = started.orElseThrow().client()) {
+      JsonObject _ = client.call("io.holdfast.Update.Cancel", JsonObject.of("id", id));
+    }
+  }
+
+  @Test
+  void unknownAndTakenVms() throws IOException {
+    try (VarlinkClient client = started.orElseThrow().client()) {
+      assertThatThrownBy(
+              () ->
+                  client.call(
+                      "io.holdfast.Update.Vmms",
+                      JsonObject.of("names", JsonArray.of("guest0", "nobody"))))
+          .isInstanceOf(VarlinkException.class)
+          .hasMessageContaining("there is no VM nobody");
+      assertAllGoOn();
+      // While all are taken, each is refused, and says by what.
+      List<JsonObject> refused = new ArrayList<>();
+      List<JsonObject> reports =
+          guests()
+              .update(
+                  Optional.empty(),
+                  OptionalLong.empty(),
+                  _ ->
+                      refused.addAll(
+                          client
+                              .call("io.holdfast.Update.Vmms", JsonObject.empty())
+                              .array("reports")
+                              .objects()),
+                  _ -> {});
+      assertThat(outcomes(refused)).isEqualTo(Collections.nCopies(GUESTS, "refused"));
+      assertThat(refused.getFirst().array("obstacles").objects().getFirst().string("why"))
+          .contains("VM guest0 is taken by update " + reports.getFirst().string("id"));
+      assertThat(outcomes(reports)).isEqualTo(Collections.nCopies(GUESTS, "completed"));
+    }
+    assertAllGoOn();
+  }
+}
