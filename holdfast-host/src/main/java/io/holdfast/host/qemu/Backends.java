@@ -26,6 +26,7 @@ final class Backends implements AutoCloseable {
 
   private static Optional<Backend> of(BackendContext context, Device device) {
     return switch (device) {
+      case Adopted adopted -> Optional.of(new AdoptedBackend(adopted));
       case Disk disk -> Optional.of(new DiskBackend(disk));
       case TapNetwork network -> Optional.of(new TapBackend(context, network));
       case UserNetwork network -> Optional.of(new UserNetworkBackend(context, network));

@@ -7,7 +7,7 @@ import java.util.List;
  * A device of a VM. Fixed when the VM starts; every generation of QEMU presents the same. What
  * stands behind it on the host is its {@link Backend}.
  */
-public sealed interface Device permits Disk, Cdrom, Emulated, TapNetwork, UserNetwork {
+public sealed interface Device permits Adopted, Disk, Cdrom, Emulated, TapNetwork, UserNetwork {
   /** Its name within the VM. */
   String id();
 
@@ -23,6 +23,7 @@ public sealed interface Device permits Disk, Cdrom, Emulated, TapNetwork, UserNe
   /** Reads what {@link #toJson} wrote. */
   static Device fromJson(JsonObject json) {
     return switch (json.string("kind")) {
+      case Adopted.KIND -> Adopted.fromJson(json);
       case Disk.KIND -> Disk.fromJson(json);
       case Cdrom.KIND -> Cdrom.fromJson(json);
       case Emulated.KIND -> Emulated.fromJson(json);

@@ -1,0 +1,212 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.varlink.json.JsonArray;
+import io.holdfast.varlink.json.JsonObject;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.SortedMap;
+import java.util.SortedSet;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/**
+ * What a machine consists of, as its QEMU shows it: what must be the same in predecessor and
+ * successor, or the device state would be loaded into another machine.
+ *
+ * <p>Compared are the machine type; the vCPUs' number and what CPUID tells them (feature words,
+ * vendor, family, model, stepping, levels); the devices with an id and their types, and how many
+ * there are of each type without one; the PCI functions with their places, ids and classes, behind
+ * bridges too; the block nodes with a name, their drivers, files and whether they are read-only,
+ * and which medium is in which drive; the RAM blocks with their names and sizes. Not compared is
+ * what versions of QEMU rightly differ in: QOM's own helpers below {@code /machine/unattached},
+ * node names that QEMU made up, and what the guest has programmed, such as addresses and bus
+ * numbers.
+ *
+ * @param facts each thing's name, and what it is
+ */
+record Layout(SortedMap<String, String> facts) {
+  private static final List<String> CPU =
+      List.of(
+          "vendor",
+          "family",
+          "model",
+          "stepping",
+          "level",
+          "xlevel",
+          "xlevel2",
+          "model-id",
+          "phys-bits");
+
+  private static final Pattern RAM_BLOCK =
+      Pattern.compile(
+          " *(?<name>\\S+) +[0-9]+ \\S+ +0x[0-9a-f]+ +0x[0-9a-f]+ +0x(?<total>[0-9a-f]+).*");
+
+  /**
+   * Asks a QEMU; some twenty commands, of less than a millisecond each.
+   *
+   * @throws QmpException if it does not answer
+   */
+  static Layout of(Qmp qmp) throws QmpException {
+    SortedMap<String, String> facts = new TreeMap<>();
+    facts.put("machine type", property(qmp, "/machine", "type").orElse("unknown"));
+    cpus(qmp, facts);
+    for (JsonObject child : list(qmp, "/machine/peripheral")) {
+      type(child).ifPresent(type -> facts.put("device " + child.string("name"), type));
+    }
+    for (JsonObject child : list(qmp, "/machine/peripheral-anon")) {
+      type(child)
+          .ifPresent(
+              type ->
+                  facts.merge(
+                      "devices without id of type " + type,
+                      "1",
+                      (n, _) -> Integer.toString(Integer.parseInt(n) + 1)));
+    }
+    try {
+      for (JsonObject bus : qmp.execute("query-pci").array("return").objects()) {
+        functions(bus.array("devices"), "PCI ", facts);
+      }
+    } catch (QmpException e) {
+      if (!e.errorClass().equals("GenericError") && !e.errorClass().equals("CommandNotFound")) {
+        throw e;
+      }
+      facts.put("PCI", "none");
+    }
+    blocks(qmp, facts);
+    String blocks =
+        qmp.execute("human-monitor-command", JsonObject.of("command-line", "info ramblock"))
+            .string("return");
+    blocks
+        .lines()
+        .map(RAM_BLOCK::matcher)
+        .filter(Matcher::matches)
+        .forEach(
+            m -> facts.put("RAM block " + m.group("name"), "0x" + m.group("total") + " bytes"));
+    return new Layout(facts);
+  }
+
+  /** What differs in another one, each difference as a sentence's part; empty if nothing does. */
+  List<String> differences(Layout other) {
+    List<String> differences = new ArrayList<>();
+    SortedSet<String> all = new TreeSet<>(facts.keySet());
+    all.addAll(other.facts.keySet());
+    for (String what : all) {
+      String here = facts.get(what);
+      String there = other.facts.get(what);
+      if (here == null) {
+        differences.add(what + " (" + there + ") is in the successor only");
+      } else if (there == null) {
+        differences.add(what + " (" + here + ") is not in the successor");
+      } else if (!here.equals(there)) {
+        differences.add(what + " is " + here + ", and " + there + " in the successor");
+      }
+    }
+    return differences;
+  }
+
+  private static void cpus(Qmp qmp, SortedMap<String, String> facts) throws QmpException {
+    List<JsonObject> cpus = qmp.execute("query-cpus-fast").array("return").objects();
+    facts.put("vCPUs", Integer.toString(cpus.size()));
+    if (cpus.isEmpty()) {
+      return;
+    }
+    String path = cpus.getFirst().string("qom-path");
+    for (String name : CPU) {
+      property(qmp, path, name).ifPresent(value -> facts.put("CPU " + name, value));
+    }
+    JsonArray words =
+        qmp.execute("qom-get", JsonObject.of("path", path, "property", "feature-words"))
+            .array("return");
+    for (JsonObject word : words.objects()) {
+      // A word that one version of QEMU knows and the other does not is all zeros there.
+      if (word.number("features") != 0) {
+        facts.put(
+            "CPUID leaf 0x%x%s %s"
+                .formatted(
+                    word.number("cpuid-input-eax"),
+                    word.has("cpuid-input-ecx") ? "." + word.number("cpuid-input-ecx") : "",
+                    word.string("cpuid-register")),
+            "0x%x".formatted(word.number("features")));
+      }
+    }
+  }
+
+  private static Optional<String> property(Qmp qmp, String path, String name) throws QmpException {
+    try {
+      return qmp.execute("qom-get", JsonObject.of("path", path, "property", name))
+          .get("return")
+          .map(Object::toString);
+    } catch (QmpException e) {
+      if (e.errorClass().equals("GenericError")) {
+        return Optional.empty();
+      }
+      throw e;
+    }
+  }
+
+  private static List<JsonObject> list(Qmp qmp, String path) throws QmpException {
+    return qmp.execute("qom-list", JsonObject.of("path", path)).array("return").objects();
+  }
+
+  /** The type of a child; empty for a property that is none. */
+  private static Optional<String> type(JsonObject property) {
+    String type = property.string("type");
+    return type.startsWith("child<")
+        ? Optional.of(type.substring("child<".length(), type.length() - 1))
+        : Optional.empty();
+  }
+
+  /**
+   * A function's place is told by those of the bridges before it, whose buses have no numbers yet.
+   */
+  private static void functions(JsonArray devices, String before, SortedMap<String, String> facts) {
+    for (JsonObject device : devices.objects()) {
+      String place =
+          "%s%02x.%x".formatted(before, device.number("slot"), device.number("function"));
+      JsonObject id = device.object("id");
+      facts.put(
+          place,
+          "%04x:%04x class %04x%s"
+              .formatted(
+                  id.number("vendor"),
+                  id.number("device"),
+                  device.object("class_info").number("class"),
+                  device.string("qdev_id").isEmpty() ? "" : " " + device.string("qdev_id")));
+      device
+          .optionalObject("pci_bridge")
+          .flatMap(bridge -> bridge.optionalArray("devices"))
+          .ifPresent(behind -> functions(behind, place + "/", facts));
+    }
+  }
+
+  private static void blocks(Qmp qmp, SortedMap<String, String> facts) throws QmpException {
+    JsonArray nodes =
+        qmp.execute("query-named-block-nodes", JsonObject.of("flat", true)).array("return");
+    for (JsonObject node : nodes.objects()) {
+      String name = node.string("node-name");
+      if (!name.startsWith("#")) {
+        facts.put("block node " + name, medium(node));
+      }
+    }
+    for (JsonObject drive : qmp.execute("query-block").array("return").objects()) {
+      String name =
+          drive
+              .optionalString("qdev")
+              .filter(q -> !q.contains("/machine/unattached"))
+              .orElseGet(() -> drive.string("device"));
+      facts.put(
+          "medium of drive " + name,
+          drive.optionalObject("inserted").map(Layout::medium).orElse("none"));
+    }
+  }
+
+  private static String medium(JsonObject node) {
+    return node.string("drv")
+        + " on "
+        + node.string("file")
+        + (node.bool("ro") ? ", read-only" : "");
+  }
+}
