@@ -17,13 +17,13 @@ import java.util.regex.Pattern;
  * successor, or the device state would be loaded into another machine.
  *
  * <p>Compared are the machine type; the vCPUs' number and what CPUID tells them (feature words,
- * vendor, family, model, stepping, levels); the devices with an id and their types, and how many
- * there are of each type without one; the PCI functions with their places, ids and classes, behind
- * bridges too; the block nodes with a name, their drivers, files and whether they are read-only,
- * and which medium is in which drive; the RAM blocks with their names and sizes. Not compared is
- * what versions of QEMU rightly differ in: QOM's own helpers below {@code /machine/unattached},
- * node names that QEMU made up, and what the guest has programmed, such as addresses and bus
- * numbers.
+ * vendor, family, model, stepping, levels); all devices of the command line, with or without id,
+ * their types, buses and addresses; the PCI functions of the first bus with their ids and classes,
+ * those that the machine brings included; the block nodes with a name, their drivers, files and
+ * whether they are read-only, and which medium is in which drive; the RAM blocks with their names
+ * and sizes. Not compared is what versions of QEMU rightly differ in: QOM's own helpers below
+ * {@code /machine/unattached}, node names that QEMU made up, and what the guest has programmed,
+ * such as base addresses and bus numbers.
  *
  * @param facts each thing's name, and what it is
  */
@@ -45,7 +45,7 @@ record Layout(SortedMap<String, String> facts) {
           " *(?<name>\\S+) +[0-9]+ \\S+ +0x[0-9a-f]+ +0x[0-9a-f]+ +0x(?<total>[0-9a-f]+).*");
 
   /**
-   * Asks a QEMU; some twenty commands, of less than a millisecond each.
+   * Asks a QEMU; some twenty commands and two per device, of less than a millisecond each.
    *
    * @throws QmpException if it does not answer
    */
@@ -53,28 +53,9 @@ record Layout(SortedMap<String, String> facts) {
     SortedMap<String, String> facts = new TreeMap<>();
     facts.put("machine type", property(qmp, "/machine", "type").orElse("unknown"));
     cpus(qmp, facts);
-    for (JsonObject child : list(qmp, "/machine/peripheral")) {
-      type(child).ifPresent(type -> facts.put("device " + child.string("name"), type));
-    }
-    for (JsonObject child : list(qmp, "/machine/peripheral-anon")) {
-      type(child)
-          .ifPresent(
-              type ->
-                  facts.merge(
-                      "devices without id of type " + type,
-                      "1",
-                      (n, _) -> Integer.toString(Integer.parseInt(n) + 1)));
-    }
-    try {
-      for (JsonObject bus : qmp.execute("query-pci").array("return").objects()) {
-        functions(bus.array("devices"), "PCI ", facts);
-      }
-    } catch (QmpException e) {
-      if (!e.errorClass().equals("GenericError") && !e.errorClass().equals("CommandNotFound")) {
-        throw e;
-      }
-      facts.put("PCI", "none");
-    }
+    devices(qmp, "/machine/peripheral", "device ", facts);
+    devices(qmp, "/machine/peripheral-anon", "device without id, ", facts);
+    functions(qmp, facts);
     blocks(qmp, facts);
     String blocks =
         qmp.execute("human-monitor-command", JsonObject.of("command-line", "info ramblock"))
@@ -140,7 +121,7 @@ record Layout(SortedMap<String, String> facts) {
           .get("return")
           .map(Object::toString);
     } catch (QmpException e) {
-      if (e.errorClass().equals("GenericError")) {
+      if (answered(e)) {
         return Optional.empty();
       }
       throw e;
@@ -159,27 +140,48 @@ record Layout(SortedMap<String, String> facts) {
         : Optional.empty();
   }
 
-  /**
-   * A function's place is told by those of the bridges before it, whose buses have no numbers yet.
-   */
-  private static void functions(JsonArray devices, String before, SortedMap<String, String> facts) {
-    for (JsonObject device : devices.objects()) {
-      String place =
-          "%s%02x.%x".formatted(before, device.number("slot"), device.number("function"));
-      JsonObject id = device.object("id");
-      facts.put(
-          place,
-          "%04x:%04x class %04x%s"
-              .formatted(
-                  id.number("vendor"),
-                  id.number("device"),
-                  device.object("class_info").number("class"),
-                  device.string("qdev_id").isEmpty() ? "" : " " + device.string("qdev_id")));
-      device
-          .optionalObject("pci_bridge")
-          .flatMap(bridge -> bridge.optionalArray("devices"))
-          .ifPresent(behind -> functions(behind, place + "/", facts));
+  /** A device's place among those behind bridges is told by its bus, which has no number yet. */
+  private static void devices(
+      Qmp qmp, String folder, String before, SortedMap<String, String> facts) throws QmpException {
+    for (JsonObject child : list(qmp, folder)) {
+      Optional<String> type = type(child);
+      if (type.isPresent()) {
+        String path = folder + "/" + child.string("name");
+        String place = property(qmp, path, "parent_bus").map(bus -> " on " + bus).orElse("");
+        String address = property(qmp, path, "addr").map(a -> ", address " + a).orElse("");
+        facts.put(before + child.string("name"), type.get() + place + address);
+      }
     }
+  }
+
+  private static void functions(Qmp qmp, SortedMap<String, String> facts) throws QmpException {
+    JsonArray buses;
+    try {
+      buses = qmp.execute("query-pci").array("return");
+    } catch (QmpException e) {
+      if (!answered(e)) {
+        throw e;
+      }
+      // The machine has no PCI.
+      return;
+    }
+    for (JsonObject bus : buses.objects()) {
+      for (JsonObject device : bus.array("devices").objects()) {
+        JsonObject id = device.object("id");
+        facts.put(
+            "PCI function %02x.%x".formatted(device.number("slot"), device.number("function")),
+            "%04x:%04x of class %04x%s"
+                .formatted(
+                    id.number("vendor"),
+                    id.number("device"),
+                    device.object("class_info").number("class"),
+                    device.string("qdev_id").isEmpty() ? "" : ", " + device.string("qdev_id")));
+      }
+    }
+  }
+
+  private static boolean answered(QmpException e) {
+    return e.errorClass().equals("GenericError") || e.errorClass().equals("CommandNotFound");
   }
 
   private static void blocks(Qmp qmp, SortedMap<String, String> facts) throws QmpException {
