@@ -474,16 +474,16 @@ public final class Adoption implements AutoCloseable {
     }
     Set<String> seen = new HashSet<>();
     for (JsonObject node : nodes) {
-      String path = node.string("file");
+      String file = node.string("file");
+      String path = process.workingDirectory().resolve(file).normalize().toString();
       if (!Set.of("file", "host_device").contains(node.string("drv"))
-          || !path.startsWith("/")
           || path.startsWith("/dev/fdset/")
           || !seen.add(path)) {
         continue;
       }
       String format =
           nodes.stream()
-              .filter(n -> n.string("file").equals(path))
+              .filter(n -> n.string("file").equals(file))
               .map(n -> n.string("drv"))
               .filter(d -> !Set.of("file", "host_device").contains(d))
               .findFirst()

@@ -179,9 +179,14 @@ final class ProcessFiles {
 
   /** Its listening sockets' numbers, by {@code unix:PATH} and {@code tcp:PORT}. */
   Map<String, Integer> listeners() throws IOException {
+    Path works = workingDirectory();
     Map<String, String> addresses = new HashMap<>();
     unixListeners(directory.resolve("net/unix"))
-        .forEach((inode, path) -> addresses.put(socket(inode), "unix:" + path));
+        .forEach(
+            (inode, path) ->
+                addresses.put(
+                    socket(inode),
+                    "unix:" + (path.startsWith("@") ? path : works.resolve(path).normalize())));
     for (String table : List.of("net/tcp", "net/tcp6")) {
       Path file = directory.resolve(table);
       if (Files.exists(file)) {

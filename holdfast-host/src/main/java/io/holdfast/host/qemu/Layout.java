@@ -2,6 +2,7 @@ package io.holdfast.host.qemu;
 
 import io.holdfast.varlink.json.JsonArray;
 import io.holdfast.varlink.json.JsonObject;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -49,14 +50,15 @@ record Layout(SortedMap<String, String> facts) {
    *
    * @throws QmpException if it does not answer
    */
-  static Layout of(Qmp qmp) throws QmpException {
+  static Layout of(QemuProcess process) throws QmpException {
+    Qmp qmp = process.qmp();
     SortedMap<String, String> facts = new TreeMap<>();
     facts.put("machine type", property(qmp, "/machine", "type").orElse("unknown"));
     cpus(qmp, facts);
     devices(qmp, "/machine/peripheral", "device ", facts);
     devices(qmp, "/machine/peripheral-anon", "device without id, ", facts);
     functions(qmp, facts);
-    blocks(qmp, facts);
+    blocks(qmp, process.workingDirectory(), facts);
     String blocks =
         qmp.execute("human-monitor-command", JsonObject.of("command-line", "info ramblock"))
             .string("return");
@@ -184,13 +186,14 @@ record Layout(SortedMap<String, String> facts) {
     return e.errorClass().equals("GenericError") || e.errorClass().equals("CommandNotFound");
   }
 
-  private static void blocks(Qmp qmp, SortedMap<String, String> facts) throws QmpException {
+  private static void blocks(Qmp qmp, Path directory, SortedMap<String, String> facts)
+      throws QmpException {
     JsonArray nodes =
         qmp.execute("query-named-block-nodes", JsonObject.of("flat", true)).array("return");
     for (JsonObject node : nodes.objects()) {
       String name = node.string("node-name");
       if (!name.startsWith("#")) {
-        facts.put("block node " + name, medium(node));
+        facts.put("block node " + name, medium(node, directory));
       }
     }
     for (JsonObject drive : qmp.execute("query-block").array("return").objects()) {
@@ -201,14 +204,17 @@ record Layout(SortedMap<String, String> facts) {
               .orElseGet(() -> drive.string("device"));
       facts.put(
           "medium of drive " + name,
-          drive.optionalObject("inserted").map(Layout::medium).orElse("none"));
+          drive.optionalObject("inserted").map(node -> medium(node, directory)).orElse("none"));
     }
   }
 
-  private static String medium(JsonObject node) {
+  /** A relative name of a file is meant in the directory that its QEMU works in. */
+  private static String medium(JsonObject node, Path directory) {
+    String file = node.string("file");
+    boolean name = file.isEmpty() || file.startsWith("/") || file.contains(":");
     return node.string("drv")
         + " on "
-        + node.string("file")
+        + (name ? file : directory.resolve(file).normalize())
         + (node.bool("ro") ? ", read-only" : "");
   }
 }

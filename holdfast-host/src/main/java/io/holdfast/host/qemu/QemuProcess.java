@@ -341,6 +341,15 @@ public final class QemuProcess implements AutoCloseable {
     qmp.ifPresent(channel -> channel.listen(listener));
   }
 
+  /** Where it works, against which relative paths of it are meant; the root if it has ended. */
+  Path workingDirectory() {
+    try {
+      return Files.readSymbolicLink(Path.of("/proc/" + identity.pid() + "/cwd"));
+    } catch (IOException e) {
+      return Path.of("/");
+    }
+  }
+
   /** The directory of this generation's names. */
   public Path directory() {
     return directory;

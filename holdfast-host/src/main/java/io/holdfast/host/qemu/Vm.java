@@ -203,7 +203,7 @@ public final class Vm implements AutoCloseable {
     try {
       QemuProcess successor = startSuccessor(linux, binary, next);
       try {
-        return Layout.of(process().qmp()).differences(Layout.of(successor.qmp()));
+        return Layout.of(process()).differences(Layout.of(successor));
       } finally {
         successor.end();
       }

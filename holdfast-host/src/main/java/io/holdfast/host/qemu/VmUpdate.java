@@ -216,7 +216,7 @@ public final class VmUpdate implements Participant {
 
   /** The device state fits only into the machine that it comes from. */
   private void sameMachine(QemuProcess started) throws QmpException {
-    List<String> differences = Layout.of(predecessor.qmp()).differences(Layout.of(started.qmp()));
+    List<String> differences = Layout.of(predecessor).differences(Layout.of(started));
     if (!differences.isEmpty()) {
       throw new QmpException(
           "Layout",
