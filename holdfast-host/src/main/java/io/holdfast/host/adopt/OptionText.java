@@ -168,7 +168,8 @@ sealed interface OptionText {
     public String toString() {
       StringBuilder text = new StringBuilder();
       for (Pair pair : pairs) {
-        boolean bare = text.isEmpty() && pair.key().equals(implied) && !value(pair).contains("=");
+        boolean bare =
+            text.isEmpty() && pair.key().equals(implied) && value(pair).matches("[^={]+");
         text.append(text.isEmpty() ? "" : ",")
             .append(bare || pair.value().isEmpty() ? "" : pair.key() + "=")
             .append(pair.value().isEmpty() ? pair.key() : value(pair).replace(",", ",,"));
