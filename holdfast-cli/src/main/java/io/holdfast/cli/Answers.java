@@ -138,7 +138,22 @@ final class Answers {
     }
   }
 
-  /** {@code io.holdfast.Update.Obstacle}. */
+  /** The reply of {@code io.holdfast.Vm.Adopt}; its obstacles stand in the way of the VM. */
+  record Adoption(
+      Optional<Vm> vm, List<Obstacle> obstacles, List<String> preserved, List<String> losses) {
+    static Adoption of(JsonObject json) {
+      return new Adoption(
+          json.optionalObject("vm").map(Vm::of),
+          each(
+              json,
+              "obstacles",
+              o -> new Obstacle("", o.string("what"), o.string("why"), o.string("advice"))),
+          json.array("preserved").strings(),
+          json.array("losses").strings());
+    }
+  }
+
+  /** {@code io.holdfast.Update.Obstacle}; without a participant for an adoption's. */
   record Obstacle(String participant, String what, String why, String advice) {
     static Obstacle of(JsonObject json) {
       return new Obstacle(

@@ -116,6 +116,25 @@ final class Render {
     return text.toString();
   }
 
+  /** How an adoption ended, or would end. */
+  static String adoption(String name, Answers.Adoption adoption) {
+    StringBuilder text = new StringBuilder();
+    if (adoption.vm().isPresent()) {
+      text.append(started(adoption.vm().get()))
+          .append("It was adopted as it runs; it changes with its first update.\n");
+    } else {
+      text.append(clean("Adopting VM " + name))
+          .append(
+              adoption.obstacles().isEmpty() ? ": possible\n" : ": refused, nothing was changed\n");
+    }
+    if (!adoption.obstacles().isEmpty()) {
+      return text.append(obstacles(adoption.obstacles())).toString();
+    }
+    return text.append(list("Preserved:", adoption.preserved()))
+        .append(list("Lost with the first update, or in each:", adoption.losses()))
+        .toString();
+  }
+
   /** What {@code vm run} says of the VM that it started. */
   static String started(Vm vm) {
     return clean(
@@ -259,7 +278,12 @@ final class Render {
     StringBuilder text = new StringBuilder("\nIn the way:\n");
     for (Obstacle obstacle : obstacles) {
       text.append("  - ")
-          .append(clean(obstacle.participant() + ": " + obstacle.what() + ": " + obstacle.why()))
+          .append(
+              clean(
+                  (obstacle.participant().isEmpty() ? "" : obstacle.participant() + ": ")
+                      + obstacle.what()
+                      + ": "
+                      + obstacle.why()))
           .append('\n');
       if (!obstacle.advice().isBlank()) {
         text.append("    what to do: ").append(clean(obstacle.advice())).append('\n');

@@ -20,8 +20,9 @@ final class VmCommands {
 
   static CommandSpec group() {
     CommandSpec group =
-        CommandLineInterface.group("vm", "Starts, shows and stops virtual machines.");
+        CommandLineInterface.group("vm", "Starts, adopts, shows and stops virtual machines.");
     group.addSubcommand("run", run());
+    group.addSubcommand("adopt", adopt());
     group.addSubcommand("list", list());
     group.addSubcommand("show", show());
     group.addSubcommand("console", ConsoleCommand.console());
@@ -203,6 +204,44 @@ final class VmCommands {
             .converters(text -> converted(() -> object(text)))
             .build());
     return spec;
+  }
+
+  private static CommandSpec adopt() {
+    CommandSpec spec =
+        CommandLineInterface.command(
+            "adopt",
+            "Takes over a running QEMU that Holdfast did not start; nothing changes in the guest.",
+            VmCommands::adopt);
+    spec.addPositional(name());
+    spec.addOption(
+        option("--qmp", "SOCKET", "Its QMP monitor, one that nobody else is connected to.")
+            .required(true)
+            .build());
+    spec.addOption(qemu("The QEMU that successors are to run; the one that runs if not given."));
+    spec.addOption(
+        OptionSpec.builder("--dry-run")
+            .type(boolean.class)
+            .description("Only say what is in the way, and what would be lost.")
+            .build());
+    return spec;
+  }
+
+  private static Exit adopt(Invocation invocation) {
+    JsonObject reply =
+        invocation.call(
+            "io.holdfast.Vm.Adopt",
+            JsonObject.of(
+                "name",
+                invocation.argument(),
+                "qmp",
+                file(invocation, "--qmp"),
+                "qemu",
+                invocation.option("--qemu", String.class).map(invocation.shell()::program),
+                "dryRun",
+                invocation.flag("--dry-run")));
+    Answers.Adoption adoption = invocation.read(reply, Answers.Adoption::of);
+    invocation.print(reply, () -> Render.adoption(invocation.argument(), adoption));
+    return adoption.obstacles().isEmpty() ? Exit.OK : Exit.REFUSED;
   }
 
   private static PositionalParamSpec.Builder word(int index, String label, String description) {

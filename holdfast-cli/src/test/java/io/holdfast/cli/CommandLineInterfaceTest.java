@@ -412,7 +412,7 @@ class CommandLineInterfaceTest {
       quoteCharacter = '"',
       value = {
         "\"\"|a command is missing, one of agent, status, vm, update, states. How it is used: holdfast --help",
-        "vm|vm: a command is missing, one of run, list, show, console, pause, resume, stop, media, qmp. How it is used: holdfast vm --help",
+        "vm|vm: a command is missing, one of run, adopt, list, show, console, pause, resume, stop, media, qmp. How it is used: holdfast vm --help",
         "vm lst|vm: 'lst' is not known here. Did you mean list? How it is used: holdfast vm --help",
         "updaet vmm a|'updaet' is not known here. Did you mean update? How it is used: holdfast --help",
         "vm run a --memroy 1G|vm run: '--memroy' is not known here. Did you mean --memory? How it is used: holdfast vm run --help",

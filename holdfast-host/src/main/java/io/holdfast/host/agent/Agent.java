@@ -173,6 +173,7 @@ public final class Agent implements AutoCloseable {
         .on(
             "io.holdfast.Vm.Show",
             call -> call.reply(vm(vms.get(call.parameters().string("name")))))
+        .on("io.holdfast.Vm.Adopt", call -> call.reply(vms.adopt(call.parameters())))
         .on("io.holdfast.Vm.Stop", call -> vms.stop(call.parameters().string("name")))
         .on(
             "io.holdfast.Vm.Pause",

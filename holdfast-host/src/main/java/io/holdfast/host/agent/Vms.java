@@ -2,6 +2,8 @@ package io.holdfast.host.agent;
 
 import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
+import io.holdfast.core.Obstacle;
+import io.holdfast.host.adopt.Adoption;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.BackendContext;
 import io.holdfast.host.qemu.Device;
@@ -10,7 +12,9 @@ import io.holdfast.host.qemu.Media;
 import io.holdfast.host.qemu.Pages;
 import io.holdfast.host.qemu.PortDevice;
 import io.holdfast.host.qemu.Promise;
+import io.holdfast.host.qemu.QemuBinary;
 import io.holdfast.host.qemu.QemuProbe;
+import io.holdfast.host.qemu.QemuUnusableException;
 import io.holdfast.host.qemu.Qmp;
 import io.holdfast.host.qemu.QmpException;
 import io.holdfast.host.qemu.RunState;
@@ -124,18 +128,7 @@ final class Vms {
   /** Starts a VM. */
   Vm run(JsonObject definition) {
     String name = DefinitionReader.name(definition.string("name"));
-    synchronized (this) {
-      if (vms.containsKey(name) || busy.containsKey(name)) {
-        throw new VarlinkError(
-            "io.holdfast.Vm.VmExists",
-            JsonObject.of(
-                "name",
-                name,
-                "message",
-                "there is a VM " + name + " already; stop it first, or choose another name"));
-      }
-      busy.put(name, "its start");
-    }
+    reserve(name, "its start");
     try {
       DefinitionReader.Accepted accepted = definitions.read(definition);
       Vm vm = start(accepted, definition);
@@ -220,6 +213,19 @@ final class Vms {
     Optional.ofNullable(channels.remove(name)).ifPresent(QmpServer::close);
   }
 
+  private synchronized void reserve(String name, String what) {
+    if (vms.containsKey(name) || busy.containsKey(name)) {
+      throw new VarlinkError(
+          "io.holdfast.Vm.VmExists",
+          JsonObject.of(
+              "name",
+              name,
+              "message",
+              "there is a VM " + name + " already; stop it first, or choose another name"));
+    }
+    busy.put(name, what);
+  }
+
   private Vm start(DefinitionReader.Accepted accepted, JsonObject definition) {
     Promise promise = accepted.promise();
     String name = promise.name();
@@ -234,13 +240,7 @@ final class Vms {
           box.put(file, linux.open(Path.of(path.get()), OpenFlag.READ), "file");
         }
       }
-      box.entries()
-          .forEach(
-              (label, entry) -> {
-                if (entry instanceof Entry.Descriptor(Fd fd, _)) {
-                  keeper.keep(name + "/" + label, fd);
-                }
-              });
+      keepAll(name, box);
       return Vm.start(context(name), accepted.binary(), promise, box);
     } catch (IOException | SystemCallException e) {
       drop(name, box.entries().keySet());
@@ -248,6 +248,126 @@ final class Vms {
       removeQuietly(directory);
       throw notPossible("VM " + name + " could not be started: " + e.getMessage());
     }
+  }
+
+  /**
+   * Takes over a QEMU that somebody else started; {@code Adopt} of interface io.holdfast.Vm.
+   *
+   * @return the reply: the VM, or what is in the way
+   */
+  JsonObject adopt(JsonObject parameters) {
+    String name = DefinitionReader.name(parameters.string("name"));
+    boolean dryRun = parameters.optionalBool("dryRun").orElse(false);
+    Path socket = Path.of(parameters.string("qmp"));
+    if (!socket.isAbsolute()) {
+      throw DefinitionReader.bad(
+          "qmp", socket + ": the agent works in another directory; give the whole path");
+    }
+    reserve(name, "its adoption");
+    Box box = new Box(name, name);
+    Optional<Vm> adopted = Optional.empty();
+    boolean kept = false;
+    try (Adoption found =
+        Adoption.of(
+            linux,
+            name,
+            socket,
+            parameters.optionalString("qemu"),
+            Vm.consoleLog(places.vm(name)))) {
+      refuseTwice(found);
+      List<Obstacle> obstacles = new ArrayList<>(found.obstacles());
+      if (obstacles.isEmpty()) {
+        Files.createDirectories(places.vm(name));
+        found.release().forEach((label, fd) -> box.put(label, fd, "file"));
+        adopted =
+            Optional.of(
+                Vm.adopt(
+                    context(name), found.binary(), found.promise(), box, found.identity(), socket));
+        obstacles.addAll(rehearse(adopted.get()));
+      }
+      if (obstacles.isEmpty() && !dryRun) {
+        keepAll(name, box);
+        adopted.get().keep();
+        kept = true;
+        add(name, adopted.get());
+      }
+      return JsonObject.of(
+          "vm",
+          kept ? adopted.map(this::state) : Optional.empty(),
+          "obstacles",
+          obstacles.stream()
+              .map(o -> JsonObject.of("what", o.what(), "why", o.why(), "advice", o.advice()))
+              .toList(),
+          "preserved",
+          found.preserved(),
+          "losses",
+          found.losses());
+    } catch (IOException | SystemCallException e) {
+      throw notPossible("VM " + name + " could not be adopted: " + e.getMessage());
+    } finally {
+      if (!kept) {
+        letGo(name, box, adopted);
+      }
+      release(name);
+    }
+  }
+
+  private void refuseTwice(Adoption found) {
+    for (Vm vm : all()) {
+      if (vm.process().identity().equals(found.identity())) {
+        throw notPossible(
+            "process " + found.identity().pid() + " is VM " + vm.promise().name() + " already");
+      }
+    }
+  }
+
+  /** What a successor, tried out, says against it. */
+  private List<Obstacle> rehearse(Vm vm) throws IOException {
+    String path = vm.process().binary().path();
+    try {
+      QemuBinary binary = probe.binary(path);
+      return vm.rehearse(linux, binary).stream()
+          .map(
+              difference ->
+                  new Obstacle(
+                      "machine",
+                      difference,
+                      "Start the VM with everything that it has now on its command line, then"
+                          + " adopt it."))
+          .toList();
+    } catch (QemuUnusableException e) {
+      return List.of(new Obstacle(path, e.reason(), e.advice()));
+    } catch (IOException e) {
+      return List.of(
+          new Obstacle(
+              "successor",
+              String.valueOf(e.getMessage()),
+              "See to what QEMU names, then try again."));
+    }
+  }
+
+  private void letGo(String name, Box box, Optional<Vm> adopted) {
+    drop(name, box.entries().keySet());
+    try {
+      if (adopted.isPresent()) {
+        adopted.get().release();
+      } else {
+        box.close();
+        Files.deleteIfExists(places.vm(name));
+      }
+    } catch (IOException e) {
+      LOG.log(System.Logger.Level.WARNING, "left over: " + places.vm(name), e);
+    }
+  }
+
+  private void keepAll(String name, Box box) {
+    box.entries()
+        .forEach(
+            (label, entry) -> {
+              if (entry instanceof Entry.Descriptor(Fd fd, _)) {
+                keeper.keep(name + "/" + label, fd);
+              }
+            });
   }
 
   private BackendContext context(String name) {

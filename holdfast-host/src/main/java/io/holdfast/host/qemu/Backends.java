@@ -31,6 +31,7 @@ final class Backends implements AutoCloseable {
   private static Optional<Backend> of(BackendContext context, Device device) {
     Path directory = context.directory();
     return switch (device) {
+      case Adopted adopted -> Optional.of(new AdoptedBackend(adopted));
       case Disk disk -> Optional.of(new DiskBackend(disk));
       case TapNetwork network -> Optional.of(new TapBackend(context, network));
       case UserNetwork network -> Optional.of(new UserNetworkBackend(context, network));

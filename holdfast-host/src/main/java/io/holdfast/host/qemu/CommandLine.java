@@ -94,12 +94,12 @@ public final class CommandLine {
   }
 
   /** Stands for the number of a descriptor. */
-  static String fd(String label) {
+  public static String fd(String label) {
     return "${fd:" + label + "}";
   }
 
   /** Stands for a path that opens what a descriptor is open on. */
-  static String path(String label) {
+  public static String path(String label) {
     return "/proc/self/fd/" + fd(label);
   }
 

@@ -8,7 +8,7 @@ import java.util.List;
  * stands behind it on the host is its {@link Backend}.
  */
 public sealed interface Device
-    permits Disk, Cdrom, Emulated, TapNetwork, UserNetwork, ConsoleDevice, PortDevice {
+    permits Adopted, Disk, Cdrom, Emulated, TapNetwork, UserNetwork, ConsoleDevice, PortDevice {
   /** Its name within the VM. */
   String id();
 
@@ -24,6 +24,7 @@ public sealed interface Device
   /** Reads what {@link #toJson} wrote. */
   static Device fromJson(JsonObject json) {
     return switch (json.string("kind")) {
+      case Adopted.KIND -> Adopted.fromJson(json);
       case Disk.KIND -> Disk.fromJson(json);
       case Cdrom.KIND -> Cdrom.fromJson(json);
       case Emulated.KIND -> Emulated.fromJson(json);

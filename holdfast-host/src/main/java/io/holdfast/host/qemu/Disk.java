@@ -12,10 +12,14 @@ import java.util.List;
  * @param path absolute
  * @param format {@code raw} or {@code qcow2}
  * @param readOnly whether the guest may not write it
- * @param bus {@code virtio} or {@code scsi}
+ * @param bus {@code virtio} or {@code scsi}; {@link #OTHER_BUS} for a disk that somebody else set
+ *     up
  */
 public record Disk(String id, String path, String format, boolean readOnly, String bus)
     implements Device {
+  /** Where an adopted VM has its disk, its own command line says. */
+  public static final String OTHER_BUS = "other";
+
   static final String KIND = "disk";
 
   @Override

@@ -26,6 +26,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Function;
+import java.util.stream.Collectors;
 
 /**
  * Asks QEMU binaries what they can do, by running each once without a machine. Answers are kept as
@@ -37,6 +38,9 @@ public final class QemuProbe {
    * it all the same, and QEMU 10 does not, so that a guest with it could never move on.
    */
   private static final Set<String> WITHDRAWN = Set.of("pcommit");
+
+  /** What is checked, not what the guest has. */
+  private static final Set<String> CHECKS = Set.of("check", "enforce");
 
   private static final int CONTROL = 3;
   private static final Duration START = Duration.ofSeconds(20);
@@ -103,7 +107,43 @@ public final class QemuProbe {
     return expanded;
   }
 
+  /**
+   * Expands the CPU model of a running guest, all of it: what the guest has been told can't be
+   * taken back. Properties of which an expansion says nothing, such as {@code kvm=off}, stay as
+   * they were given.
+   *
+   * @param qmp of the QEMU that runs it, which knows its machine's own version of the model
+   * @param path of the binary, for messages
+   * @param model as its {@code -cpu} had it
+   * @throws QemuUnusableException if it can't be expanded
+   */
+  public static String expandExactly(Qmp qmp, String path, String model) throws IOException {
+    List<String> parts = List.of(model.split(",", -1));
+    List<String> features = new ArrayList<>();
+    List<String> others = new ArrayList<>();
+    for (String part : parts.subList(1, parts.size())) {
+      if (!CHECKS.contains(part.replaceFirst("=.*", ""))) {
+        features.add(part.contains("=") || part.matches("[+-].*") ? part : part + "=on");
+      }
+    }
+    String asked =
+        String.join(",", parts.subList(0, 1))
+            + features.stream().map(f -> "," + f).collect(Collectors.joining());
+    JsonObject expanded = expanded(qmp, path, asked);
+    for (String feature : features) {
+      if (feature.contains("=")
+          && !expanded.object("props").has(feature.substring(0, feature.indexOf('=')))) {
+        others.add(feature);
+      }
+    }
+    return text(expanded, Set.of(), others);
+  }
+
   private static String expansion(Qmp qmp, String path, String model) throws IOException {
+    return text(expanded(qmp, path, model), WITHDRAWN, List.of());
+  }
+
+  private static JsonObject expanded(Qmp qmp, String path, String model) throws IOException {
     String[] parts = model.split(",", -1);
     JsonObject asked = JsonObject.of("name", parts[0]);
     JsonObject given = JsonObject.empty();
@@ -124,20 +164,24 @@ public final class QemuProbe {
           "List its models with " + path + " -cpu help.",
           e);
     }
-    JsonObject expanded = reply.object("return").object("model");
+    return reply.object("return").object("model");
+  }
+
+  private static String text(JsonObject expanded, Set<String> never, List<String> others) {
     // In the order of their names, so that one promise is one string.
     Map<String, Object> properties = new TreeMap<>(expanded.object("props").members());
     StringBuilder cpu = new StringBuilder(expanded.string("name"));
     properties.forEach(
         (name, value) -> {
           // Off is the base model's state already, and a property may be unknown to the other QEMU.
-          if (!Boolean.FALSE.equals(value) && !WITHDRAWN.contains(name)) {
+          if (!Boolean.FALSE.equals(value) && !never.contains(name)) {
             cpu.append(',')
                 .append(name)
                 .append('=')
                 .append(Boolean.TRUE.equals(value) ? "on" : value);
           }
         });
+    others.forEach(other -> cpu.append(',').append(other));
     return cpu.append(",enforce=on").toString();
   }
 
@@ -287,7 +331,12 @@ public final class QemuProbe {
     }
   }
 
-  private static QemuBinary describe(String path, Qmp qmp) throws IOException {
+  /**
+   * What a QEMU says of itself.
+   *
+   * @param path of its binary
+   */
+  public static QemuBinary describe(String path, Qmp qmp) throws IOException {
     JsonObject version = qmp.execute("query-version").object("return");
     JsonObject numbers = version.object("qemu");
     List<String> machines = new ArrayList<>();

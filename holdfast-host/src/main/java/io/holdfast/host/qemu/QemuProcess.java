@@ -199,6 +199,27 @@ public final class QemuProcess implements AutoCloseable {
     }
   }
 
+  /**
+   * Takes a process that somebody else started for a generation.
+   *
+   * @param directory of the generation, existing; gets a link to the control socket
+   * @param control where it listens; nobody else may be connected
+   * @throws IOException if it has ended or does not answer
+   */
+  static QemuProcess adopt(
+      Linux linux, Identity identity, QemuBinary binary, Path directory, Path control)
+      throws IOException {
+    Files.deleteIfExists(socket(directory));
+    Files.createSymbolicLink(socket(directory), control);
+    QemuProcess process =
+        attach(linux, identity, binary, directory, "the adopted QEMU on " + control);
+    if (process.qmp.isEmpty()) {
+      process.close();
+      throw new IOException("process " + identity.pid() + " has ended, or is stopped by a signal");
+    }
+    return process;
+  }
+
   private static boolean stopped(Identity identity) throws IOException {
     String stat =
         Files.readString(Path.of("/proc/" + identity.pid() + "/stat"), StandardCharsets.ISO_8859_1);
@@ -320,6 +341,15 @@ public final class QemuProcess implements AutoCloseable {
     qmp.ifPresent(channel -> channel.listen(listener));
   }
 
+  /** Where it works, against which relative paths of it are meant; the root if it has ended. */
+  Path workingDirectory() {
+    try {
+      return Files.readSymbolicLink(Path.of("/proc/" + identity.pid() + "/cwd"));
+    } catch (IOException e) {
+      return Path.of("/");
+    }
+  }
+
   /** The directory of this generation's names. */
   public Path directory() {
     return directory;
@@ -337,11 +367,20 @@ public final class QemuProcess implements AutoCloseable {
 
   /** Switches migration capabilities on. */
   void enable(String... capabilities) throws QmpException {
-    List<JsonObject> on =
+    capabilities(true, capabilities);
+  }
+
+  /** Switches migration capabilities off. */
+  void disable(String... capabilities) throws QmpException {
+    capabilities(false, capabilities);
+  }
+
+  private void capabilities(boolean on, String... capabilities) throws QmpException {
+    List<JsonObject> states =
         List.of(capabilities).stream()
-            .map(c -> JsonObject.of("capability", c, "state", true))
+            .map(c -> JsonObject.of("capability", c, "state", on))
             .toList();
-    var _ = qmp().execute("migrate-set-capabilities", JsonObject.of("capabilities", on));
+    var _ = qmp().execute("migrate-set-capabilities", JsonObject.of("capabilities", states));
   }
 
   /**

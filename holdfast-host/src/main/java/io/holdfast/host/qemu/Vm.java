@@ -162,6 +162,74 @@ public final class Vm implements AutoCloseable {
     return new Vm(promise, box, backends, context.directory(), generation, process);
   }
 
+  /**
+   * Takes a running QEMU for a VM's first generation. Nothing changes in it, and nothing is written
+   * down before {@link #keep}.
+   *
+   * @param promise what its guest has
+   * @param box with its descriptors; owned by the VM if this returns, by the caller if it throws
+   * @param control its control socket, at which nobody else may be
+   * @throws IOException if it does not answer there
+   */
+  public static Vm adopt(
+      BackendContext context,
+      QemuBinary binary,
+      Promise promise,
+      Box box,
+      QemuProcess.Identity identity,
+      Path control)
+      throws IOException {
+    Path first = generationDirectory(context.directory(), 1);
+    Files.createDirectories(first);
+    boolean done = false;
+    try {
+      QemuProcess process = QemuProcess.adopt(context.linux(), identity, binary, first, control);
+      done = true;
+      return new Vm(promise, box, Backends.of(context, promise), context.directory(), 1, process);
+    } finally {
+      if (!done) {
+        QemuProcess.removeNames(first);
+      }
+    }
+  }
+
+  /**
+   * Starts a successor as an update would, compares the machine that it builds with the running
+   * one, and ends it again.
+   *
+   * @return what differs; empty if nothing does
+   * @throws IOException if it does not come up
+   */
+  public List<String> rehearse(Linux linux, QemuBinary binary) throws IOException {
+    int next = generation() + 1;
+    try {
+      QemuProcess successor = startSuccessor(linux, binary, next);
+      try {
+        return Layout.of(process()).differences(Layout.of(successor));
+      } finally {
+        successor.end();
+      }
+    } finally {
+      backends.drop(next);
+    }
+  }
+
+  /** Writes down a VM that was adopted: from now on it is Holdfast's. */
+  public void keep() throws IOException {
+    writeRecord();
+    backends.attached(generation());
+  }
+
+  /** Lets go of a VM that was adopted and shall not be kept; it goes on as before. */
+  public void release() throws IOException {
+    process().close();
+    backends.close();
+    box.close();
+    Files.deleteIfExists(directory.resolve("vm.json"));
+    QemuProcess.removeNames(generationDirectory(directory, 1));
+    Files.deleteIfExists(directory);
+  }
+
   /** Reads a VM's record, empty if there is none: the VM never came up. */
   public static Optional<JsonObject> readRecord(Path directory) throws IOException {
     Path record = directory.resolve("vm.json");
@@ -296,8 +364,10 @@ public final class Vm implements AutoCloseable {
    * of, and its names.
    */
   public static void removeHalfStarted(Linux linux, Path directory) throws IOException {
-    Path first = generationDirectory(directory, 1);
-    QemuProcess.endUnknown(linux, first);
+    for (int generation = 1; generation <= 2; generation++) {
+      // The second is one that was tried when a QEMU was being adopted; that one itself goes on.
+      QemuProcess.endUnknown(linux, generationDirectory(directory, generation));
+    }
     // What its backends made, too: nobody else has anything in there.
     try (DirectoryStream<Path> files = Files.newDirectoryStream(directory)) {
       for (Path file : files) {

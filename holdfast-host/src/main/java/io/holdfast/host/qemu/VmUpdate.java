@@ -216,6 +216,8 @@ public final class VmUpdate implements Participant {
     step.note("successor.pid", Integer.toString(started.identity().pid()));
     step.note("successor.version", binary.version());
     step.progress("connecting");
+    step.progress("comparing the machines");
+    sameMachine(started);
     predecessor.enable("events", "x-ignore-shared");
     // Only some hundred KiB of device state go this way, and QEMU's default would pace them.
     var _ =
@@ -233,6 +235,16 @@ public final class VmUpdate implements Participant {
     }
     stopped = Optional.of(predecessor.qmp().expect("STOP"));
     resumed = Optional.of(started.qmp().expect("RESUME"));
+  }
+
+  /** The device state fits only into the machine that it comes from. */
+  private void sameMachine(QemuProcess started) throws QmpException {
+    List<String> differences = Layout.of(predecessor).differences(Layout.of(started));
+    if (!differences.isEmpty()) {
+      throw new QmpException(
+          "Layout",
+          "the successor's machine is not the guest's: " + String.join("; ", differences));
+    }
   }
 
   /**
@@ -577,6 +589,8 @@ public final class VmUpdate implements Participant {
       var _ = qmp.execute("cont");
     }
     Hurry.relax(linux, predecessor);
+    // A dump or migration that somebody else may want of it is to have the RAM in it.
+    predecessor.disable("x-ignore-shared");
   }
 
   /** A descriptor that was given but never used is QEMU's until it is told otherwise. */

@@ -1,0 +1,29 @@
+package io.holdfast.host.qemu;
+
+/** Says in each plan what an adopted VM loses by it. */
+final class AdoptedBackend implements Backend {
+  private final Adopted adopted;
+  private int generation;
+
+  AdoptedBackend(Adopted adopted) {
+    this.adopted = adopted;
+  }
+
+  @Override
+  public void plan(Findings findings) {
+    if (generation == 1) {
+      adopted.first().forEach(findings::loss);
+    }
+    adopted.always().forEach(findings::loss);
+  }
+
+  @Override
+  public void attached(int running) {
+    generation = running;
+  }
+
+  @Override
+  public void running(int running, Qmp qmp) {
+    generation = running;
+  }
+}
