@@ -25,7 +25,8 @@ import java.util.concurrent.locks.LockSupport;
 /**
  * Talks with the network part of a test guest, as {@code guest/README.md} describes it: {@code
  * TrafficPeer ADDRESS}. A stream and numbered datagrams go each way, all at once and without a
- * pause, and every byte is checked.
+ * pause, and every byte is checked. Times are those of System.nanoTime, which on Linux is the same
+ * clock for all processes.
  *
  * <p>To each line on its standard input it answers with one: to {@code status} how far it is, to
  * {@code stop} what became of it all, after which it ends.
@@ -51,9 +52,6 @@ final class TrafficPeer {
   private final InetAddress guest;
   private final long seed = System.nanoTime() | 1;
 
-  /** Wall-clock nanoseconds when System.nanoTime is 0. */
-  private final long epoch = System.currentTimeMillis() * 1_000_000 - System.nanoTime();
-
   private final List<String> errors = new CopyOnWriteArrayList<>();
   private volatile boolean stopping;
   private final AtomicLong received = new AtomicLong();
@@ -62,7 +60,7 @@ final class TrafficPeer {
   private volatile int datagramsSent;
   private final AtomicInteger datagramsReceived = new AtomicInteger();
 
-  /** By number, when it was sent, or when it arrived; 0 if it did not. Wall-clock nanoseconds. */
+  /** By number, when it was sent, or when it arrived; 0 if it did not: System.nanoTime. */
   private final long[] sentAt = new long[MOST_DATAGRAMS];
 
   private final long[] arrivedAt = new long[MOST_DATAGRAMS];
@@ -83,10 +81,6 @@ final class TrafficPeer {
     for (long word = at / 8; words.hasRemaining(); word++) {
       words.putLong(GuestFormat.word(seed, word));
     }
-  }
-
-  private long now() {
-    return epoch + System.nanoTime();
   }
 
   private interface Work {
@@ -183,7 +177,7 @@ final class TrafficPeer {
       for (int w = 0; w < DATAGRAM_WORDS; w++) {
         buffer.putLong(datagramWord(seed, n, w));
       }
-      sentAt[n] = now();
+      sentAt[n] = System.nanoTime();
       int _ = channel.send(buffer.flip(), to);
       datagramsSent = n + 1;
       LockSupport.parkNanos(PACE_NANOS);
@@ -207,7 +201,7 @@ final class TrafficPeer {
       } else if (arrivedAt[(int) n] != 0) {
         doubled.incrementAndGet();
       } else {
-        arrivedAt[(int) n] = now();
+        arrivedAt[(int) n] = System.nanoTime();
         datagramsReceived.incrementAndGet();
       }
     }
@@ -274,7 +268,7 @@ final class TrafficPeer {
         return arrivedAt[i];
       }
     }
-    return now();
+    return System.nanoTime();
   }
 
   private void run() throws IOException, InterruptedException {

@@ -173,6 +173,9 @@ class CommandLineInterfaceTest {
             "root.qcow2,format=qcow2",
             "--disk",
             "/d/cd.img,readonly",
+            "--net",
+            "tap,bridge=br0,queues=4",
+            "--net=user,mac=52:54:00:00:00:01,hostfwd=tcp:127.0.0.1:2222-:22",
             "--kernel",
             "./vmlinuz",
             "--initrd",
@@ -204,6 +207,9 @@ class CommandLineInterfaceTest {
                  "initrd":"DIR/../initrd","append":"console=ttyS0 quiet",
                  "disks":[{"path":"DIR/root.qcow2","format":"qcow2","readOnly":false},
                           {"path":"/d/cd.img","readOnly":true}],
+                 "networks":[{"kind":"tap","bridge":"br0","queues":4},
+                             {"kind":"user","mac":"52:54:00:00:00:01",
+                              "hostForwards":[{"address":"127.0.0.1","port":2222,"guestPort":22}]}],
                  "extra":["-device","virtio-rng-pci","--","--json"]}
                 """
                     .replace("DIR", directory.toString())));
@@ -443,6 +449,8 @@ class CommandLineInterfaceTest {
         "--cpus two|'two' is no number of CPUs",
         "--accel xen|'xen' is not known: write kvm or tcg",
         "--disk a,ro|'ro' in 'a,ro' is not known",
+        "--net bridge|'bridge' is no network",
+        "--net user,hostfwd=udp::1-:1|only TCP",
         "--memory|Missing required parameter for option '--memory'",
         "--cpus 1 --cpus 2|should be specified only once",
       })

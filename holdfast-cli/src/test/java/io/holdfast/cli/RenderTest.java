@@ -52,6 +52,8 @@ class RenderTest {
             append:      console=ttyS0 quiet
             disk:        /d/root.qcow2, qcow2
             disk:        /d/cd.img, read-only
+            network:     tap, bridge br0, 52:54:00:00:00:01, 2 queues
+            network:     user, 52:54:00:00:00:02, host port 127.0.0.1:2222 to port 22, host port 80 to port 80
             console log: /run/holdfast/web/console.log
             extra:       -device virtio-rng-pci -name 'a b'
             """);

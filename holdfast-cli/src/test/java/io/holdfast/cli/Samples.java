@@ -17,6 +17,9 @@ final class Samples {
            "definition":{"name":"web","memory":1073741824,"cpus":2,"hugePages":"transparent",
              "kernel":"/boot/vmlinuz","initrd":"/boot/initrd","append":"console=ttyS0 quiet",
              "disks":[{"path":"/d/root.qcow2","format":"qcow2"},{"path":"/d/cd.img","readOnly":true}],
+             "networks":[{"kind":"tap","mac":"52:54:00:00:00:01","bridge":"br0","queues":2},
+               {"kind":"user","mac":"52:54:00:00:00:02",
+                "hostForwards":[{"address":"127.0.0.1","port":2222,"guestPort":22},{"port":80,"guestPort":80}]}],
              "extra":["-device","virtio-rng-pci","-name","a b"]}}
           """);
 

@@ -92,7 +92,10 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
    * @throws IOException if the host's end can't be made
    */
   public Fd open(int generation) throws IOException {
-    return line().open(generation);
+    Fd end = line().open(generation);
+    // The thread may be waiting for the others.
+    wake();
+    return end;
   }
 
   /** This generation runs the guest, or an update under way will say which one does. */
@@ -102,6 +105,8 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
       opened.feedTo(generation);
     }
     if (thread.isEmpty()) {
+      // What another agent collected and did not come to pass on.
+      sink().take();
       Fd event = linux.eventfd();
       wake = Optional.of(event);
       thread =
@@ -156,6 +161,7 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
           kept.label() + ": nobody reads what the guest said; the rest is dropped");
     }
     opened.drop(generation);
+    wake();
     Set<Integer> left = opened.generations();
     if (left.size() == 1) {
       // Whoever it is, the guest runs in no other.
@@ -204,13 +210,20 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
     }
   }
 
-  /** Waits for something and does it; whether the guest has said something. */
+  /** Waits for something and does it; whether the guest may say more in a moment. */
   private boolean round(Line opened, Sink sink, Fd event) {
     Map<Fd, Set<Readiness>> wanted = new HashMap<>();
     sink.want(wanted);
     opened.want(wanted, sink.room());
     wanted.put(event, Set.of(Readiness.READABLE));
-    Map<Fd, Set<Readiness>> ready = linux.poll(wanted, FOREVER);
+    Map<Fd, Set<Readiness>> ready;
+    try {
+      ready = linux.poll(wanted, FOREVER);
+    } catch (IllegalStateException e) {
+      // A generation was dropped when this was about to wait for it.
+      LOGGER.log(System.Logger.Level.DEBUG, kept.label() + " looks again", e);
+      return true;
+    }
     if (ready.containsKey(event)) {
       int _ = linux.read(event, MemorySegment.ofArray(new byte[Long.BYTES]));
     }

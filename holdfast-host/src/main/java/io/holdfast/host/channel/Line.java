@@ -49,6 +49,9 @@ final class Line implements AutoCloseable {
   /** What waits in a socket is at most some 80 pieces then, and fits into a queue in any case. */
   private static final int SOCKET_BYTES = 32 << 10;
 
+  /** How much is collected at once: less than a log keeps. */
+  private static final long PIECE = 32 << 10;
+
   /** More than a queue holds. */
   private static final long ALL = 2L * QUEUE_BYTES;
 
@@ -254,7 +257,7 @@ final class Line implements AutoCloseable {
   /** As {@link #collect}, from one generation, whatever there is in others. */
   synchronized boolean collectFrom(int generation) {
     Ends ends = generations.get(generation);
-    return ends != null && linux.splice(ends.agent(), out, ALL).orElse(0) > 0;
+    return ends != null && linux.splice(ends.agent(), out, PIECE).orElse(0) > 0;
   }
 
   /** Whether a generation has said something that was not collected. */

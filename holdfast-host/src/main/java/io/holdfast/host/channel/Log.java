@@ -200,9 +200,11 @@ final class Log implements AutoCloseable {
       return;
     }
     if (is(path, full)) {
-      Files.move(path, old(), StandardCopyOption.REPLACE_EXISTING);
+      // Linked, so that the log's name is never nobody's.
+      Files.deleteIfExists(old());
+      Files.createLink(old(), path);
     }
-    Files.move(aside(), path, StandardCopyOption.REPLACE_EXISTING);
+    Files.move(aside(), path, StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.ATOMIC_MOVE);
   }
 
   /** Whether a file has this name. */

@@ -67,6 +67,8 @@ final class Viewers implements Sink {
   @Override
   public void take() {
     log.take(out);
+    // At once: who keeps up must not miss anything, however fast the log begins anew.
+    serve(Map.of());
   }
 
   @Override
