@@ -326,6 +326,45 @@ class DevicesTest {
   }
 
   @Test
+  void aDeviceThatAnotherProcessServesIsRefusedByItsName() throws IOException {
+    String daemon = "/usr/lib/qemu/virtiofsd";
+    assumeTrue(Files.isExecutable(Path.of(daemon)), "no virtiofsd: " + daemon);
+    Path directory = Files.createTempDirectory("holdfast-test");
+    Path socket = directory.resolve("fs.sock");
+    Process server =
+        new ProcessBuilder(
+                daemon,
+                "--socket-path=" + socket,
+                "-o",
+                "source=" + directory,
+                "-o",
+                "sandbox=chroot")
+            .redirectErrorStream(true)
+            .redirectOutput(directory.resolve("log").toFile())
+            .start();
+    try {
+      Host.await("virtiofsd", () -> Files.exists(socket));
+      on(
+          JsonObject.of(
+              "extra",
+              List.of(
+                  "-chardev",
+                  "socket,id=fs,path=" + socket,
+                  "-device",
+                  "vhost-user-fs-pci,chardev=fs,tag=shared,id=share")),
+          ground -> {
+            JsonObject report = ground.update();
+            assertThat(report.string("outcome")).isEqualTo("refused");
+            assertThat(report.array("obstacles").toString())
+                .contains("share (vhost-user-fs-pci)", "takes one QEMU at a time");
+          });
+    } finally {
+      var _ = server.destroyForcibly();
+      Files.deleteIfExists(directory.resolve("fs.sock"));
+    }
+  }
+
+  @Test
   void aQmpClientStaysConnectedThroughUpdates() throws IOException {
     on(
         JsonObject.empty(),

@@ -6,6 +6,7 @@ import io.holdfast.host.adopt.Reconstruction.Opened;
 import io.holdfast.host.adopt.Reconstruction.Source;
 import io.holdfast.host.adopt.Reconstruction.Taken;
 import io.holdfast.host.qemu.CommandLine;
+import io.holdfast.host.qemu.HostBound;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -413,28 +414,9 @@ final class Reconstructor {
   private void device(Option option, OptionText device) {
     String driver = device.get("driver", "");
     String what = "device " + device.get("id").map(id -> id + " (" + driver + ")").orElse(driver);
-    if (driver.startsWith("vfio-") || driver.startsWith("usb-host")) {
-      obstacle(
-          what,
-          "it is a piece of hardware, which one process at a time can have",
-          "Unplug it from the guest for good, start the VM without it, then adopt it.");
-    } else if (driver.startsWith("vhost-user")) {
-      obstacle(what, "the process that serves it takes one QEMU at a time", TAKE_AWAY);
-    } else if (driver.startsWith("vhost-")) {
-      obstacle(
-          what,
-          "the kernel has its state, under a name that one QEMU at a time can have",
-          TAKE_AWAY);
-    } else if (driver.startsWith("ivshmem")
-        || driver.equals("pc-dimm")
-        || driver.equals("nvdimm")
-        || driver.startsWith("virtio-mem")
-        || driver.startsWith("virtio-pmem")) {
-      obstacle(what, "it is memory besides the RAM", TAKE_AWAY);
-    } else if (driver.equals("usb-redir")
-        || driver.startsWith("ccid-card-")
-        || driver.startsWith("qxl")) {
-      obstacle(what, "it has a session with somebody outside", TAKE_AWAY);
+    Optional<HostBound> bound = HostBound.of(driver);
+    if (bound.isPresent()) {
+      obstacle(what, bound.get().why(), bound.get().advice());
     } else if (device.get("romfile").filter(f -> f.contains("/")).isPresent()) {
       keep("device", text(device, "romfile"));
     } else {

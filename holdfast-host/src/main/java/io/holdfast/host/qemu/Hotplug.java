@@ -220,12 +220,7 @@ public final class Hotplug {
       }
     }
     Set<String> promised = new TreeSet<>();
-    List<String> arguments = promise.arguments();
-    for (int i = 0; i + 1 < arguments.size(); i++) {
-      if (arguments.get(i).equals("-device")) {
-        value(arguments.get(i + 1), "id").ifPresent(promised::add);
-      }
-    }
+    devices(promise).forEach(device -> value(device, "id").ifPresent(promised::add));
     List<String> unaccounted = new ArrayList<>();
     there.stream()
         .filter(id -> !promised.contains(id))
@@ -234,5 +229,29 @@ public final class Hotplug {
         .filter(id -> !there.contains(id))
         .forEach(id -> unaccounted.add("device " + id + " was unplugged behind Holdfast's back"));
     return unaccounted;
+  }
+
+  /** Devices that no successor can have beside its predecessor. */
+  static void bound(Promise promise, Findings findings) {
+    for (String device : devices(promise)) {
+      String driver = value(device, "driver").orElse(device.split(",", 2)[0]);
+      Optional<HostBound> bound = HostBound.of(driver);
+      if (bound.isPresent()) {
+        String what = value(device, "id").map(id -> id + " (" + driver + ")").orElse(driver);
+        findings.obstacle("device " + what, bound.get().why(), bound.get().advice());
+      }
+    }
+  }
+
+  /** The arguments of {@code -device}. */
+  private static List<String> devices(Promise promise) {
+    List<String> devices = new ArrayList<>();
+    List<String> arguments = promise.arguments();
+    for (int i = 0; i + 1 < arguments.size(); i++) {
+      if (arguments.get(i).equals("-device")) {
+        devices.add(arguments.get(i + 1));
+      }
+    }
+    return devices;
   }
 }

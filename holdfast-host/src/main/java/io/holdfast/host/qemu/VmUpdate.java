@@ -167,6 +167,7 @@ public final class VmUpdate implements Participant {
           "Plug devices in and out with `holdfast vm qmp`; undo this with another QMP client of its"
               + " QEMU.");
     }
+    Hotplug.bound(vm.promise(), findings);
     Memory.obstacle(vm.promise()).ifPresent(findings::obstacle);
     findings.preserved("guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is");
     findings.preserved(
