@@ -2,6 +2,7 @@ package io.holdfast.benchmarks;
 
 import io.holdfast.varlink.json.JsonObject;
 import java.util.Arrays;
+import java.util.Locale;
 import java.util.Random;
 import org.HdrHistogram.Histogram;
 
@@ -31,6 +32,12 @@ final class Statistics {
   record Estimate(double value, double low, double high) {
     JsonObject json() {
       return JsonObject.of("value", value, "low", low, "high", high);
+    }
+
+    /** For people, in a unit given in that of the figure. */
+    String shown(double unit) {
+      return String.format(
+          Locale.ROOT, "%.2f (%.2f – %.2f)", value / unit, low / unit, high / unit);
     }
   }
 

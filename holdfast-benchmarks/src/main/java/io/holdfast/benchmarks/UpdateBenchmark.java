@@ -1,7 +1,6 @@
 package io.holdfast.benchmarks;
 
 import io.holdfast.linux.Linux;
-import io.holdfast.linux.PidFd;
 import io.holdfast.linux.Signal;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.json.JsonObject;
@@ -30,9 +29,6 @@ import java.util.Optional;
  * --json FILE}. HOLDFAST_QEMU_OTHER names the QEMU, 10.0 or newer.
  */
 public final class UpdateBenchmark {
-  private static final long SETTLE_MILLIS = 1000;
-  private static final long AFTER_MILLIS = 400;
-
   private final int pairs;
   private final int cpus;
   private final long memory;
@@ -80,54 +76,6 @@ public final class UpdateBenchmark {
     System.exit(0);
   }
 
-  /** One of the two who update. */
-  private interface Contender {
-    String name();
-
-    int qemu();
-
-    void update() throws IOException;
-  }
-
-  private static final class Holdfast implements Contender {
-    private final RunningGuest guest;
-
-    /** What the controller saw of each update, in ns. */
-    private final List<Long> blackouts = new ArrayList<>();
-
-    /** Asked while QEMU runs: the agent's answer waits for one that is stopped. */
-    private int qemu;
-
-    Holdfast(RunningGuest guest) {
-      this.guest = guest;
-      this.qemu = pid();
-    }
-
-    private int pid() {
-      return Math.toIntExact(guest.show().number("pid"));
-    }
-
-    @Override
-    public String name() {
-      return "holdfast";
-    }
-
-    @Override
-    public int qemu() {
-      return qemu;
-    }
-
-    @Override
-    public void update() throws IOException {
-      JsonObject report = guest.update(Optional.empty(), _ -> {});
-      if (!report.string("outcome").equals("completed")) {
-        throw new IOException("an update was " + report.string("outcome") + ": " + report);
-      }
-      blackouts.add(report.number("blackout"));
-      qemu = pid();
-    }
-  }
-
   private record Cpr(CprTransfer guest) implements Contender {
     @Override
     public String name() {
@@ -142,40 +90,6 @@ public final class UpdateBenchmark {
     @Override
     public void update() throws IOException {
       guest.update();
-    }
-  }
-
-  /** A contender with its observer and its figures. */
-  private static final class Side {
-    private final Contender contender;
-    private final ObserverProcess observer;
-    private final List<Gap> gaps = new ArrayList<>();
-
-    Side(Contender contender, ObserverProcess observer) {
-      this.contender = contender;
-      this.observer = observer;
-    }
-
-    void signal(Signal signal) {
-      for (long pid : List.of(contender.qemu(), Math.toIntExact(observer.pid()))) {
-        try (PidFd process = Linux.system().pidfd((int) pid)) {
-          boolean _ = process.signal(signal);
-        }
-      }
-    }
-
-    void turn() throws IOException {
-      signal(Signal.CONT);
-      RunningGuest.pause(SETTLE_MILLIS);
-      Observation _ = observer.mark("settled");
-      contender.update();
-      RunningGuest.pause(AFTER_MILLIS);
-      Observation seen = observer.mark("updated");
-      if (seen.backwards() > 0 || seen.boots() > 0 || seen.counted() <= 0) {
-        throw new IOException(contender.name() + " broke its guest: " + seen);
-      }
-      gaps.add(seen.longest());
-      signal(Signal.STOP);
     }
   }
 
@@ -194,7 +108,7 @@ public final class UpdateBenchmark {
                 memory,
                 cpus);
         ObserverProcess ourObserver = ObserverProcess.start(ours.memory(), ours.boot())) {
-      Holdfast us = new Holdfast(ours);
+      HoldfastContender us = new HoldfastContender(ours);
       Side holdfast = new Side(us, ourObserver);
       holdfast.signal(Signal.STOP);
       JsonObject vm = ours.state();
@@ -224,7 +138,7 @@ public final class UpdateBenchmark {
     }
   }
 
-  private void measure(Side holdfast, Side cpr, Holdfast us) throws IOException {
+  private void measure(Side holdfast, Side cpr, HoldfastContender us) throws IOException {
     for (int pair = 0; pair < pairs; pair++) {
       (pair % 2 == 0 ? holdfast : cpr).turn();
       (pair % 2 == 0 ? cpr : holdfast).turn();
@@ -233,9 +147,9 @@ public final class UpdateBenchmark {
           "pair %3d of %d: holdfast %s (controller's blackout %s), cpr-transfer %s%n",
           pair + 1,
           pairs,
-          shown(holdfast.gaps.getLast()),
-          Demo.millis(us.blackouts.getLast()),
-          shown(cpr.gaps.getLast()));
+          shown(holdfast.gaps().getLast()),
+          Demo.millis(us.blackouts().getLast()),
+          shown(cpr.gaps().getLast()));
     }
   }
 
@@ -246,15 +160,15 @@ public final class UpdateBenchmark {
   private void report(JsonObject vm, Side holdfast, Side cpr) throws IOException {
     List<Integer> sound = new ArrayList<>();
     for (int i = 0; i < pairs; i++) {
-      if (!holdfast.gaps.get(i).isVoid() && !cpr.gaps.get(i).isVoid()) {
+      if (!holdfast.gaps().get(i).isVoid() && !cpr.gaps().get(i).isVoid()) {
         sound.add(i);
       }
     }
     if (sound.isEmpty()) {
       throw new IOException("every pair was void: the observers were stalled all the time");
     }
-    long[] ours = sound.stream().mapToLong(i -> holdfast.gaps.get(i).atMost()).toArray();
-    long[] theirs = sound.stream().mapToLong(i -> cpr.gaps.get(i).atMost()).toArray();
+    long[] ours = sound.stream().mapToLong(i -> holdfast.gaps().get(i).atMost()).toArray();
+    long[] theirs = sound.stream().mapToLong(i -> cpr.gaps().get(i).atMost()).toArray();
     System.out.printf(
         Locale.ROOT,
         "%nQEMU %s, %s, %s, %d vCPU, %d MiB; %d pairs, %d of them void%n",
@@ -276,9 +190,9 @@ public final class UpdateBenchmark {
       System.out.printf(
           "%-8s %24s %24s %24s%n",
           percentile == 100 ? "worst" : "p%.0f".formatted(percentile),
-          shown(our, 1e6),
-          shown(their, 1e6),
-          shown(ratio, 1));
+          our.shown(1e6),
+          their.shown(1e6),
+          ratio.shown(1));
       rows.add(
           JsonObject.of(
               "percentile", percentile,
@@ -300,15 +214,10 @@ public final class UpdateBenchmark {
               "percentiles",
               rows,
               "holdfast",
-              holdfast.gaps.stream().map(Gap::atMost).toList(),
+              holdfast.gaps().stream().map(Gap::atMost).toList(),
               "cprTransfer",
-              cpr.gaps.stream().map(Gap::atMost).toList());
+              cpr.gaps().stream().map(Gap::atMost).toList());
       Files.writeString(json.get(), all.pretty() + "\n");
     }
-  }
-
-  private static String shown(Statistics.Estimate e, double unit) {
-    return String.format(
-        Locale.ROOT, "%.2f (%.2f – %.2f)", e.value() / unit, e.low() / unit, e.high() / unit);
   }
 }
