@@ -659,6 +659,22 @@ static void *echo_console(void *unused) {
   return NULL;
 }
 
+// QEMU's guest agent on its port, where this initramfs has it (guest/with-agent).
+static bool start_agent(int device) {
+  char path[64], name[64] = "";
+  snprintf(path, sizeof path, "/sys/class/virtio-ports/vport%dp1/name", device);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? 0 : read(fd, name, sizeof name - 1);
+  if (fd >= 0) close(fd);
+  if (n < 1 || strcmp(name, "org.qemu.guest_agent.0\n") || access("/usr/sbin/qemu-ga", X_OK)) return false;
+  snprintf(path, sizeof path, "/dev/vport%dp1", device);
+  if (fork()) return true;
+  int nothing = open("/dev/null", O_RDWR); // the console is the chain's
+  for (int i = 0; i < 3; i++) dup2(nothing, i);
+  execl("/usr/sbin/qemu-ga", "qemu-ga", "-m", "virtio-serial", "-p", path, "-t", "/run", (char *)NULL);
+  _exit(1);
+}
+
 // A virtio console and named ports, as far as there are any: they show up some time after their driver is loaded.
 static void open_channels(void) {
   if (!access("/sys/bus/virtio/drivers/virtio_console", F_OK)) usleep(200 * 1000);
@@ -667,6 +683,7 @@ static void open_channels(void) {
   for (int device = 0; device < 32; device++) {
     char name[32];
     snprintf(name, sizeof name, "/dev/vport%dp1", device);
+    if (start_agent(device)) continue;
     if ((fd = open(name, O_RDWR | O_CLOEXEC)) >= 0) start(echo_port, (void *)(intptr_t)fd, false, false);
   }
   start(echo_console, NULL, false, false);

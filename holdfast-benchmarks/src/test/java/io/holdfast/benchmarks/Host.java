@@ -385,10 +385,17 @@ final class Host implements AutoCloseable {
         pid -> List.of(read(Path.of("/proc/" + pid + "/environ")).split("\0")).contains(mark));
   }
 
-  /** Processes that run a VM of this run directory. */
+  /** Processes that run a VM of this run directory: what they print goes to a log in it. */
   static List<Long> qemus(Path run) {
     return pids(
-        pid -> read(Path.of("/proc/" + pid + "/cmdline")).contains("path=" + run + "/vms/"));
+        pid -> {
+          try {
+            Path output = Files.readSymbolicLink(Path.of("/proc/" + pid + "/fd/1"));
+            return output.startsWith(run.resolve("vms"));
+          } catch (IOException _) {
+            return false;
+          }
+        });
   }
 
   /** The process that the VM's record names. */

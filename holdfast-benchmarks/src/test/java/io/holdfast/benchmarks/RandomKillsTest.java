@@ -181,7 +181,12 @@ class RandomKillsTest {
     Host.await(
         "the update's end without its client",
         () -> !host().show().string("state").equals("updating"));
-    assertThat(host().show().number("generation")).isEqualTo(before + 1);
+    assertThat(host().show().number("generation"))
+        .as(
+            "client said %s; last report: %s",
+            Files.readString(said),
+            host().call("Update.List", JsonObject.empty()).array("reports").objects().getLast())
+        .isEqualTo(before + 1);
     var _ = ends.merge("completed", 1, Integer::sum);
   }
 
