@@ -107,7 +107,15 @@ final class Answers {
       long cpus,
       String consoleLog,
       List<Channel> channels,
+      List<Drive> cdroms,
       Definition definition) {
+    /** {@code io.holdfast.Vm.Drive}. */
+    record Drive(String drive, Optional<String> medium) {
+      static Drive of(JsonObject json) {
+        return new Drive(json.string("drive"), json.optionalString("medium"));
+      }
+    }
+
     /** {@code io.holdfast.Vm.Channel}. */
     record Channel(String name, String socket) {
       static Channel of(JsonObject json) {
@@ -134,6 +142,7 @@ final class Answers {
           json.optionalArray("channels").isPresent()
               ? each(json, "channels", Channel::of)
               : List.of(),
+          json.optionalArray("cdroms").isPresent() ? each(json, "cdroms", Drive::of) : List.of(),
           json.optionalObject("definition").map(Definition::of).orElse(Definition.NONE));
     }
   }

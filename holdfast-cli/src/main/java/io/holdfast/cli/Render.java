@@ -89,6 +89,9 @@ final class Render {
               + disk.format().map(f -> ", " + f).orElse("")
               + (disk.readOnly() ? ", read-only" : ""));
     }
+    vm.cdroms()
+        .forEach(
+            cdrom -> facts.add("cd-rom", cdrom.drive() + ", " + cdrom.medium().orElse("empty")));
     vm.definition().networks().forEach(network -> facts.add("network", network(network)));
     facts.add("console log", vm.consoleLog());
     vm.channels()

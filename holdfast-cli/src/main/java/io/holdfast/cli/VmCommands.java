@@ -179,15 +179,16 @@ final class VmCommands {
                   reply,
                   () ->
                       invocation
-                          .read(
-                              reply,
-                              json ->
-                                  JsonObject.of(
-                                      "return",
-                                      json.object("reply")
-                                          .get("return")
-                                          .orElse(JsonObject.empty())))
-                          .pretty());
+                              .read(
+                                  reply,
+                                  json ->
+                                      JsonObject.of(
+                                          "return",
+                                          json.object("reply")
+                                              .get("return")
+                                              .orElse(JsonObject.empty())))
+                              .pretty()
+                          + "\n");
               return Exit.OK;
             });
     spec.usageMessage()

@@ -6,6 +6,7 @@ import io.holdfast.core.Obstacle;
 import io.holdfast.host.adopt.Adoption;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.BackendContext;
+import io.holdfast.host.qemu.Cdrom;
 import io.holdfast.host.qemu.Device;
 import io.holdfast.host.qemu.Hotplug;
 import io.holdfast.host.qemu.Media;
@@ -558,6 +559,7 @@ final class Vms {
         "cpus", promise.cpus(),
         "consoleLog", vm.consoleLog().toString(),
         "channels", channels(vm),
+        "cdroms", cdroms(promise),
         "definition", promise.definition());
   }
 
@@ -570,6 +572,16 @@ final class Vms {
       }
     }
     return channels;
+  }
+
+  private static List<JsonObject> cdroms(Promise promise) {
+    List<JsonObject> cdroms = new ArrayList<>();
+    for (Device device : promise.devices()) {
+      if (device instanceof Cdrom(String id, Optional<String> medium, _)) {
+        cdroms.add(JsonObject.of("drive", id, "medium", medium));
+      }
+    }
+    return cdroms;
   }
 
   private synchronized boolean updating(String name) {
