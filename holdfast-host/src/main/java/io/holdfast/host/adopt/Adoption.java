@@ -180,12 +180,6 @@ public final class Adoption implements AutoCloseable {
     }
     readiness(qmp);
     String machine = type(qmp, "/machine").replaceFirst("-machine$", "");
-    if (!machine.matches(".*-[0-9]+\\.[0-9]+")) {
-      obstacle(
-          "machine type " + machine,
-          "it has no version, so another QEMU may mean another machine by it",
-          "Start the VM with a versioned machine type, such as pc-q35-7.2; then adopt it.");
-    }
     String accelerator = qmp.execute("query-kvm").object("return").bool("enabled") ? "kvm" : "tcg";
     List<JsonObject> cpus = qmp.execute("query-cpus-fast").array("return").objects();
     String cpu = cpu(qmp, command, program, cpus);

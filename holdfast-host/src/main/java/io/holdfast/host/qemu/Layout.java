@@ -197,14 +197,18 @@ record Layout(SortedMap<String, String> facts) {
       }
     }
     for (JsonObject drive : qmp.execute("query-block").array("return").objects()) {
+      Optional<JsonObject> medium = drive.optionalObject("inserted");
+      Optional<String> device = drive.optionalString("qdev");
+      if (medium.isEmpty() && device.isEmpty()) {
+        // A drive that nothing in the machine has: some versions make one for an SD card.
+        continue;
+      }
       String name =
-          drive
-              .optionalString("qdev")
+          device
               .filter(q -> !q.contains("/machine/unattached"))
               .orElseGet(() -> drive.string("device"));
       facts.put(
-          "medium of drive " + name,
-          drive.optionalObject("inserted").map(node -> medium(node, directory)).orElse("none"));
+          "medium of drive " + name, medium.map(node -> medium(node, directory)).orElse("none"));
     }
   }
 
