@@ -32,6 +32,10 @@ class AdoptTest {
   private static final Duration PATIENCE = Duration.ofSeconds(90);
   private static final long MIB = 1L << 20;
 
+  /** What virsh needs to run QEMU by itself. */
+  private static final Path LIBVIRT =
+      Path.of("/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so");
+
   /** Who runs libvirt's VM where the test is root: libvirt's own user need not exist. */
   private static final int NOBODY = 65534;
 
@@ -181,7 +185,7 @@ class AdoptTest {
   @Test
   void aVmStartedByLibvirt() throws IOException {
     assumeTrue(
-        Files.isExecutable(Path.of("/usr/bin/virsh")),
+        Files.isExecutable(Path.of("/usr/bin/virsh")) && Files.exists(LIBVIRT),
         "no libvirt: apt-get install --no-install-recommends libvirt-daemon-driver-qemu"
             + " libvirt-clients");
     Path directory = Files.createTempDirectory("holdfast-test");

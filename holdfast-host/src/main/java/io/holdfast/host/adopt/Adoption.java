@@ -199,7 +199,10 @@ public final class Adoption implements AutoCloseable {
     losses = made.losses();
     changedSince(qmp, command);
     long memory = memory(qmp, made);
-    disks(qmp);
+    boolean overlays = command.options().stream().anyMatch(o -> o.name().equals("snapshot"));
+    if (!overlays) {
+      disks(qmp);
+    }
     take(made);
     surroundings(command);
     if (!obstacles.isEmpty()) {
