@@ -147,9 +147,9 @@ class DevicesTest {
    * A microvm under emulation has no clock that its kernel could measure the time stamp counter's
    * speed by, but the timer that a busy host makes late. TCG counts as the host's processor does.
    */
-  private static String append(String machine) throws IOException {
+  static String clock(String machine) throws IOException {
     if (!machine.equals("microvm")) {
-      return GuestImage.APPEND;
+      return "";
     }
     String mhz =
         Files.readAllLines(Path.of("/proc/cpuinfo")).stream()
@@ -157,7 +157,11 @@ class DevicesTest {
             .findFirst()
             .orElseThrow()
             .replaceFirst(".*: ", "");
-    return GuestImage.APPEND + " tsc_early_khz=" + (long) (Double.parseDouble(mhz) * 1000);
+    return " tsc_early_khz=" + (long) (Double.parseDouble(mhz) * 1000);
+  }
+
+  private static String append(String machine) throws IOException {
+    return GuestImage.APPEND + clock(machine);
   }
 
   @Test

@@ -47,8 +47,12 @@ final class JournalWatch implements AutoCloseable {
     }
   }
 
-  /** When the guest stood still, in an update that has ended. */
-  List<Standstill> standstills() {
+  /**
+   * When the guest stood still, in an update that has ended.
+   *
+   * @param ends the states of an update in which it ran again
+   */
+  List<Standstill> standstills(List<String> ends) {
     List<Standstill> all = new ArrayList<>();
     Optional<Long> from = Optional.empty();
     try {
@@ -60,7 +64,7 @@ final class JournalWatch implements AutoCloseable {
         long at = Long.parseLong(words[3]);
         if (words[2].equals("FREEZING")) {
           from = Optional.of(at);
-        } else if (from.isPresent() && List.of("RESUMED", "NORMAL").contains(words[2])) {
+        } else if (from.isPresent() && ends.contains(words[2])) {
           all.add(new Standstill(from.get(), at));
           from = Optional.empty();
         }

@@ -21,6 +21,8 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * A guest on a bridge goes on talking while what runs it is replaced: no byte of a stream is lost
@@ -83,17 +85,21 @@ class NetworkUpdatesTest {
   }
 
   /** Updates, and notes when the guest stood still. */
-  private JsonObject update() {
+  private JsonObject update(String qemu) {
     JsonObject[] report = {JsonObject.empty()};
-    within(() -> report[0] = host().update(Host.qemu()));
+    within(List.of("RESUMED", "NORMAL"), () -> report[0] = host().update(qemu));
     return report[0];
   }
 
-  /** Does something with an update in it, and notes when the guest stood still. */
-  private void within(Runnable what) {
+  /**
+   * Does something with an update in it, and notes when the guest stood still.
+   *
+   * @param ends the states that end a standstill
+   */
+  private void within(List<String> ends, Runnable what) {
     try (JournalWatch watch = new JournalWatch(host().run().resolve("updates"))) {
       what.run();
-      windows.addAll(watch.standstills());
+      windows.addAll(watch.standstills(ends));
     }
   }
 
@@ -147,7 +153,7 @@ class NetworkUpdatesTest {
     assertThat(mac).startsWith("52:54:00:");
     try (Traffic traffic = new Traffic(lab().atPeer(), NetworkLab.GUEST)) {
       for (int i = 0; i < 20; i++) {
-        JsonObject report = update();
+        JsonObject report = update(Host.qemu());
         assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
         traffic.assertFlows();
         assertThat(lab().plugged())
@@ -161,6 +167,40 @@ class NetworkUpdatesTest {
     host().stopVm();
     assertThat(lab().taps()).isEmpty();
     host().assertEmpty();
+  }
+
+  @Test
+  void betweenTwoVersionsAndBack() throws IOException {
+    String other = System.getenv().getOrDefault("HOLDFAST_QEMU_OTHER", "");
+    assumeTrue(!other.isEmpty(), "no second QEMU: HOLDFAST_QEMU_OTHER names none");
+    var _ = host().runVm(definition(1));
+    try (Traffic traffic = new Traffic(lab().atPeer(), NetworkLab.GUEST)) {
+      for (int i = 0; i < 4; i++) {
+        JsonObject report = update(i % 2 == 0 ? other : Host.qemu());
+        assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+        assertPlugged(traffic, i + 2);
+      }
+      assertNothingLost(traffic.stop());
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"pc", "microvm"})
+  void onOtherMachines(String machine) throws IOException {
+    JsonObject plain = definition(2);
+    JsonObject wanted =
+        plain
+            .with("machine", machine)
+            .with("append", plain.string("append") + DevicesTest.clock(machine));
+    var _ = host().runVm(wanted);
+    try (Traffic traffic = new Traffic(lab().atPeer(), NetworkLab.GUEST)) {
+      for (int i = 0; i < 2; i++) {
+        JsonObject report = update(Host.qemu());
+        assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+        assertPlugged(traffic, i + 2);
+      }
+      assertNothingLost(traffic.stop());
+    }
   }
 
   /** Whatever is undone was never switched; whatever is taken forward is switched once. */
@@ -191,9 +231,13 @@ class NetworkUpdatesTest {
     return "^entered \\S+ " + state + " ";
   }
 
+  /** Where somebody dies, RESUMED may be long before the guest is really told to run. */
+  private static final List<String> END = List.of("NORMAL");
+
   private void faulty(Fault fault, String outcome) throws IOException {
     host().arm(fault);
     within(
+        END,
         () -> {
           JsonObject report = host().update(Host.qemu());
           assertThat(report.string("outcome")).as("%s", report).isEqualTo(outcome);
@@ -204,6 +248,7 @@ class NetworkUpdatesTest {
   private void killAgentAt(String state) throws IOException {
     host().arm(new Fault(true, Call.WRITE, entered(state), Victim.AGENT));
     within(
+        END,
         () -> {
           assertThatThrownBy(() -> host().update(Host.qemu()))
               .isInstanceOf(VarlinkConnectionException.class);

@@ -576,6 +576,21 @@ public final class Linux {
   }
 
   /**
+   * Passes on what waits in a TAP's queues: each packet leaves another interface in its place,
+   * which for a TAP means that it waits there. Needs CAP_NET_RAW.
+   *
+   * @param queues of the TAP that the packets wait in, whose process reads them no more; borrowed
+   * @param to where they leave
+   * @param most how many of each queue
+   * @return how many were passed on; what finds no room there is lost
+   * @throws SystemCallException ENODEV if there is no interface {@code to}, ENETDOWN if it is down,
+   *     EPERM; those passed on before are
+   */
+  public int passOn(List<Fd> queues, NetworkInterface to, int most) {
+    return Tap.passOn(calls, queues, to, most);
+  }
+
+  /**
    * Listens for TCP connections.
    *
    * @param address an IPv4 one; port 0 lets the kernel choose

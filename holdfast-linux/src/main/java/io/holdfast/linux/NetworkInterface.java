@@ -171,8 +171,13 @@ public final class NetworkInterface {
     return port(bridge, SIOCBRDELIF, "port " + this + " out of ", Errno.EINVAL);
   }
 
+  /** Its number, which is no other's on this kernel while it is there. */
+  int index() {
+    return get(SIOCGIFINDEX, "index of ").get(INT, VALUE);
+  }
+
   private boolean port(NetworkInterface bridge, int request, String what, Errno already) {
-    int index = get(SIOCGIFINDEX, "index of ").get(INT, VALUE);
+    int index = index();
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment arguments = request(arena, bridge.name);
       arguments.set(INT, VALUE, index);

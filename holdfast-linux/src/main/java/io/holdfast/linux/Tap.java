@@ -18,11 +18,27 @@ public final class Tap implements AutoCloseable {
   private static final String DEVICE = "/dev/net/tun";
 
   private static final int TUNSETIFF = 0x400454ca;
+  private static final int TUNGETVNETHDRSZ = 0x800454d7;
   private static final int IFF_TAP = 0x0002;
   private static final int IFF_MULTI_QUEUE = 0x0100;
   private static final int IFF_NO_PI = 0x1000;
   private static final int IFF_VNET_HDR = 0x4000;
   private static final int IFF_TUN_EXCL = 0x8000;
+
+  /** The longest packet there is, after its headers. */
+  private static final int PACKET_BYTES = 64 * 1024 + 1024;
+
+  private static final int AF_PACKET = 17;
+  private static final int SOCK_RAW = 3;
+  private static final int SOL_PACKET = 263;
+  private static final int PACKET_VNET_HDR = 15;
+
+  // struct sockaddr_ll: short family, short protocol, int index, and more that sending needs not.
+  private static final int SOCKADDR_BYTES = 20;
+  private static final int INDEX = 4;
+
+  /** struct virtio_net_hdr; a TAP's may be longer, by fields that a packet socket has not. */
+  private static final int HEADER_BYTES = 10;
 
   private final NetworkInterface networkInterface;
   private final List<Fd> queues;
@@ -101,5 +117,52 @@ public final class Tap implements AutoCloseable {
   @Override
   public String toString() {
     return "TAP " + networkInterface.name();
+  }
+
+  static int passOn(Calls calls, List<Fd> queues, NetworkInterface to, int most) {
+    int passed = 0;
+    try (Arena arena = Arena.ofConfined();
+        Fd out = packetSocket(calls, arena, to)) {
+      MemorySegment size = arena.allocate(ValueLayout.JAVA_INT);
+      MemorySegment packet = arena.allocate(PACKET_BYTES, Long.BYTES);
+      for (Fd queue : queues) {
+        calls.on(Call.IOCTL, queue, TUNGETVNETHDRSZ, size.address());
+        int surplus = size.get(ValueLayout.JAVA_INT, 0) - HEADER_BYTES;
+        for (int i = 0; i < most; i++) {
+          long n = calls.attemptOn(Call.READ, queue, packet.address(), packet.byteSize());
+          if (n == -Errno.EAGAIN.number()) {
+            break;
+          }
+          long length = SystemCallException.check(n, Call.READ, queue.what()) - surplus;
+          MemorySegment.copy(packet, 0, packet, surplus, HEADER_BYTES);
+          long sent = calls.attemptOn(Call.WRITE, out, packet.address() + surplus, length);
+          // One that finds no room there is lost, as it would be on any wire.
+          if (sent != -Errno.ENOBUFS.number()) {
+            SystemCallException.check(sent, Call.WRITE, out.what());
+            passed++;
+          }
+        }
+      }
+    }
+    return passed;
+  }
+
+  private static Fd packetSocket(Calls calls, Arena arena, NetworkInterface to) {
+    String what = "packets out of " + to;
+    Fd fd =
+        calls.own(
+            calls.make(Call.SOCKET, what, AF_PACKET, SOCK_RAW | Sockets.SOCK_CLOEXEC, 0), what);
+    try {
+      MemorySegment on = arena.allocateFrom(ValueLayout.JAVA_INT, 1);
+      calls.on(Call.SETSOCKOPT, fd, SOL_PACKET, PACKET_VNET_HDR, on.address(), on.byteSize());
+      MemorySegment address = arena.allocate(SOCKADDR_BYTES, Long.BYTES);
+      address.set(ValueLayout.JAVA_SHORT, 0, (short) AF_PACKET);
+      address.set(ValueLayout.JAVA_INT, INDEX, to.index());
+      calls.on(Call.BIND, fd, address.address(), address.byteSize());
+      return fd;
+    } catch (Throwable t) {
+      fd.close();
+      throw t;
+    }
   }
 }

@@ -30,6 +30,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 class NetworkTest {
   private static final Duration WAIT = Duration.ofSeconds(10);
 
+  /** struct virtio_net_hdr. */
+  private static final int HEADER = 10;
+
   private final Linux linux = Linux.system();
 
   /** Names that nobody else's are. */
@@ -162,6 +165,17 @@ class NetworkTest {
     }
   }
 
+  /** To all, from somebody, of an experiment's protocol, behind an empty virtio header. */
+  private static MemorySegment packet(Arena arena, byte last) {
+    MemorySegment packet = arena.allocate(HEADER + 60);
+    packet.asSlice(HEADER, 6).fill((byte) 0xff);
+    packet.set(ValueLayout.JAVA_BYTE, HEADER + 6, (byte) 0x52);
+    packet.set(ValueLayout.JAVA_BYTE, HEADER + 12, (byte) 0x88);
+    packet.set(ValueLayout.JAVA_BYTE, HEADER + 13, (byte) 0xb5);
+    packet.set(ValueLayout.JAVA_BYTE, HEADER + 59, last);
+    return packet;
+  }
+
   /** What is sent out of the interface is read from the queue, behind the header of virtio. */
   @Test
   void aPacketPassesThroughATap() throws IOException {
@@ -175,15 +189,7 @@ class NetworkTest {
         each.up();
       }
       made.made.up();
-      int header = 10;
-      MemorySegment packet = arena.allocate(header + 60);
-      for (int i = 0; i < 6; i++) {
-        packet.set(ValueLayout.JAVA_BYTE, header + i, (byte) 0xff); // to all
-      }
-      packet.set(ValueLayout.JAVA_BYTE, header + 6, (byte) 0x52); // from somebody
-      packet.set(ValueLayout.JAVA_BYTE, header + 12, (byte) 0x88); // an experiment's protocol
-      packet.set(ValueLayout.JAVA_BYTE, header + 13, (byte) 0xb5);
-      packet.set(ValueLayout.JAVA_BYTE, header + 59, (byte) 77);
+      MemorySegment packet = packet(arena, (byte) 77);
       Fd reader = out.queues().getFirst();
       MemorySegment got = arena.allocate(2000);
       // The kernel's own packets may come before.
@@ -193,8 +199,43 @@ class NetworkTest {
           continue;
         }
         int length = linux.read(reader, got);
-        if (length == header + 60 && got.get(ValueLayout.JAVA_BYTE, header + 59) == 77) {
+        if (length == HEADER + 60 && got.get(ValueLayout.JAVA_BYTE, HEADER + 59) == 77) {
           return;
+        }
+      }
+      throw new AssertionError("the packet did not come");
+    }
+  }
+
+  @Test
+  void whatWaitsInATapIsPassedOn() throws IOException {
+    assumeAllowed();
+    try (Bridge made = new Bridge();
+        Tap in = linux.tap(tap, 1);
+        Tap old = linux.tap(tap + "o", 1);
+        Tap next = linux.tap(tap + "n", 1);
+        Arena arena = Arena.ofConfined()) {
+      for (Tap each : List.of(in, old)) {
+        assertThat(each.networkInterface().join(made.made)).isTrue();
+        each.networkInterface().up();
+      }
+      made.made.up();
+      next.networkInterface().up();
+      // The bridge may take a moment until it passes anything, and the kernel says things of its
+      // own.
+      MemorySegment got = arena.allocate(2000);
+      for (byte i = 0; i < 100; i++) {
+        linux.write(in.queues().getFirst(), packet(arena, i));
+        if (linux.poll(old.queues(), Duration.ofMillis(100)).isEmpty()) {
+          continue;
+        }
+        assertThat(linux.passOn(old.queues(), next.networkInterface(), 1000)).isPositive();
+        assertThat(linux.poll(old.queues(), Duration.ZERO)).isEmpty();
+        while (!linux.poll(next.queues(), Duration.ofMillis(100)).isEmpty()) {
+          int length = linux.read(next.queues().getFirst(), got);
+          if (length == HEADER + 60 && got.get(ValueLayout.JAVA_BYTE, HEADER + 59) == i) {
+            return;
+          }
         }
       }
       throw new AssertionError("the packet did not come");

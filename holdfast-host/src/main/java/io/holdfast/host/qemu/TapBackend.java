@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
@@ -25,13 +26,17 @@ import java.util.Map;
  * negotiated, and take packets that it can't deliver. Only one is a port of the bridge, that of the
  * generation that runs the guest.
  *
- * <p>A TAP vanishes with its QEMU, so nothing is to be removed. Its name follows from the VM's
- * directory, the device and the generation: any agent finds it.
+ * <p>A TAP vanishes with its last descriptor, of which its QEMU and the agent that made it have one
+ * for each queue; so nothing is to be removed. Its name follows from the VM's directory, the device
+ * and the generation: any agent finds it.
  */
 final class TapBackend implements Backend {
   private static final System.Logger LOG = System.getLogger(TapBackend.class.getName());
 
   private static final int GENERATIONS = 10_000;
+
+  /** As many packets as a queue holds (its interface's txqueuelen, unless somebody changed it). */
+  private static final int WAITING = 1000;
 
   /**
    * How QEMU announces the guest, in milliseconds: at once, then four times more at growing
@@ -44,6 +49,9 @@ final class TapBackend implements Backend {
   private final TapNetwork network;
   private final String prefix;
   private final NetworkInterface bridge;
+
+  /** The queues of the TAPs that this agent made, by generation; QEMU has the same. */
+  private final Map<Integer, List<Fd>> queues = new HashMap<>();
 
   /** The generation whose TAP is, or is to be, the bridge's port; 0 before there is one. */
   private int current;
@@ -79,6 +87,7 @@ final class TapBackend implements Backend {
     if (current == 0) {
       current = generation;
     }
+    forget(generation); // of one that died; its name would be taken
     try (Tap tap = linux.tap(name(generation), network.queues())) {
       NetworkInterface made = tap.networkInterface();
       made.setAddress(hostAddress());
@@ -88,11 +97,19 @@ final class TapBackend implements Backend {
       if (generation == current) {
         var _ = made.join(bridge);
       }
-      Map<String, Fd> queues = new HashMap<>();
-      for (int i = 0; i < network.queues(); i++) {
-        queues.put(network.label(i), tap.queues().get(i).duplicate());
+      Map<String, Fd> given = new HashMap<>();
+      List<Fd> kept = new ArrayList<>();
+      queues.put(generation, kept);
+      try {
+        for (int i = 0; i < network.queues(); i++) {
+          kept.add(tap.queues().get(i).duplicate());
+          given.put(network.label(i), tap.queues().get(i).duplicate());
+        }
+        return given;
+      } catch (SystemCallException e) {
+        given.values().forEach(Fd::close);
+        throw e;
       }
-      return queues;
     }
   }
 
@@ -170,10 +187,14 @@ final class TapBackend implements Backend {
    * Never fails: a guest that stands still would be worse than one whose cable is loose. First the
    * new port, then the old one out: in between the bridge still knows the guest behind the old one,
    * and afterwards asks everywhere.
+   *
+   * <p>What came since the guest was stopped waits in the old TAP, and goes on to the new one: most
+   * of it before the switch, so that it stays in order.
    */
   @Override
   public void switchTo(int generation) {
     current = generation;
+    passOn(generation);
     try {
       var _ = tap(generation).join(bridge);
     } catch (SystemCallException e) {
@@ -196,6 +217,37 @@ final class TapBackend implements Backend {
         LOG.log(System.Logger.Level.ERROR, "the predecessor's TAP stays in the bridge", e);
       }
     }
+    passOn(generation);
+  }
+
+  /** Where another agent made the TAP, what waits in it is lost. */
+  private void passOn(int generation) {
+    List<Fd> old = queues.get(generation - 1);
+    if (old == null) {
+      return;
+    }
+    try {
+      int _ = linux.passOn(old, tap(generation), WAITING);
+    } catch (SystemCallException e) {
+      LOG.log(System.Logger.Level.WARNING, "packets for the guest are lost", e);
+    }
+  }
+
+  @Override
+  public void drop(int generation) {
+    forget(generation);
+  }
+
+  private void forget(int generation) {
+    List<Fd> gone = queues.remove(generation);
+    if (gone != null) {
+      gone.forEach(Fd::close);
+    }
+  }
+
+  @Override
+  public void close() {
+    List.copyOf(queues.keySet()).forEach(this::forget);
   }
 
   /** Bridges and switches further away learn at once where the guest is now. */
