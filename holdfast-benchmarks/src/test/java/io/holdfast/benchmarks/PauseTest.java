@@ -256,4 +256,37 @@ class PauseTest {
     assertThat(asked.getCount()).isZero();
     assertPausedSince(before);
   }
+
+  /** One that has powered itself off, as its QEMU was told to stay. */
+  @Test
+  void aGuestThatStandsStillByItselfIsNamedAndRefused() {
+    JsonObject definition =
+        host()
+            .definition(Host.qemu())
+            .with("name", "off")
+            .with("disks", List.of())
+            .with("extra", List.of("-no-reboot", "-no-shutdown"));
+    var _ = host().call("Vm.Run", JsonObject.of("definition", definition));
+    try {
+      JsonObject name = JsonObject.of("name", "off");
+      var _ = host().call("Vm.Qmp", name.with("command", "system_reset"));
+      Host.await(
+          "the guest's end",
+          () ->
+              host().call("Vm.Show", name).object("vm").string("state").equals("stopped"));
+      assertThat(host().call("Vm.Show", name).object("vm").string("reason"))
+          .isEqualTo("it has shut itself down");
+      for (String method : List.of("Vm.Pause", "Vm.Resume")) {
+        assertThatThrownBy(() -> host().call(method, name))
+            .isInstanceOf(VarlinkException.class)
+            .hasMessageContaining("it has shut itself down. Stop it with `holdfast vm stop off`");
+      }
+      JsonObject report = host().call("Update.Vmm", name).object("report");
+      assertThat(report.string("outcome")).isEqualTo("refused");
+      assertThat(report.array("obstacles").objects().getFirst().string("why"))
+          .isEqualTo("it has shut itself down");
+    } finally {
+      var _ = host().call("Vm.Stop", JsonObject.of("name", "off"));
+    }
+  }
 }

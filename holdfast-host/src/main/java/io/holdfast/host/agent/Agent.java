@@ -24,12 +24,14 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * The daemon: {@code holdfast agent [--run DIR] [--socket PATH]}.
@@ -41,6 +43,9 @@ import java.util.concurrent.TimeUnit;
 public final class Agent implements AutoCloseable {
   /** Version of Holdfast. */
   public static final String VERSION = "0.1.0";
+
+  /** How long a socket in use is waited for. */
+  private static final Duration LETTING_GO = Duration.ofSeconds(2);
 
   private static final String USAGE = "Usage: holdfast agent [--run DIR] [--socket PATH]";
 
@@ -135,7 +140,13 @@ public final class Agent implements AutoCloseable {
     Path socket = places.socket();
     if (Files.exists(socket)) {
       // The lock says that no agent of this directory runs; but the path may be told, and
-      // anybody's.
+      // anybody's. A child of an agent that was killed has its socket too, until it becomes the
+      // program that it was started for: recovery has to wait for that anyway, as such a child
+      // can't be found yet.
+      long end = System.nanoTime() + LETTING_GO.toNanos();
+      while (answers(socket) && System.nanoTime() - end < 0) {
+        LockSupport.parkNanos(10_000_000);
+      }
       if (answers(socket)) {
         throw new IOException(
             "socket "
