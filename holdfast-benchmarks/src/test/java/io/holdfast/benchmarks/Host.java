@@ -331,7 +331,11 @@ final class Host implements AutoCloseable {
 
   /** Checks that nothing is left of the VM: the agent and its keeper, holding nothing. */
   void assertEmpty() {
-    await("an agent and its keeper only: " + processes(), () -> processes().size() == 2);
+    try {
+      await("an agent and its keeper only", () -> processes().size() == 2);
+    } catch (AssertionError e) {
+      throw new AssertionError(commands() + "; agent: " + said(), e);
+    }
     assertThat(files())
         .containsExactlyInAnyOrder("", "agent.lock", "agent.sock", "keeper", "updates", "vms");
     assertThat(call("Agent.Status", JsonObject.empty()).number("heldDescriptors")).isZero();
@@ -383,6 +387,13 @@ final class Host implements AutoCloseable {
     String mark = MARK + "=" + directory;
     return pids(
         pid -> List.of(read(Path.of("/proc/" + pid + "/environ")).split("\0")).contains(mark));
+  }
+
+  /** The processes of this host with their command lines, for people. */
+  private List<String> commands() {
+    return processes().stream()
+        .map(pid -> pid + " " + read(Path.of("/proc/" + pid + "/cmdline")).replace('\0', ' '))
+        .toList();
   }
 
   /** Processes that run a VM of this run directory: what they print goes to a log in it. */

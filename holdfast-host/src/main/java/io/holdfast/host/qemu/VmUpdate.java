@@ -494,6 +494,7 @@ public final class VmUpdate implements Participant {
                 "the successor of " + name());
     predecessor.end();
     vm.becomes(generation, dead);
+    vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);
     deviceState.drop(name());
     return new IOException(
