@@ -425,6 +425,19 @@ final class Host implements AutoCloseable {
     }
   }
 
+  /** Whether every thread of a process is stopped by a signal. */
+  static boolean stopped(long pid) {
+    try (Stream<Path> threads = Files.list(Path.of("/proc/" + pid + "/task"))) {
+      return threads.allMatch(
+          each -> {
+            String stat = read(each.resolve("stat"));
+            return stat.isEmpty() || stat.charAt(stat.lastIndexOf(')') + 2) == 'T';
+          });
+    } catch (IOException | UncheckedIOException _) {
+      return false;
+    }
+  }
+
   /** A process's descriptors by kind; without the JVM's own files, which it opens as it likes. */
   static Map<String, Long> descriptors(long pid) {
     Map<String, Long> kinds = new TreeMap<>();
