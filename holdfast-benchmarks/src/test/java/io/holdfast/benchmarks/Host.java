@@ -296,7 +296,9 @@ final class Host implements AutoCloseable {
             return now[0].equals(before);
           });
     } catch (AssertionError _) {
-      assertThat(now[0]).as("the host; agent said: %s", said()).isEqualTo(before);
+      assertThat(now[0])
+          .as("the host; agent said: %s; processes: %s", said(), commands())
+          .isEqualTo(before);
     }
   }
 
@@ -383,6 +385,17 @@ final class Host implements AutoCloseable {
     String mark = MARK + "=" + directory;
     return pids(
         pid -> List.of(read(Path.of("/proc/" + pid + "/environ")).split("\0")).contains(mark));
+  }
+
+  /** What the processes of this host are. */
+  private List<String> commands() {
+    return processes().stream()
+        .map(
+            pid -> {
+              String command = read(Path.of("/proc/" + pid + "/cmdline")).replace('\0', ' ');
+              return pid + " " + command.substring(0, Math.min(command.length(), 200));
+            })
+        .toList();
   }
 
   /** Processes that run a VM of this run directory: what they print goes to a log in it. */

@@ -506,6 +506,8 @@ public final class VmUpdate implements Participant {
                 "the successor of " + name());
     predecessor.end();
     vm.becomes(generation, dead);
+    vm.recorded();
+    vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);
     deviceState.drop(name());
     return new IOException(
@@ -531,11 +533,13 @@ public final class VmUpdate implements Participant {
     vm.backends().running(generation, runs.qmp());
     Hurry.relax(linux, runs);
     settle();
+    // Whoever asks for the VM meanwhile is not to meet a process that is being ended.
+    vm.becomes(generation, runs);
     // First the end of the one, then the record of the other: recovery copes with a record of a
     // dead process.
     predecessor.end();
     clock.correct(step);
-    vm.becomes(generation, runs);
+    vm.recorded();
     vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);
     deviceState.drop(name());
