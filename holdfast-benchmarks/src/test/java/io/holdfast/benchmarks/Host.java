@@ -312,7 +312,7 @@ final class Host implements AutoCloseable {
           return witness.last() > from + 5;
         });
     assertThat(witness.consoleCheck()).isInstanceOf(ChainCheck.Unbroken.class);
-    assertThat(qemus(run)).hasSize(1);
+    assertThat(qemus(run)).as("agent: %s; processes: %s", said(), commands()).hasSize(1);
     JsonObject vm = show();
     assertThat(vm.string("state")).as("%s", vm).isEqualTo("running");
     assertThat(vm.number("pid")).isEqualTo(qemus(run).getFirst());
@@ -333,7 +333,11 @@ final class Host implements AutoCloseable {
 
   /** Checks that nothing is left of the VM: the agent and its keeper, holding nothing. */
   void assertEmpty() {
-    await("an agent and its keeper only: " + processes(), () -> processes().size() == 2);
+    try {
+      await("an agent and its keeper only", () -> processes().size() == 2);
+    } catch (AssertionError e) {
+      throw new AssertionError(commands() + "; agent: " + said(), e);
+    }
     assertThat(files())
         .containsExactlyInAnyOrder("", "agent.lock", "agent.sock", "keeper", "updates", "vms");
     assertThat(call("Agent.Status", JsonObject.empty()).number("heldDescriptors")).isZero();
@@ -387,14 +391,10 @@ final class Host implements AutoCloseable {
         pid -> List.of(read(Path.of("/proc/" + pid + "/environ")).split("\0")).contains(mark));
   }
 
-  /** What the processes of this host are. */
+  /** The processes of this host with their command lines, for people. */
   private List<String> commands() {
     return processes().stream()
-        .map(
-            pid -> {
-              String command = read(Path.of("/proc/" + pid + "/cmdline")).replace('\0', ' ');
-              return pid + " " + command.substring(0, Math.min(command.length(), 200));
-            })
+        .map(pid -> pid + " " + read(Path.of("/proc/" + pid + "/cmdline")).replace('\0', ' '))
         .toList();
   }
 

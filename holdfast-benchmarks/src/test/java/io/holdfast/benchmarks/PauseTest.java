@@ -272,8 +272,7 @@ class PauseTest {
       var _ = host().call("Vm.Qmp", name.with("command", "system_reset"));
       Host.await(
           "the guest's end",
-          () ->
-              host().call("Vm.Show", name).object("vm").string("state").equals("stopped"));
+          () -> host().call("Vm.Show", name).object("vm").string("state").equals("stopped"));
       assertThat(host().call("Vm.Show", name).object("vm").string("reason"))
           .isEqualTo("it has shut itself down");
       for (String method : List.of("Vm.Pause", "Vm.Resume")) {

@@ -37,8 +37,10 @@ final class ConsoleCommand {
         OptionSpec.builder("--tail")
             .type(Long.class)
             .paramLabel("SIZE")
-            .converters(text -> VmCommands.converted(() -> Size.parse(text)))
-            .description("Show so much of the console's log first; 4K if not given.")
+            .converters(
+                text -> VmCommands.converted(() -> text.equals("0") ? 0L : Size.parse(text)))
+            .description(
+                "Show so much of the log first, from the next line on; 4K if not given, 0 for nothing.")
             .build());
     spec.addOption(
         OptionSpec.builder("--channel")

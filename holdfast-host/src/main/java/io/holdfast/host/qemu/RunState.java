@@ -33,7 +33,10 @@ public enum RunState {
       "Look why, then let it go on with `holdfast vm resume %s`."),
 
   /** ACPI S3; older QEMUs wake a guest by moving it. */
-  SUSPENDED("suspended", "it sleeps (ACPI S3)", "Wait until it has woken up, or wake it with `holdfast vm qmp %s system_wakeup`."),
+  SUSPENDED(
+      "suspended",
+      "it sleeps (ACPI S3)",
+      "Wait until it has woken up, or wake it with `holdfast vm qmp %s system_wakeup`."),
 
   /** Its kernel panicked. */
   PANICKED(
