@@ -301,10 +301,16 @@ class FaultsTest {
     host().assertEmpty();
   }
 
+  /** It was written down that the guest may run, but it was not told to. */
+  @Test
+  void successorDiesAsItIsAboutToBeToldToRun() throws IOException {
+    assertGoesOn(updateWith(true, Call.WRITE, "^fact \\S+ vm1 runs ", Victim.SUCCESSOR));
+  }
+
   /** The guest may have run already: starting it again would be a fork. */
   @Test
   void successorDiesAsItRuns() throws IOException {
-    JsonObject report = updateWith(true, Call.WRITE, "^fact \\S+ vm1 runs ", Victim.SUCCESSOR);
+    JsonObject report = updateWith(false, Call.SENDMSG, "\"execute\":\"cont\"", Victim.SUCCESSOR);
     assertThat(report.string("message"))
         .contains("the guest is lost, as it can't be started again from its state without a fork")
         .contains("Stop it with `holdfast vm stop vm1`, and run it again from its disks");

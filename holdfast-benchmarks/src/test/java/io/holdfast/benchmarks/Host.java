@@ -296,7 +296,9 @@ final class Host implements AutoCloseable {
             return now[0].equals(before);
           });
     } catch (AssertionError _) {
-      assertThat(now[0]).as("the host; agent said: %s", said()).isEqualTo(before);
+      assertThat(now[0])
+          .as("the host; agent said: %s; processes: %s", said(), commands())
+          .isEqualTo(before);
     }
   }
 
@@ -310,7 +312,7 @@ final class Host implements AutoCloseable {
           return witness.last() > from + 5;
         });
     assertThat(witness.consoleCheck()).isInstanceOf(ChainCheck.Unbroken.class);
-    assertThat(qemus(run)).hasSize(1);
+    assertThat(qemus(run)).as("agent: %s; processes: %s", said(), commands()).hasSize(1);
     JsonObject vm = show();
     assertThat(vm.string("state")).as("%s", vm).isEqualTo("running");
     assertThat(vm.number("pid")).isEqualTo(qemus(run).getFirst());
@@ -431,6 +433,19 @@ final class Host implements AutoCloseable {
     }
     try (Stream<Path> threads = Files.list(Path.of("/proc/" + pid + "/task"))) {
       return threads.count() > 1;
+    } catch (IOException | UncheckedIOException _) {
+      return false;
+    }
+  }
+
+  /** Whether every thread of a process is stopped by a signal. */
+  static boolean stopped(long pid) {
+    try (Stream<Path> threads = Files.list(Path.of("/proc/" + pid + "/task"))) {
+      return threads.allMatch(
+          each -> {
+            String stat = read(each.resolve("stat"));
+            return stat.isEmpty() || stat.charAt(stat.lastIndexOf(')') + 2) == 'T';
+          });
     } catch (IOException | UncheckedIOException _) {
       return false;
     }

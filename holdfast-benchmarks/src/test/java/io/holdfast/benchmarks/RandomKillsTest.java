@@ -134,8 +134,11 @@ class RandomKillsTest {
       if (victim == Victim.AGENT || victim == Victim.AGENT_TWICE) {
         host().startAgent();
       }
-      String outcome = await(update).map(report -> report.string("outcome")).orElse("cut off");
-      assertThat(outcome).isIn("completed", "recovered", "cancelled", "cut off");
+      Optional<JsonObject> report = await(update);
+      String outcome = report.map(each -> each.string("outcome")).orElse("cut off");
+      assertThat(outcome)
+          .as("%s; agent: %s", report, host().said())
+          .isIn("completed", "recovered", "cancelled", "cut off");
       var _ = ends.merge(outcome, 1, Integer::sum);
     }
     var _ = struck.merge(victim, 1, Integer::sum);
@@ -197,12 +200,14 @@ class RandomKillsTest {
   private void killSuccessor() throws IOException {
     kill(host().agentPid(), Signal.STOP);
     try {
+      Host.await("an agent that stands still", () -> Host.stopped(host().agentPid()));
       long predecessor = Host.recordedProcess(host().run());
       boolean mayHaveRun = journals().stream().anyMatch(text -> text.contains(" vm1 runs "));
       if (!mayHaveRun) {
         for (long pid : Host.qemus(host().run())) {
           if (pid != predecessor) {
             kill(pid, Signal.KILL);
+            Host.await("the end of process " + pid, () -> !Host.alive(pid));
           }
         }
       }

@@ -73,6 +73,9 @@ public record SpawnRequest(
    */
   public SpawnRequest endingWithParent() {
     List<String> whole = new ArrayList<>(List.of("setpriv", "--pdeathsig", "KILL", "--"));
+    // A parent that was gone before the signal was asked for sends none.
+    whole.addAll(List.of("sh", "-c", "[ $PPID = $0 ] && exec \"$@\""));
+    whole.add(Long.toString(ProcessHandle.current().pid()));
     whole.addAll(command);
     return new SpawnRequest(whole, environment, inherited, output);
   }

@@ -527,7 +527,10 @@ final class Vms {
     Optional<String> lost = vm.lost();
     String state = "lost";
     Optional<String> reason = lost;
-    if (lost.isEmpty()) {
+    if (lost.isEmpty() && updating(promise.name())) {
+      // Not asked: in its blackout, or fenced, QEMU would not answer.
+      state = "updating";
+    } else if (lost.isEmpty()) {
       try {
         RunState guest = vm.runState();
         boolean runs = guest == RunState.RUNNING;
@@ -536,10 +539,6 @@ final class Vms {
       } catch (QmpException e) {
         state = "stopped";
         reason = Optional.of("its QEMU does not answer: " + e.getMessage());
-      }
-      if (updating(promise.name())) {
-        state = "updating";
-        reason = Optional.empty();
       }
     }
     return JsonObject.of(

@@ -95,6 +95,7 @@ public final class QemuProcess implements AutoCloseable {
   private final Optional<Qmp> qmp;
   private final Path directory;
   private final QemuBinary binary;
+  private volatile boolean ended;
 
   private QemuProcess(
       Identity identity,
@@ -357,7 +358,7 @@ public final class QemuProcess implements AutoCloseable {
 
   /** Whether it has ended. */
   public boolean hasExited() {
-    return pidfd.isEmpty() || pidfd.get().hasExited();
+    return ended || pidfd.isEmpty() || pidfd.get().hasExited();
   }
 
   /** What it says of its guest. */
@@ -409,6 +410,7 @@ public final class QemuProcess implements AutoCloseable {
               + identity.pid()
               + "/stack)");
     }
+    ended = true;
     var _ = child.flatMap(ChildProcess::reap);
     close();
     removeNames(directory);

@@ -311,10 +311,18 @@ public final class Vm implements AutoCloseable {
     return ram;
   }
 
-  /** From now on this process runs it; the record is written before this returns. */
-  synchronized void becomes(int newGeneration, QemuProcess successor) throws IOException {
+  /**
+   * From now on this process runs it, for whoever asks this agent; {@link #recorded} tells the next
+   * one.
+   */
+  synchronized void becomes(int newGeneration, QemuProcess successor) {
     generation = newGeneration;
     process = successor;
+    lost = Optional.empty();
+  }
+
+  /** The record is that of the process that runs it, before this returns. */
+  synchronized void recorded() throws IOException {
     writeRecord();
   }
 

@@ -40,6 +40,13 @@ public final class VmUpdate implements Participant {
   private static final String STARTING = "starting";
   private static final String STOPPED = "stopped";
   private static final String RUNS = "runs";
+
+  /** The guest may have run in the successor that is recorded. */
+  private static final String PERHAPS = "yes";
+
+  /** That successor died before it was told to run. */
+  private static final String NEVER = "no";
+
   private static final String PAUSED = "paused";
   private static final String OUT = "holdfast-out";
   private static final String IN = "holdfast-in";
@@ -444,7 +451,7 @@ public final class VmUpdate implements Participant {
       return;
     }
     Optional<QemuProcess> found = findSuccessor(step);
-    if (found.isEmpty() && step.recorded(RUNS).isPresent()) {
+    if (found.isEmpty() && step.recorded(RUNS).equals(Optional.of(PERHAPS))) {
       throw lost(step);
     }
     if (found.isEmpty()) {
@@ -465,7 +472,12 @@ public final class VmUpdate implements Participant {
     }
     // From here on the guest may have run: were the successor to die now, the kept state would be a
     // fork of it.
-    step.record(RUNS, "yes");
+    step.record(RUNS, PERHAPS);
+    if (runs.hasExited()) {
+      // Before it was told to run: whoever recovers this starts it again.
+      step.record(RUNS, NEVER);
+      throw gone();
+    }
     vm.follow(runs);
     Qmp.Expectation running = resumed.isPresent() ? resumed.get() : runs.qmp().expect("RESUME");
     try (Hurry _ = new Hurry(linux)) {
@@ -494,6 +506,7 @@ public final class VmUpdate implements Participant {
                 "the successor of " + name());
     predecessor.end();
     vm.becomes(generation, dead);
+    vm.recorded();
     vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);
     deviceState.drop(name());
@@ -520,11 +533,13 @@ public final class VmUpdate implements Participant {
     vm.backends().running(generation, runs.qmp());
     Hurry.relax(linux, runs);
     settle();
+    // Whoever asks for the VM meanwhile is not to meet a process that is being ended.
+    vm.becomes(generation, runs);
     // First the end of the one, then the record of the other: recovery copes with a record of a
     // dead process.
     predecessor.end();
     clock.correct(step);
-    vm.becomes(generation, runs);
+    vm.recorded();
     vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);
     deviceState.drop(name());
