@@ -248,11 +248,23 @@ public final class QemuProcess implements AutoCloseable {
   static void endUnknown(Linux linux, Path directory) throws IOException {
     Optional<Identity> found = runningOn(directory);
     if (found.isPresent()) {
-      Optional<PidFd> pidfd = found.get().find(linux);
-      if (pidfd.isPresent()) {
-        try (PidFd process = pidfd.get()) {
-          var _ = process.signal(Signal.KILL);
-          var _ = process.awaitExit(DEATH);
+      endKnown(linux, found.get(), directory);
+    }
+    removeNames(directory);
+  }
+
+  /**
+   * Ends a generation that another agent started, whether it answers or not, and removes its names.
+   *
+   * @throws IOException if it does not go
+   */
+  static void endKnown(Linux linux, Identity identity, Path directory) throws IOException {
+    Optional<PidFd> found = identity.find(linux);
+    if (found.isPresent()) {
+      try (PidFd process = found.get()) {
+        var _ = process.signal(Signal.KILL);
+        if (!process.awaitExit(DEATH)) {
+          throw hangs(identity);
         }
       }
     }
@@ -265,17 +277,18 @@ public final class QemuProcess implements AutoCloseable {
    */
   private static Optional<Identity> runningOn(Path directory) throws IOException {
     String path = socket(directory).toString();
-    Optional<String> inode =
+    // A connection that the dead agent made has the same name until QEMU has noticed its end.
+    List<String> sockets =
         Files.readAllLines(Path.of("/proc/net/unix")).stream()
             .filter(line -> line.endsWith(" " + path))
-            .map(line -> line.trim().split(" +", -1)[6])
-            .findFirst();
-    if (inode.isEmpty()) {
+            .map(line -> "socket:[" + line.trim().split(" +", -1)[6] + "]")
+            .toList();
+    if (sockets.isEmpty()) {
       return Optional.empty();
     }
     try (DirectoryStream<Path> processes = Files.newDirectoryStream(Path.of("/proc"), "[0-9]*")) {
       for (Path process : processes) {
-        if (holds(process.resolve("fd/" + CommandLine.QMP_NUMBER), inode.get())) {
+        if (holds(process.resolve("fd/" + CommandLine.QMP_NUMBER), sockets)) {
           return Optional.of(Identity.of(Integer.parseInt(process.getFileName().toString())));
         }
       }
@@ -283,9 +296,9 @@ public final class QemuProcess implements AutoCloseable {
     return Optional.empty();
   }
 
-  private static boolean holds(Path descriptor, String inode) {
+  private static boolean holds(Path descriptor, List<String> sockets) {
     try {
-      return Files.readSymbolicLink(descriptor).toString().equals("socket:[" + inode + "]");
+      return sockets.contains(Files.readSymbolicLink(descriptor).toString());
     } catch (IOException e) {
       // Somebody else's process, or one that has no such descriptor.
       return false;
@@ -403,17 +416,21 @@ public final class QemuProcess implements AutoCloseable {
     var _ = pidfd.isPresent() && pidfd.get().signal(Signal.KILL);
     qmp.ifPresent(Qmp::close);
     if (pidfd.isPresent() && !pidfd.get().awaitExit(DEATH)) {
-      throw new IOException(
-          "process "
-              + identity.pid()
-              + " was killed but does not end: it hangs in the kernel (see /proc/"
-              + identity.pid()
-              + "/stack)");
+      throw hangs(identity);
     }
     ended = true;
     var _ = child.flatMap(ChildProcess::reap);
     close();
     removeNames(directory);
+  }
+
+  private static IOException hangs(Identity identity) {
+    return new IOException(
+        "process "
+            + identity.pid()
+            + " was killed but does not end: it hangs in the kernel (see /proc/"
+            + identity.pid()
+            + "/stack)");
   }
 
   /**

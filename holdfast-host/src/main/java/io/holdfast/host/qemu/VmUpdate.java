@@ -562,11 +562,7 @@ public final class VmUpdate implements Participant {
   public void cancel(Step step) throws IOException {
     stopped.ifPresent(Qmp.Expectation::forget);
     relay.ifPresent(Relay::close);
-    // This agent's own is ended, and so reaped, also when it has died already.
-    Optional<QemuProcess> started = successor.isPresent() ? successor : findSuccessor(step);
-    if (started.isPresent()) {
-      started.get().end();
-    }
+    endSuccessor(step);
     try {
       letPredecessorRun(step);
     } finally {
@@ -577,6 +573,20 @@ public final class VmUpdate implements Participant {
     }
     if (step.recorded(STOPPED).isPresent()) {
       clock.correct(step);
+    }
+  }
+
+  /** Whether it answers or not. */
+  private void endSuccessor(Step step) throws IOException {
+    Path directory = Vm.generationDirectory(vm.directory(), generation);
+    Optional<String> recorded = step.recorded(SUCCESSOR);
+    if (successor.isPresent()) {
+      // This agent's own is so reaped, also when it has died already.
+      successor.get().end();
+    } else if (recorded.equals(Optional.of(STARTING))) {
+      QemuProcess.endUnknown(linux, directory);
+    } else if (recorded.isPresent()) {
+      QemuProcess.endKnown(linux, QemuProcess.Identity.parse(recorded.get()), directory);
     }
   }
 
