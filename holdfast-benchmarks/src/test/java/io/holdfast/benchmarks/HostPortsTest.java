@@ -193,7 +193,7 @@ class HostPortsTest {
       host().startAgent();
       talk(waiting);
     }
-    host().arm(new Fault(true, Call.WRITE, "^entered \\S+ COMMITTED ", Victim.AGENT));
+    host().arm(new Fault(true, Call.WRITE, "^entered \\S*vm1\\S* COMMITTED ", Victim.AGENT));
     assertThatThrownBy(() -> host().update(Host.qemu()))
         .isInstanceOf(VarlinkConnectionException.class);
     host().awaitAgentDeath();

@@ -228,7 +228,7 @@ class NetworkUpdatesTest {
   }
 
   private static String entered(String state) {
-    return "^entered \\S+ " + state + " ";
+    return "^entered \\S*" + Host.VM + "\\S* " + state + " ";
   }
 
   /** Where somebody dies, RESUMED may be long before the guest is really told to run. */

@@ -25,7 +25,7 @@ sealed interface OptionText {
       try {
         return new OfJson(Json.parse(text));
       } catch (JsonException e) {
-        throw new IllegalArgumentException(text + ": " + e.getMessage(), e);
+        throw new IllegalArgumentException("option value " + text + ": " + e.getMessage(), e);
       }
     }
     List<Pair> pairs = new ArrayList<>();

@@ -304,15 +304,11 @@ final class Reconstructor {
 
   /** Of several that were given to choose from, the one that was chosen. */
   private String accelerator() {
-    for (Option option : options) {
-      if (option.name().equals("accel")) {
-        OptionText accel = OptionText.parse(option.text(), "accel");
-        if (accel.get("accel", "").equals(found.accelerator())) {
-          return accel.toString();
-        }
-      }
-    }
-    return found.accelerator();
+    return parsed("accel", "accel").stream()
+        .filter(accel -> accel.get("accel", "").equals(found.accelerator()))
+        .findFirst()
+        .map(OptionText::toString)
+        .orElse(found.accelerator());
   }
 
   private Optional<String> memoryBackend() {

@@ -38,6 +38,9 @@ final class HostPorts implements AutoCloseable {
   /** How long nobody is accepted after this process had no descriptor left for one. */
   private static final Duration SHORTAGE = Duration.ofMillis(200);
 
+  /** How long the thread may take to end; it waits for nobody. */
+  private static final Duration END = Duration.ofSeconds(5);
+
   private final Linux linux;
   private final String name;
   private final Fd wake;
@@ -49,7 +52,7 @@ final class HostPorts implements AutoCloseable {
   private final List<TcpListener> listeners = new ArrayList<>();
   private Optional<Target> target = Optional.empty();
   private boolean held;
-  private boolean started;
+  private Optional<Thread> thread = Optional.empty();
   private boolean closed;
 
   /** Who runs the guest, and its port for each listener. */
@@ -79,13 +82,14 @@ final class HostPorts implements AutoCloseable {
   synchronized void passTo(int generation, List<InetSocketAddress> guests) {
     target = Optional.of(new Target(generation, List.copyOf(guests)));
     held = false;
-    if (!started && !closed) {
-      started = true;
-      Thread.ofPlatform()
-          .daemon()
-          .name("host ports of " + name)
-          .stackSize(256 * 1024)
-          .start(this::run);
+    if (thread.isEmpty() && !closed) {
+      thread =
+          Optional.of(
+              Thread.ofPlatform()
+                  .daemon()
+                  .name("host ports of " + name)
+                  .stackSize(256 * 1024)
+                  .start(this::run));
     }
     wake();
   }
@@ -102,17 +106,30 @@ final class HostPorts implements AutoCloseable {
     wake();
   }
 
-  /** Resets all connections; the ports stay with whoever has a duplicate of them. Idempotent. */
+  /**
+   * Resets all connections; the ports stay with whoever has a duplicate of them. When this returns
+   * they are not this process's any more. Idempotent.
+   */
   @Override
-  public synchronized void close() {
-    if (closed) {
-      return;
+  public void close() {
+    Optional<Thread> serving;
+    synchronized (this) {
+      if (!closed) {
+        closed = true;
+        if (thread.isPresent()) {
+          wake();
+        } else {
+          letGo();
+        }
+      }
+      serving = thread;
     }
-    closed = true;
-    if (started) {
-      wake();
-    } else {
-      letGo();
+    try {
+      if (serving.isPresent() && !serving.get().join(END)) {
+        LOG.log(System.Logger.Level.WARNING, "the host's ports of " + name + " are still served");
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
     }
   }
 
