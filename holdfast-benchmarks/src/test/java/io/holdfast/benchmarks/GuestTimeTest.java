@@ -273,7 +273,8 @@ class GuestTimeTest {
     Heartbeat before = heartbeat();
     long offset = offset();
     JsonObject report = updateWithBlackout("correct", " vm1 stopped ", 25_000);
-    assertThat(report.string("outcome")).as("%s", report).isEqualTo("cancelled");
+    // The agent may find the answer there when it goes on, or its deadline passed: as they wake up.
+    assertThat(report.string("outcome")).as("%s", report).isIn("cancelled", "completed");
     assertThat(Math.abs(offset() - offset))
         .as("ns that the wall clock is off; %s", report)
         .isLessThan(250 * MILLI);
