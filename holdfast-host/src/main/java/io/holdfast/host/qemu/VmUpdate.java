@@ -285,7 +285,12 @@ public final class VmUpdate implements Participant {
   public void freeze(Step step) throws IOException {
     try (Hurry _ = new Hurry(linux)) {
       Hurry.hurry(linux, predecessor);
-      Hurry.hurry(linux, successor.orElseThrow(() -> gone()));
+      QemuProcess next = successor.orElseThrow(() -> gone());
+      if (next.hasExited()) {
+        // Better now than with the guest stopped, and its state handed over to nobody.
+        throw gone();
+      }
+      Hurry.hurry(linux, next);
       RunState guest = predecessor.runState();
       if (guest == RunState.PAUSED) {
         // Whoever goes on from here, successor, predecessor or another agent, leaves it paused.
