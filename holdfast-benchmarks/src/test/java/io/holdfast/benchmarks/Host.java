@@ -296,9 +296,9 @@ final class Host implements AutoCloseable {
             return now[0].equals(before);
           });
     } catch (AssertionError _) {
-      assertThat(now[0])
-          .as("the host; agent said: %s; processes: %s", said(), commands())
-          .isEqualTo(before);
+      throw new AssertionError(
+          "the host was %s and is %s; processes: %s; agent said: %s"
+              .formatted(before, now[0], commands(), said()));
     }
   }
 
