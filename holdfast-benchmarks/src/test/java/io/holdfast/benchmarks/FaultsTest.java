@@ -392,6 +392,18 @@ class FaultsTest {
     host().assertWhole();
   }
 
+  /** What an agent rehearses is nothing for the next one to take up, or to keep open. */
+  @Test
+  void agentDiesInItsRehearsal() throws IOException {
+    host().killAgent();
+    host().arm(new Fault(true, Call.WRITE, "^entered rehearsal PREPARED ", Victim.AGENT));
+    host().startAgent();
+    host().awaitAgentDeath();
+    assertThat(host().armed()).isFalse();
+    host().startAgent();
+    host().assertWhole();
+  }
+
   @Test
   void agentDiesBetweenUpdatesAndTheVmGoesOnWithoutIt() throws IOException {
     host().killAgent();

@@ -60,6 +60,7 @@ final class Updates {
   private static final DateTimeFormatter STAMP =
       DateTimeFormatter.ofPattern("yyyyMMdd-HHmmss").withZone(ZoneOffset.UTC);
 
+  private static final UpdateId REHEARSAL = new UpdateId("rehearsal");
   private static final String BY_USER = "cancelled by the user";
   private static final String REPAIR = "Repair that and try again; nothing was changed.";
   private static final int PROCESSORS = Runtime.getRuntime().availableProcessors();
@@ -97,9 +98,8 @@ final class Updates {
         .start(
             () -> {
               try {
-                UpdateId id = new UpdateId("rehearsal");
-                JournalFile journal =
-                    JournalFile.open(linux, places.updates().resolve(id + ".journal"));
+                UpdateId id = REHEARSAL;
+                JournalFile journal = JournalFile.open(linux, journal(id));
                 Orchestrator orchestrator =
                     new Orchestrator(
                         id,
@@ -292,6 +292,10 @@ final class Updates {
     }
   }
 
+  private Path journal(UpdateId id) {
+    return places.updates().resolve(id + ".journal");
+  }
+
   private UpdateId id(String what) {
     return new UpdateId(
         STAMP.format(workers.now()) + "-" + name(what) + "-" + next.incrementAndGet());
@@ -332,7 +336,7 @@ final class Updates {
     Single(UpdateId id, VmUpdate participant, Consumer<JsonObject> progress) throws IOException {
       this.id = id;
       this.participant = participant;
-      this.journal = JournalFile.open(linux, places.updates().resolve(id + ".journal"));
+      this.journal = JournalFile.open(linux, journal(id));
       String target = participant.name();
       this.listener = event -> progress(id, target, event, zero).ifPresent(progress);
       this.orchestrator =
@@ -625,6 +629,8 @@ final class Updates {
 
   /** Finishes or undoes what an earlier agent left. */
   void recover(List<String> story) throws IOException {
+    // An agent that was killed in its rehearsal left nothing to take up.
+    Files.deleteIfExists(journal(REHEARSAL));
     try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
       for (Path path : journals) {
         try {
@@ -640,6 +646,20 @@ final class Updates {
 
   private void recover(Path path, List<String> story) throws IOException {
     JournalFile journal = JournalFile.open(linux, path);
+    boolean ended = false;
+    try {
+      ended = ended(journal, story);
+    } finally {
+      if (ended) {
+        journal.remove();
+      } else {
+        journal.close();
+      }
+    }
+  }
+
+  /** Takes an update up; whether it has ended, so that its journal is needed no more. */
+  private boolean ended(JournalFile journal, List<String> story) throws IOException {
     List<JournalRecord> records = journal.read();
     Optional<JournalRecord.Began> began =
         records.stream()
@@ -650,8 +670,7 @@ final class Updates {
                         : java.util.stream.Stream.empty())
             .findFirst();
     if (began.isEmpty()) {
-      journal.remove();
-      return;
+      return true;
     }
     String name = began.get().participants().getFirst();
     Vm vm = vms.claim(name, "update " + began.get().update());
@@ -679,11 +698,10 @@ final class Updates {
         story.add("update " + began.get().update() + ": " + report.string("message"));
         if (outcome instanceof Outcome.Stuck && !lost) {
           vms.stuck(name, began.get().update().toString());
-          journal.close();
-          return;
+          return false;
         }
       }
-      journal.remove();
+      return true;
     } finally {
       vms.release(name);
     }
