@@ -10,10 +10,10 @@ import java.util.List;
 /**
  * A flattened device tree, read where it lies.
  *
- * <p>{@link #of} checks all of it, so that nothing that is asked later can fail. What it checks is
- * what the specification asks for: the header, that its blocks are aligned, lie in the blob and do
- * not overlap, every token, nesting, name and value. Beyond that it refuses a depth of more than
- * {@value #MAX_DEPTH} nodes, which only a hostile blob has.
+ * <p>{@link #of} checks all of it, so that no walk can fail; only {@link #tree} asks for more. What
+ * it checks is what the specification asks for: the header, that its blocks are aligned, lie in the
+ * blob and do not overlap, every token, nesting, name and value. Beyond that it refuses a depth of
+ * more than {@value #MAX_DEPTH} nodes, which only a hostile blob has.
  *
  * <pre>{@code
  * FdtBlob blob = FdtBlob.of(segment);

@@ -5,6 +5,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.Collection;
 import java.util.Collections;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 
@@ -108,8 +109,8 @@ public final class FdtNode {
   public boolean equals(Object other) {
     return other instanceof FdtNode that
         && name.equals(that.name)
-        && java.util.List.copyOf(properties()).equals(java.util.List.copyOf(that.properties()))
-        && java.util.List.copyOf(children()).equals(java.util.List.copyOf(that.children()));
+        && List.copyOf(properties()).equals(List.copyOf(that.properties()))
+        && List.copyOf(children()).equals(List.copyOf(that.children()));
   }
 
   @Override

@@ -1,18 +1,24 @@
 package io.holdfast.fdt;
 
 import java.util.HexFormat;
+import java.util.regex.Pattern;
 
 /**
  * Device trees as source, version 1 of it ({@code /dts-v1/}), as the Devicetree Specification,
  * release v0.4, chapter 6, defines it and {@code dtc} reads it.
  */
 public final class FdtSource {
+  /** What dtc takes for a name. */
+  private static final Pattern NAME = Pattern.compile("[a-zA-Z0-9,._+*#?@-]+");
+
   private FdtSource() {}
 
   /**
    * The tree as source. What a property's bytes mean is nowhere said, so it is guessed as {@code
    * dtc} does: printable strings if they can be some, else cells if four bytes make one, else
    * bytes. Whatever is guessed, the source makes the same bytes again.
+   *
+   * @throws FdtException if a name has a character that a blob may have, and source may not
    */
   public static String print(FdtTree tree) {
     StringBuilder out = new StringBuilder("/dts-v1/;\n");
@@ -35,9 +41,9 @@ public final class FdtSource {
   }
 
   private static void print(FdtNode node, String name, String indent, StringBuilder out) {
-    out.append(indent).append(name).append(" {\n");
+    out.append(indent).append(indent.isEmpty() ? name : checked(name)).append(" {\n");
     for (FdtProperty each : node.properties()) {
-      out.append(indent).append('\t').append(each.name());
+      out.append(indent).append('\t').append(checked(each.name()));
       value(each.bytes(), out);
       out.append(";\n");
     }
@@ -50,6 +56,14 @@ public final class FdtSource {
       print(each, each.name(), indent + "\t", out);
     }
     out.append(indent).append("};\n");
+  }
+
+  /** Otherwise a blob could write into the source whatever it likes. */
+  private static String checked(String name) {
+    if (!NAME.matcher(name).matches()) {
+      throw new FdtException("\"" + name + "\" can't be a name in source");
+    }
+    return name;
   }
 
   private static void value(byte[] bytes, StringBuilder out) {

@@ -28,6 +28,16 @@ final class FdtSourceTest {
   }
 
   @Test
+  void namesThatSourceCanNotHaveAreRefused() {
+    FdtTree tree = FdtTree.of("x");
+    var _ = tree.root().set("a;b", 1);
+    assertThatThrownBy(() -> FdtSource.print(tree)).hasMessageContaining("\"a;b\" can't be a name");
+    FdtTree other = FdtTree.of("x");
+    var _ = other.root().add("n{");
+    assertThatThrownBy(() -> FdtSource.print(other)).hasMessageContaining("\"n{\" can't be a name");
+  }
+
+  @Test
   void whatPeopleWrite() {
     FdtTree tree =
         FdtSource.parse(
