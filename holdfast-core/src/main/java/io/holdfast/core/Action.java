@@ -11,6 +11,8 @@ public enum Action {
   PLAN,
   /** See {@link Participant#prepare}. */
   PREPARE,
+  /** See {@link Participant#shutDown}. */
+  SHUT_DOWN,
   /** See {@link Participant#freeze}. */
   FREEZE,
   /** See {@link Participant#handOver}. */

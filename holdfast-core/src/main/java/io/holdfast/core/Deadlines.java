@@ -40,10 +40,24 @@ public record Deadlines(Map<Action, Duration> limits) {
             case PREPARE -> Duration.ofMinutes(2);
             case PLAN, FINISH, CANCEL -> Duration.ofSeconds(30);
             case HAND_OVER, RESTORE -> Duration.ofSeconds(10);
+            case SHUT_DOWN -> Duration.ofMinutes(2);
             case FREEZE, FENCE, RESUME -> Duration.ofSeconds(5);
           });
     }
     return new Deadlines(limits);
+  }
+
+  /**
+   * What an update of the kernel has: all VMs at once save their device state, and start again on a
+   * machine whose caches are cold. Once it has left there is nothing that a deadline could save.
+   */
+  public static Deadlines kexec() {
+    return usual()
+        .with(Action.PREPARE, Duration.ofMinutes(10))
+        .with(Action.FREEZE, Duration.ofSeconds(30))
+        .with(Action.RESTORE, Duration.ofMinutes(2))
+        .with(Action.RESUME, Duration.ofSeconds(30))
+        .with(Action.FINISH, Duration.ofMinutes(2));
   }
 
   /** The same with another limit for one action. */

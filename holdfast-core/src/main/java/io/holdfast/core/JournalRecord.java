@@ -31,6 +31,37 @@ public sealed interface JournalRecord {
   record Entered(UpdateId update, UpdateState state, long nanoTime) implements JournalRecord {}
 
   /**
+   * A call has returned. Written on kexec only, and not before the update leaves: the other side
+   * shows it, and needs it for nothing else.
+   *
+   * @param began {@link Workers#nanoTime} of the moment
+   * @param ended the same
+   */
+  record Called(UpdateId update, String participant, Action action, long began, long ended)
+      implements JournalRecord {
+    /** Checks the name. */
+    public Called {
+      Names.check("participant name", participant);
+    }
+  }
+
+  /**
+   * The same on another time axis, as the next kernel's clock starts anew.
+   *
+   * @param shift what is added to every time, in nanoseconds
+   */
+  static JournalRecord shifted(JournalRecord record, long shift) {
+    return switch (record) {
+      case Began began -> began;
+      case Fact fact -> fact;
+      case Entered(UpdateId update, UpdateState state, long at) ->
+          new Entered(update, state, at + shift);
+      case Called(UpdateId update, String who, Action action, long began, long ended) ->
+          new Called(update, who, action, began + shift, ended + shift);
+    };
+  }
+
+  /**
    * A participant's own fact, from {@link Step#record}.
    *
    * @param key keeps to {@link Names#RULE}

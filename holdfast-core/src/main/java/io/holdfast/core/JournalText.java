@@ -18,6 +18,7 @@ import java.util.zip.CRC32C;
  * began u1 EXEC 1795432800000 disk,vm1 5d0c1f22
  * entered u1 PREPARING 81203388123 0a8b7c11
  * fact u1 vm1 successor.pid 4711 99f1e0c3
+ * called u1 vm1 FREEZE 81203388123 81204412331 5f1c0aa2
  * }</pre>
  *
  * <p>In a value, bytes of UTF-8 other than printable ASCII, spaces and {@code %} are written as
@@ -63,6 +64,15 @@ public final class JournalText {
             .append(entered.state())
             .append(' ');
         line.append(entered.nanoTime());
+      }
+      case JournalRecord.Called called -> {
+        line.append("called ")
+            .append(called.update())
+            .append(' ')
+            .append(called.participant())
+            .append(' ');
+        line.append(called.action()).append(' ');
+        line.append(called.began()).append(' ').append(called.ended());
       }
       case JournalRecord.Fact fact -> {
         line.append("fact ")
@@ -134,7 +144,12 @@ public final class JournalText {
       fields.add(text.substring(start, end));
       start = end + 1;
     }
-    int expected = fields.getFirst().equals("entered") ? 4 : 5;
+    int expected =
+        switch (fields.getFirst()) {
+          case "entered" -> 4;
+          case "called" -> 6;
+          default -> 5;
+        };
     if (fields.size() != expected) {
       throw new IllegalArgumentException(fields.size() + " fields where " + expected + " belong");
     }
@@ -149,6 +164,13 @@ public final class JournalText {
       case "entered" ->
           new JournalRecord.Entered(
               update, UpdateState.valueOf(fields.get(2)), Long.parseLong(fields.get(3)));
+      case "called" ->
+          new JournalRecord.Called(
+              update,
+              fields.get(2),
+              Action.valueOf(fields.get(3)),
+              Long.parseLong(fields.get(4)),
+              Long.parseLong(fields.get(5)));
       case "fact" ->
           new JournalRecord.Fact(update, fields.get(2), fields.get(3), unescape(fields.get(4)));
       default -> throw new IllegalArgumentException("unknown record: " + fields.getFirst());

@@ -4,6 +4,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -16,7 +17,8 @@ import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Runs one update with the exec carrier, or recovers one whose agent died.
+ * Runs one update, or recovers one whose agent died. With the kexec carrier it runs the half before
+ * the reboot call; the half after it is a recovery in the next kernel.
  *
  * <p>Every transition is journalled before it takes effect. Until COMMITTED, a failure, a missed
  * deadline or {@link #cancel} undoes everything; from COMMITTED on there is only forward. In the
@@ -35,6 +37,9 @@ public final class Orchestrator {
   private final Timeline timeline;
   private final UpdateMachine machine;
   private final boolean recovering;
+
+  /** None on exec. */
+  private final Optional<Crossing> crossing;
 
   /** Those that others depend on first; empty if {@link #tangles} is not. */
   private final List<Member> members;
@@ -101,6 +106,33 @@ public final class Orchestrator {
         turns,
         new Timeline(id, CarrierKind.EXEC, workers.now(), listener),
         new UpdateMachine(CarrierKind.EXEC),
+        Optional.empty(),
+        false);
+  }
+
+  /**
+   * A new update of the kernel, which {@link #run} runs up to the reboot call.
+   *
+   * @param crossing makes that call
+   */
+  public static Orchestrator departing(
+      UpdateId id,
+      Collection<? extends Participant> participants,
+      Journal journal,
+      Workers workers,
+      Deadlines deadlines,
+      Crossing crossing,
+      Timeline.Listener listener) {
+    return new Orchestrator(
+        id,
+        participants,
+        journal,
+        workers,
+        deadlines,
+        Turns.FREE,
+        new Timeline(id, CarrierKind.KEXEC, workers.now(), listener),
+        new UpdateMachine(CarrierKind.KEXEC),
+        Optional.of(crossing),
         false);
   }
 
@@ -113,6 +145,7 @@ public final class Orchestrator {
       Turns turns,
       Timeline timeline,
       UpdateMachine machine,
+      Optional<Crossing> crossing,
       boolean recovering) {
     this.id = id;
     this.journal = journal;
@@ -121,6 +154,7 @@ public final class Orchestrator {
     this.turns = turns;
     this.timeline = timeline;
     this.machine = machine;
+    this.crossing = crossing;
     this.recovering = recovering;
     this.tangles = new ArrayList<>();
     this.members = order(participants, tangles);
@@ -128,7 +162,8 @@ public final class Orchestrator {
 
   /**
    * The recovery of an update whose agent died, which {@link #run} runs: it cancels an update that
-   * was not committed, and takes one that was committed forward.
+   * was not committed, and takes one that was committed forward. On kexec that is one that has
+   * left: its journal, as it arrived in the next kernel, ends with HANDED_OVER.
    *
    * @param records what the journal holds
    * @param participants those of the update, made anew; what they recorded they find through {@link
@@ -147,14 +182,25 @@ public final class Orchestrator {
     JournalRecord.@Nullable Began began = null;
     List<JournalRecord.Entered> states = new ArrayList<>();
     List<JournalRecord.Fact> facts = new ArrayList<>();
+    List<TimelineEvent> past = new ArrayList<>();
     for (JournalRecord record : records) {
       switch (record) {
         case JournalRecord.Began each -> {
           began = each;
           states.clear();
           facts.clear();
+          past.clear();
         }
-        case JournalRecord.Entered each -> states.add(each);
+        case JournalRecord.Entered each -> {
+          states.add(each);
+          past.add(new TimelineEvent.Entered(each.nanoTime(), each.state()));
+        }
+        case JournalRecord.Called each -> {
+          past.add(new TimelineEvent.Began(each.began(), each.participant(), each.action()));
+          past.add(
+              new TimelineEvent.Ended(
+                  each.ended(), each.participant(), each.action(), Optional.empty()));
+        }
         case JournalRecord.Fact each -> facts.add(each);
       }
     }
@@ -162,8 +208,8 @@ public final class Orchestrator {
       return Optional.empty();
     }
     Timeline timeline = new Timeline(began.update(), began.carrier(), began.at(), listener);
-    states.forEach(
-        each -> timeline.addPast(new TimelineEvent.Entered(each.nanoTime(), each.state())));
+    past.sort(Comparator.comparingLong(TimelineEvent::at));
+    past.forEach(timeline::addPast);
     Orchestrator recovery =
         new Orchestrator(
             began.update(),
@@ -174,6 +220,7 @@ public final class Orchestrator {
             Turns.FREE,
             timeline,
             new UpdateMachine(began.carrier(), states.getLast().state()),
+            Optional.empty(),
             true);
     Set<String> given = new HashSet<>();
     recovery.members.forEach(each -> given.add(each.name));
@@ -328,14 +375,21 @@ public final class Orchestrator {
     if (!obstacles.isEmpty()) {
       return new Outcome.Refused(obstacles, timeline.snapshot());
     }
-    boolean ready =
+    boolean kexec = machine.carrier() == CarrierKind.KEXEC;
+    boolean frozen =
         all(Action.PREPARE)
             && go(UpdateState.PREPARED)
             && awaitTurn()
+            && (!kexec || (go(UpdateState.SHUTTING_DOWN) && all(Action.SHUT_DOWN)))
             && go(UpdateState.FREEZING)
             && all(Action.FREEZE)
             && go(UpdateState.FROZEN)
-            && all(Action.HAND_OVER)
+            && all(Action.HAND_OVER);
+    if (kexec) {
+      return frozen && cross() ? new Outcome.HandedOver(timeline.snapshot()) : back();
+    }
+    boolean ready =
+        frozen
             && go(UpdateState.HANDED_OVER)
             && go(UpdateState.RESTORING)
             && all(Action.RESTORE)
@@ -426,6 +480,9 @@ public final class Orchestrator {
     synchronized (lock) {
       committing = true;
     }
+    if (machine.carrier() == CarrierKind.KEXEC) {
+      return arrive();
+    }
     if (found != UpdateState.RESUMED) {
       List<Failure> failures = found == UpdateState.COMMITTED ? sweep(Action.FENCE) : List.of();
       if (failures.isEmpty() && found == UpdateState.HANDED_OVER) {
@@ -447,6 +504,77 @@ public final class Orchestrator {
       }
     }
     return forward(List.of());
+  }
+
+  /**
+   * The other side of a kexec, from wherever it stands. A participant that fails is set aside, with
+   * those that depend on it: the others run, what it was given is held for it, and another recovery
+   * tries it again. So restoring is tried in later states, too.
+   */
+  private Outcome arrive() {
+    List<Failure> failures = new ArrayList<>();
+    if (machine.state() == UpdateState.HANDED_OVER) {
+      failures.addAll(step(UpdateState.RESTORING));
+    }
+    if (failures.isEmpty()) {
+      failures.addAll(sweep(Action.RESTORE));
+      boolean somebody = members.stream().anyMatch(each -> !each.aside);
+      for (UpdateState next :
+          List.of(UpdateState.RESTORED, UpdateState.COMMITTED, UpdateState.RESUMED)) {
+        if (somebody && machine.state().compareTo(next) < 0) {
+          if (next == UpdateState.RESUMED) {
+            failures.addAll(sweep(Action.FENCE));
+          }
+          List<Failure> unwritten = step(next);
+          failures.addAll(unwritten);
+          somebody = unwritten.isEmpty();
+        }
+      }
+      if (somebody) {
+        failures.addAll(sweep(Action.RESUME));
+        failures.addAll(sweep(Action.FINISH));
+      }
+    }
+    timeline.tell();
+    if (failures.isEmpty()) {
+      machine.finished();
+      failures.addAll(step(UpdateState.NORMAL));
+    }
+    return failures.isEmpty()
+        ? new Outcome.Completed(List.of(), timeline.snapshot())
+        : new Outcome.Stuck(failures, timeline.snapshot());
+  }
+
+  /** The reboot call; false if this kernel goes on. */
+  private boolean cross() {
+    synchronized (lock) {
+      if (stop != null) {
+        return false;
+      }
+      committing = true;
+    }
+    try {
+      for (Timeline.Call call : timeline.calls()) {
+        journal.append(
+            new JournalRecord.Called(
+                id, call.participant(), call.action(), call.began(), call.ended()));
+      }
+      crossing.orElseThrow().cross();
+      return true;
+    } catch (Throwable e) {
+      synchronized (lock) {
+        committing = false;
+      }
+      stop(
+          new Failure(
+              Failure.Reason.FAILED,
+              machine.state(),
+              Optional.empty(),
+              Optional.empty(),
+              "the next kernel could not be started: " + text(e),
+              Optional.of(e)));
+      return false;
+    }
   }
 
   /** From COMMITTED or RESUMED to the end. */
@@ -679,7 +807,7 @@ public final class Orchestrator {
     boolean backwards =
         switch (action) {
           case FREEZE, HAND_OVER, FENCE, CANCEL -> true;
-          case PLAN, PREPARE, RESTORE, RESUME, FINISH -> false;
+          case PLAN, PREPARE, SHUT_DOWN, RESTORE, RESUME, FINISH -> false;
         };
     List<Workers.Gate> gates = new ArrayList<>(members.size());
     for (Member member : members) {
@@ -697,7 +825,8 @@ public final class Orchestrator {
               boolean needs = action == Action.RESTORE || action == Action.RESUME;
               if (needs && first.stream().anyMatch(each -> each.failed)) {
                 member.failed = true;
-              } else {
+                member.aside = arriving();
+              } else if (!member.aside && first.stream().noneMatch(each -> each.aside)) {
                 call(member, action, failures);
               }
             } finally {
@@ -751,6 +880,7 @@ public final class Orchestrator {
               : text(Objects.requireNonNull(thrown));
       problem = Optional.of(message);
       member.failed = true;
+      member.aside = arriving();
       Failure failure =
           new Failure(
               late ? Failure.Reason.TIMED_OUT : Failure.Reason.FAILED,
@@ -765,6 +895,11 @@ public final class Orchestrator {
       }
     }
     timeline.add(new TimelineEvent.Ended(workers.nanoTime(), member.name, action, problem));
+  }
+
+  /** Whether this is the other side of a kexec, where each goes on by itself. */
+  private boolean arriving() {
+    return recovering && machine.carrier() == CarrierKind.KEXEC && committed();
   }
 
   private boolean committed() {
@@ -841,6 +976,10 @@ public final class Orchestrator {
     final Map<String, String> facts = new ConcurrentHashMap<>();
     int index;
     volatile boolean failed;
+
+    /** It failed on the other side of a kexec, or one that it depends on did. */
+    volatile boolean aside;
+
     @Nullable Plan plan;
 
     // Guarded by the orchestrator's lock.
@@ -858,6 +997,7 @@ public final class Orchestrator {
       switch (action) {
         case PLAN -> plan = participant.plan();
         case PREPARE -> participant.prepare(step);
+        case SHUT_DOWN -> participant.shutDown(step);
         case FREEZE -> participant.freeze(step);
         case HAND_OVER -> participant.handOver(step);
         case RESTORE -> participant.restore(step);

@@ -19,6 +19,12 @@ public sealed interface Outcome {
     }
   }
 
+  /**
+   * Everything is handed over to the next kernel, which somebody else starts now: the other side
+   * goes on. Where the orchestrator's own {@link Crossing} starts it, nobody is left to see this.
+   */
+  record HandedOver(Timeline.Snapshot timeline) implements Outcome {}
+
   /** Nothing was changed, because of these obstacles. */
   record Refused(List<Obstacle> obstacles, Timeline.Snapshot timeline) implements Outcome {
     /** Copies the list. */

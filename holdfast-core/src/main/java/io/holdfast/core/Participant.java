@@ -44,7 +44,15 @@ public interface Participant {
    */
   void prepare(Step step) throws Exception;
 
-  /** Blackout: stops the workload on the predecessor. */
+  /**
+   * Brownout, on kexec only: stops what of the host's does not cross, while workloads still run.
+   */
+  default void shutDown(Step step) throws Exception {}
+
+  /**
+   * Blackout: stops the workload on the predecessor. On kexec it also saves the device state and
+   * preserves it, since afterwards nothing may be preserved any more.
+   */
   void freeze(Step step) throws Exception;
 
   /** Blackout: sends the device state on its way to the other side. */

@@ -162,6 +162,32 @@ public final class Timeline {
       Optional<Duration> blackout,
       Map<String, Duration> blackouts) {}
 
+  /** A call that has returned, at moments of {@link Workers#nanoTime}. */
+  record Call(String participant, Action action, long began, long ended) {}
+
+  /** The calls that have returned without a failure, in the order of their ends. */
+  synchronized List<Call> calls() {
+    Map<String, Long> open = new HashMap<>();
+    List<Call> calls = new ArrayList<>();
+    for (TimelineEvent event : events) {
+      if (event instanceof TimelineEvent.Began(long at, String participant, Action _)) {
+        open.put(participant, at);
+      } else if (event
+          instanceof
+          TimelineEvent.Ended(
+              long at,
+              String participant,
+              Action action,
+              Optional<String> failed)) {
+        Long began = open.remove(participant);
+        if (began != null && failed.isEmpty()) {
+          calls.add(new Call(participant, action, began, at));
+        }
+      }
+    }
+    return calls;
+  }
+
   /** The timeline so far. */
   public Snapshot snapshot() {
     List<TimelineEvent> all;

@@ -26,6 +26,7 @@ final class JournalTextTest {
               Instant.ofEpochMilli(1_790_000_000_123L),
               List.of("disk", "vm-1")),
           new JournalRecord.Entered(ID, UpdateState.PREPARING, 12_345_678_901L),
+          new JournalRecord.Called(ID, "vm1", Action.PREPARE, 12_345_678_902L, 12_345_678_999L),
           new JournalRecord.Fact(ID, "vm-1", "successor.pid", "4711"),
           new JournalRecord.Fact(ID, "vm-1", "odd", "100 % of\nlines, äöü 😀\u0000\\"),
           new JournalRecord.Fact(ID, "vm-1", "empty", ""),
