@@ -9,12 +9,15 @@ import java.util.Locale;
 public enum Call {
   ACCEPT4,
   BIND,
+  /** The C library's: the process begins in a function. */
+  CLONE,
   CLOSE,
   CONNECT,
   EVENTFD,
   FALLOCATE,
   FCNTL,
   FSTAT,
+  FSTATFS,
   FSYNC,
   FTRUNCATE,
   GETEUID,
@@ -29,6 +32,7 @@ public enum Call {
   MADVISE,
   MEMFD_CREATE,
   MMAP(Returns.LONG),
+  MOUNT,
   MUNMAP,
   OPEN,
   PIDFD_GETFD(438),
@@ -48,6 +52,11 @@ public enum Call {
   POSIX_SPAWN_FILE_ACTIONS_DESTROY(Returns.ERROR),
   POSIX_SPAWN_FILE_ACTIONS_INIT(Returns.ERROR),
   PPOLL,
+  /**
+   * No function of anybody's but one instruction of x86-64, {@code rdtsc}: the processor's time
+   * stamp counter.
+   */
+  RDTSC(Returns.LONG),
   READ(Returns.LONG),
   REBOOT,
   RECVMSG(Returns.LONG),
@@ -60,8 +69,10 @@ public enum Call {
   SOCKET,
   SOCKETPAIR,
   SPLICE(Returns.LONG),
+  SYNC,
   TCGETATTR,
   TCSETATTR,
+  UMOUNT2,
   UNLINK,
   WAITID,
   WRITE(Returns.LONG);

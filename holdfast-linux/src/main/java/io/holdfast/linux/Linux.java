@@ -49,7 +49,9 @@ public final class Linux {
   // struct stat of x86-64; st_size is there on AArch64 as well.
   private static final int STAT_BYTES = 144;
   private static final int ST_DEV = 0;
+  private static final int STATFS_BYTES = 120;
   private static final int ST_INO = 8;
+  private static final int ST_NLINK = 16; // x86-64's
   private static final int ST_SIZE = 48;
 
   private final Calls calls;
@@ -210,6 +212,22 @@ public final class Linux {
       MemorySegment stat = stat(arena, fd);
       return new FileIdentity(
           stat.get(ValueLayout.JAVA_LONG, ST_DEV), stat.get(ValueLayout.JAVA_LONG, ST_INO));
+    }
+  }
+
+  /** How many names a file has; a memfd has none. */
+  public long links(Fd fd) {
+    try (Arena arena = Arena.ofConfined()) {
+      return stat(arena, fd).get(ValueLayout.JAVA_LONG, ST_NLINK);
+    }
+  }
+
+  /** What kind of file system a file or memfd is on. */
+  public FileSystem fileSystem(Fd fd) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment statfs = arena.allocate(STATFS_BYTES, Long.BYTES);
+      calls.on(Call.FSTATFS, fd, statfs.address());
+      return FileSystem.of(statfs.get(ValueLayout.JAVA_LONG, 0));
     }
   }
 
@@ -697,6 +715,34 @@ public final class Linux {
   }
 
   // ---------------------------------------------------------------------------------------------------- the kernel
+
+  /** Writing file systems out, and unmounting them. */
+  public Mounts mounts() {
+    return new Mounts(calls);
+  }
+
+  /**
+   * Starts an idle process that shares this one's table of descriptors: whatever is in it is open
+   * as long as either lives, from the moment on that the kernel puts it there. So a descriptor that
+   * must not be closed survives a kill that comes before anybody can pass it on. The price is that
+   * <em>nothing</em> that this process has open is closed, unlocked or hung up by its death.
+   *
+   * @return the caller's to end, by SIGKILL, and to reap
+   * @throws SystemCallException EAGAIN, ENOMEM
+   */
+  public ChildProcess shareDescriptors() {
+    return Sharing.start(calls);
+  }
+
+  /**
+   * The processor's time stamp counter, where it has one that goes on over a kexec: what measures
+   * from one kernel to the next. Its unit differs from machine to machine.
+   */
+  public OptionalLong timeStampCounter() {
+    return System.getProperty("os.arch", "").equals("amd64")
+        ? OptionalLong.of(calls.attempt(Call.RDTSC))
+        : OptionalLong.empty();
+  }
 
   /** Keeping descriptors over a kexec. */
   public LiveUpdate liveUpdate() {

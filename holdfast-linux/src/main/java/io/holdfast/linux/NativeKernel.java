@@ -43,7 +43,12 @@ final class NativeKernel implements Kernel {
 
   @Override
   public long call(Call call, long a, long b, long c, long d, long e, long f) {
-    MemorySegment address = addresses.computeIfAbsent(call, NativeKernel::lookUp);
+    MemorySegment address = addresses.get(call);
+    if (address == null) {
+      // Not within the map's own lock: looking one up may take calls of others.
+      address = lookUp(call);
+      addresses.put(call, address);
+    }
     MemorySegment state = ERRNO_OF_THREAD.get();
     long result;
     try {
@@ -67,7 +72,31 @@ final class NativeKernel implements Kernel {
     return state.get(ValueLayout.JAVA_INT, 0);
   }
 
+  /** {@code rdtsc; shl rdx,32; or rax,rdx; ret}. */
+  private static final byte[] RDTSC = {
+    0x0f, 0x31, 0x48, (byte) 0xc1, (byte) 0xe2, 0x20, 0x48, 0x09, (byte) 0xd0, (byte) 0xc3
+  };
+
+  private static final int PROT_READ_WRITE_EXEC = 0x7;
+  private static final int MAP_PRIVATE_ANONYMOUS = 0x22;
+
+  /** The instruction as a function, in a page of its own that stays mapped. */
+  private static MemorySegment rdtsc() {
+    long page =
+        SystemCallException.check(
+            INSTANCE.call(
+                Call.MMAP, 0, RDTSC.length, PROT_READ_WRITE_EXEC, MAP_PRIVATE_ANONYMOUS, -1, 0),
+            Call.MMAP,
+            "a page for rdtsc");
+    MemorySegment code = MemorySegment.ofAddress(page).reinterpret(RDTSC.length);
+    code.copyFrom(MemorySegment.ofArray(RDTSC));
+    return code;
+  }
+
   private static MemorySegment lookUp(Call call) {
+    if (call == Call.RDTSC) {
+      return rdtsc();
+    }
     String function = call.systemCall() == Call.NO_NUMBER ? call.function() : "syscall";
     return Linker.nativeLinker()
         .defaultLookup()

@@ -107,7 +107,7 @@ final class Spawning {
    * A handle of a child; without one the child is not left running. Its number can't be another's:
    * it isn't reaped.
    */
-  private static ChildProcess handle(Calls calls, int pid, String program) {
+  static ChildProcess handle(Calls calls, int pid, String program) {
     String what = program + ", process " + pid;
     long fd = calls.attempt(Call.PIDFD_OPEN, pid, 0);
     if (fd < 0) {

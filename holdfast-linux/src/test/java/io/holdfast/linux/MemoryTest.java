@@ -26,6 +26,18 @@ class MemoryTest {
   private final Linux linux = Linux.system();
 
   @Test
+  void whatAMemfdIsOnIsTold(@TempDir Path directory) throws IOException {
+    try (Fd memfd = linux.memfd("m", 4096);
+        Fd named = linux.open(directory.resolve("f"), OpenFlag.CREATE, OpenFlag.WRITE);
+        Fd proc = linux.open(Path.of("/proc/self/stat"))) {
+      assertThat(linux.fileSystem(memfd)).isEqualTo(FileSystem.TMPFS);
+      assertThat(linux.links(memfd)).isZero();
+      assertThat(linux.links(named)).isEqualTo(1);
+      assertThat(linux.fileSystem(proc)).isEqualTo(FileSystem.OTHER);
+    }
+  }
+
+  @Test
   void mappingsOfOneMemfdAreTheSameMemory() {
     try (Fd ram = linux.memfd("ram", 4 * MIB);
         Mapping one = linux.map(ram, 0, 4 * MIB, Protection.READ, Protection.WRITE);

@@ -35,6 +35,30 @@ class ProcessesTest {
   private static final Duration LONG = Duration.ofSeconds(20);
   private final Linux linux = Linux.system();
 
+  /** A descriptor that is in the table outlives whoever put it there. */
+  @Test
+  void aProcessThatSharesDescriptorsHasThoseThatComeLater() throws IOException {
+    try (ChildProcess guard = linux.shareDescriptors()) {
+      try (Fd later = linux.memfd("made later", 4096)) {
+        Path there = Path.of("/proc/" + guard.pid() + "/fd/" + later.number());
+        assertThat(Files.readSymbolicLink(there).toString()).contains("made later");
+        try (Fd taken = guard.pidfd().take(later.number())) {
+          assertThat(linux.identity(taken)).isEqualTo(linux.identity(later));
+        }
+      } finally {
+        var _ = guard.pidfd().signal(Signal.KILL);
+        assertThat(guard.waitFor(LONG)).contains(new ExitStatus.Killed(9));
+      }
+    }
+  }
+
+  /** And what outlives it is told by a counter that only goes up. */
+  @Test
+  void theTimeStampCounterGoesUp() {
+    long first = linux.timeStampCounter().orElseThrow();
+    assertThat(linux.timeStampCounter().orElseThrow()).isGreaterThan(first);
+  }
+
   @Test
   void aChildHasTheNamedDescriptorsAndNoOther() throws IOException {
     try (Fd ram = linux.memfd("ram", 10);

@@ -38,7 +38,6 @@ public final class VmUpdate implements Participant {
 
   private static final String SUCCESSOR = "successor";
   private static final String STARTING = "starting";
-  private static final String STOPPED = "stopped";
   private static final String RUNS = "runs";
 
   /** The guest may have run in the successor that is recorded. */
@@ -47,8 +46,6 @@ public final class VmUpdate implements Participant {
   /** That successor died before it was told to run. */
   private static final String NEVER = "no";
 
-  private static final String PAUSED = "paused";
-  private static final String OUT = "holdfast-out";
   private static final String IN = "holdfast-in";
 
   /** What a plan says of it. */
@@ -68,13 +65,13 @@ public final class VmUpdate implements Participant {
   private final DeviceState deviceState;
   private final GuestClock clock;
   private final QemuProcess predecessor;
+  private final Stopping stopping;
   private final int generation;
 
   private Optional<Promise> promised = Optional.empty();
   private Optional<QemuProcess> successor = Optional.empty();
   private Optional<Relay> relay = Optional.empty();
   private Optional<Qmp.Expectation> loaded = Optional.empty();
-  private Optional<Qmp.Expectation> stopped = Optional.empty();
   private Optional<Qmp.Expectation> resumed = Optional.empty();
 
   /** Keeps the copy of the device state where the agent's death does not lose it. */
@@ -109,6 +106,7 @@ public final class VmUpdate implements Participant {
     this.deviceState = deviceState;
     this.clock = new GuestClock(linux, vm, clock);
     this.predecessor = vm.process();
+    this.stopping = new Stopping(linux, vm, this.clock);
     this.generation = vm.generation() + 1;
   }
 
@@ -125,20 +123,11 @@ public final class VmUpdate implements Participant {
   @Override
   public Plan plan() throws IOException {
     Findings findings = new Findings();
-    Optional<String> lost = vm.lost();
+    Optional<Obstacle> lost = stopping.lost();
     if (lost.isPresent()) {
-      return Plan.refused(
-          new Obstacle(
-              "VM " + name(),
-              lost.get(),
-              "Stop it with `holdfast vm stop " + name() + "`, then run it again from its disks."));
+      return Plan.refused(lost.get());
     }
-    RunState guest = predecessor.runState();
-    if (guest == RunState.PAUSED) {
-      findings.preserved("the guest stays paused");
-    } else if (guest != RunState.RUNNING) {
-      findings.obstacle("the guest of VM " + name(), guest.why(), guest.advice(name()));
-    }
+    RunState guest = stopping.plan(findings);
     String into = target;
     try {
       QemuBinary binary = probe.binary(target);
@@ -164,16 +153,6 @@ public final class VmUpdate implements Participant {
     } catch (QemuUnusableException e) {
       findings.obstacle(target, e.reason(), e.advice());
     }
-    for (String reason : blockers()) {
-      findings.obstacle("VM " + name(), reason, "Remove what QEMU names, then try again.");
-    }
-    for (String device : Hotplug.unaccounted(vm.promise(), predecessor.qmp())) {
-      findings.obstacle(
-          "VM " + name(),
-          device,
-          "Plug devices in and out with `holdfast vm qmp`; undo this with another QMP client of its"
-              + " QEMU.");
-    }
     Hotplug.bound(vm.promise(), findings);
     Memory.obstacle(vm.promise()).ifPresent(findings::obstacle);
     findings.preserved("guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is");
@@ -190,18 +169,6 @@ public final class VmUpdate implements Participant {
         findings.losses(),
         Optional.of(Duration.ofMillis(700 + (vm.promise().memory() >> 20) / 4)),
         Optional.of(BLACKOUT));
-  }
-
-  /** QEMU's own reasons against migrating, and what runs on its disks. */
-  private List<String> blockers() throws QmpException {
-    List<String> reasons = new ArrayList<>();
-    JsonObject migration = predecessor.qmp().execute("query-migrate").object("return");
-    migration.optionalArray("blocked-reasons").ifPresent(array -> reasons.addAll(array.strings()));
-    for (JsonObject job : predecessor.qmp().execute("query-block-jobs").array("return").objects()) {
-      reasons.add(
-          "a block job is under way: " + job.string("type") + " on " + job.string("device"));
-    }
-    return reasons;
   }
 
   @Override
@@ -226,22 +193,13 @@ public final class VmUpdate implements Participant {
     step.progress("connecting");
     step.progress("comparing the machines");
     sameMachine(started);
-    predecessor.enable("events", "x-ignore-shared");
-    // Only some hundred KiB of device state go this way, and QEMU's default would pace them.
-    var _ =
-        predecessor
-            .qmp()
-            .execute("migrate-set-parameters", JsonObject.of("max-bandwidth", 1L << 40));
     try (FdPair out = linux.socketPair(SocketType.STREAM)) {
-      give(predecessor, OUT, out.left());
+      stopping.prepare(step, out.left());
       out.left().close();
       Fd copy = deviceState.create(name());
       connect(started, out.right().duplicate(), copy);
     }
-    if (predecessor.runState() == RunState.RUNNING) {
-      clock.prepare(step);
-    }
-    stopped = Optional.of(predecessor.qmp().expect("STOP"));
+    stopping.expect();
     resumed = Optional.of(started.qmp().expect("RESUME"));
   }
 
@@ -262,7 +220,7 @@ public final class VmUpdate implements Participant {
   private void connect(QemuProcess to, Fd source, Fd copy) throws IOException {
     boolean taken = false;
     try (FdPair in = linux.socketPair(SocketType.STREAM)) {
-      give(to, IN, in.right());
+      Stopping.give(to, IN, in.right());
       in.right().close();
       loaded = Optional.of(to.qmp().expectMigration("completed", "failed"));
       var _ = to.qmp().execute("migrate-incoming", JsonObject.of("uri", "fd:" + IN));
@@ -277,10 +235,6 @@ public final class VmUpdate implements Participant {
     }
   }
 
-  private static void give(QemuProcess to, String name, Fd fd) throws QmpException {
-    var _ = to.qmp().execute("getfd", JsonObject.of("fdname", name), Qmp.COMMAND, List.of(fd));
-  }
-
   @Override
   public void freeze(Step step) throws IOException {
     try (Hurry _ = new Hurry(linux)) {
@@ -291,22 +245,7 @@ public final class VmUpdate implements Participant {
         throw gone();
       }
       Hurry.hurry(linux, next);
-      RunState guest = predecessor.runState();
-      if (guest == RunState.PAUSED) {
-        // Whoever goes on from here, successor, predecessor or another agent, leaves it paused.
-        step.record(PAUSED, "yes");
-        vm.backends().frozen(vm.generation());
-        return;
-      }
-      if (guest != RunState.RUNNING) {
-        // By itself, since the plan.
-        throw new IOException(guest.why() + ". " + guest.advice(name()));
-      }
-      step.record(STOPPED, "yes");
-      var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
-      var _ = stopped.orElseThrow().await(step.remaining());
-      vm.backends().frozen(vm.generation());
-      if (!promised.equals(Optional.of(vm.promise()))) {
+      if (stopping.stop(step) && !promised.equals(Optional.of(vm.promise()))) {
         throw new IOException(
             "a device of VM "
                 + name()
@@ -318,16 +257,14 @@ public final class VmUpdate implements Participant {
   @Override
   public void handOver(Step step) throws IOException {
     try (Hurry _ = new Hurry(linux)) {
-      var _ =
-          predecessor
-              .qmp()
-              .execute("migrate", JsonObject.of("uri", "fd:" + OUT), step.remaining(), List.of());
+      stopping.send(step);
     }
   }
 
   @Override
   public void restore(Step step) throws IOException {
-    if (changedHands(step)) {
+    if (changedHands(step) || step.recorded(RUNS).equals(Optional.of(PERHAPS))) {
+      // Another attempt at an update of the kernel, for the sake of others.
       return;
     }
     if (step.recovering()) {
@@ -465,10 +402,10 @@ public final class VmUpdate implements Participant {
     }
     QemuProcess runs = successor.or(() -> found).orElseThrow(() -> gone());
     successor = Optional.of(runs);
-    if (step.recorded(PAUSED).isPresent()) {
+    if (step.recorded(Stopping.PAUSED).isPresent()) {
       // It has not run, so it could still be started again from its state.
       resumed.ifPresent(Qmp.Expectation::forget);
-      stopped.ifPresent(Qmp.Expectation::forget);
+      stopping.forget();
       step.note(GUEST, STAYS_PAUSED);
       return;
     }
@@ -565,20 +502,18 @@ public final class VmUpdate implements Participant {
 
   @Override
   public void cancel(Step step) throws IOException {
-    stopped.ifPresent(Qmp.Expectation::forget);
+    stopping.forget();
     relay.ifPresent(Relay::close);
     endSuccessor(step);
     try {
-      letPredecessorRun(step);
+      stopping.letRun(step);
     } finally {
       // Last: nothing that only tidies up may keep the guest from running.
       QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
       vm.backends().drop(generation);
       deviceState.drop(name());
     }
-    if (step.recorded(STOPPED).isPresent()) {
-      clock.correct(step);
-    }
+    stopping.correctClock(step);
   }
 
   /** Whether it answers or not. */
@@ -593,61 +528,5 @@ public final class VmUpdate implements Participant {
     } else if (recorded.isPresent()) {
       QemuProcess.endKnown(linux, QemuProcess.Identity.parse(recorded.get()), directory);
     }
-  }
-
-  private void letPredecessorRun(Step step) throws IOException {
-    if (predecessor.hasExited()) {
-      throw new IOException(
-          "the predecessor of VM "
-              + name()
-              + " died before its state was sent: the guest is lost. "
-              + vm.lost().orElse("")
-              + " Stop it with `holdfast vm stop "
-              + name()
-              + "`, and run it again from its disks.");
-    }
-    Qmp qmp = predecessor.qmp();
-    if (migrating()) {
-      Qmp.Expectation ended = qmp.expectMigration("completed", "failed", "cancelled");
-      var _ = qmp.execute("migrate_cancel");
-      if (migrating()) {
-        var _ = ended.await(step.remaining());
-      }
-    }
-    closeDescriptor(qmp);
-    if (step.recorded(PAUSED).isPresent()) {
-      step.note(GUEST, STAYS_PAUSED);
-    } else if (step.recorded(STOPPED).isPresent() && predecessor.runState() != RunState.RUNNING) {
-      var _ = qmp.execute("cont");
-    }
-    Hurry.relax(linux, predecessor);
-    // A dump or migration that somebody else may want of it is to have the RAM in it.
-    predecessor.disable("x-ignore-shared");
-  }
-
-  /** A descriptor that was given but never used is QEMU's until it is told otherwise. */
-  private static void closeDescriptor(Qmp qmp) {
-    try {
-      var _ = qmp.execute("closefd", JsonObject.of("fdname", OUT));
-    } catch (QmpException e) {
-      System.getLogger(VmUpdate.class.getName())
-          .log(System.Logger.Level.DEBUG, "not given, or used up by the migration", e);
-    }
-  }
-
-  private boolean migrating() throws QmpException {
-    JsonObject state = predecessor.qmp().execute("query-migrate").object("return");
-    String status = state.optionalString("status").orElse("none");
-    return switch (status) {
-      case "setup",
-          "active",
-          "device",
-          "pre-switchover",
-          "cancelling",
-          "wait-unplug",
-          "postcopy-active" ->
-          true;
-      default -> false;
-    };
   }
 }

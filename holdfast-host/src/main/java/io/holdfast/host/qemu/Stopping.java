@@ -1,0 +1,217 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.core.Obstacle;
+import io.holdfast.core.Step;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * How the QEMU that runs a guest when an update begins is stopped, gives its device state away, and
+ * is let run again if the update is cancelled: the same for another QEMU and for another kernel.
+ */
+final class Stopping {
+  /** The journal's key for a guest that was stopped, or is about to be. */
+  static final String STOPPED = "stopped";
+
+  /** The journal's key for a guest that was found paused, which nobody lets run. */
+  static final String PAUSED = "paused";
+
+  private static final String OUT = "holdfast-out";
+
+  private final Linux linux;
+  private final Vm vm;
+  private final GuestClock clock;
+  private final QemuProcess predecessor;
+  private Optional<Qmp.Expectation> stopped = Optional.empty();
+
+  Stopping(Linux linux, Vm vm, GuestClock clock) {
+    this.linux = linux;
+    this.vm = vm;
+    this.clock = clock;
+    this.predecessor = vm.process();
+  }
+
+  private String name() {
+    return vm.promise().name();
+  }
+
+  /** That nothing runs the VM any more, if so. */
+  Optional<Obstacle> lost() {
+    return vm.lost()
+        .map(
+            why ->
+                new Obstacle(
+                    "VM " + name(),
+                    why,
+                    "Stop it with `holdfast vm stop "
+                        + name()
+                        + "`, then run it again from its disks."));
+  }
+
+  /** Says what keeps the guest from being stopped, or QEMU from giving its state away. */
+  RunState plan(Findings findings) throws QmpException {
+    RunState guest = predecessor.runState();
+    if (guest == RunState.PAUSED) {
+      findings.preserved("the guest stays paused");
+    } else if (guest != RunState.RUNNING) {
+      findings.obstacle("the guest of VM " + name(), guest.why(), guest.advice(name()));
+    }
+    for (String reason : blockers()) {
+      findings.obstacle("VM " + name(), reason, "Remove what QEMU names, then try again.");
+    }
+    for (String device : Hotplug.unaccounted(vm.promise(), predecessor.qmp())) {
+      findings.obstacle(
+          "VM " + name(),
+          device,
+          "Plug devices in and out with `holdfast vm qmp`; undo this with another QMP client of its"
+              + " QEMU.");
+    }
+    return guest;
+  }
+
+  /** QEMU's own reasons against migrating, and what runs on its disks. */
+  private List<String> blockers() throws QmpException {
+    List<String> reasons = new ArrayList<>();
+    JsonObject migration = predecessor.qmp().execute("query-migrate").object("return");
+    migration.optionalArray("blocked-reasons").ifPresent(array -> reasons.addAll(array.strings()));
+    for (JsonObject job : predecessor.qmp().execute("query-block-jobs").array("return").objects()) {
+      reasons.add(
+          "a block job is under way: " + job.string("type") + " on " + job.string("device"));
+    }
+    return reasons;
+  }
+
+  /**
+   * Brownout: all that can be done before the guest stops.
+   *
+   * @param out a stream socket that the device state is to be written to; QEMU gets a duplicate
+   */
+  void prepare(Step step, Fd out) throws QmpException {
+    predecessor.enable("events", "x-ignore-shared");
+    // Only some hundred KiB of device state go this way, and QEMU's default would pace them.
+    var _ =
+        predecessor
+            .qmp()
+            .execute("migrate-set-parameters", JsonObject.of("max-bandwidth", 1L << 40));
+    give(predecessor, OUT, out);
+    if (predecessor.runState() == RunState.RUNNING) {
+      clock.prepare(step);
+    }
+  }
+
+  /** Brownout, last: from now on it is heard when the guest stops. */
+  void expect() throws QmpException {
+    stopped = Optional.of(predecessor.qmp().expect("STOP"));
+  }
+
+  static void give(QemuProcess to, String name, Fd fd) throws QmpException {
+    var _ = to.qmp().execute("getfd", JsonObject.of("fdname", name), Qmp.COMMAND, List.of(fd));
+  }
+
+  /**
+   * Stops the guest.
+   *
+   * @return false if it was paused, and nothing had to be done
+   */
+  boolean stop(Step step) throws IOException {
+    RunState guest = predecessor.runState();
+    if (guest == RunState.PAUSED) {
+      // Whoever goes on from here, successor, predecessor or another agent, leaves it paused.
+      step.record(PAUSED, "yes");
+      vm.backends().frozen(vm.generation());
+      return false;
+    }
+    if (guest != RunState.RUNNING) {
+      // By itself, since the plan.
+      throw new IOException(guest.why() + ". " + guest.advice(name()));
+    }
+    step.record(STOPPED, "yes");
+    var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
+    var _ = stopped.orElseThrow().await(step.remaining());
+    vm.backends().frozen(vm.generation());
+    return true;
+  }
+
+  /** Lets QEMU write the device state, which it does after this has returned. */
+  void send(Step step) throws IOException {
+    var _ =
+        predecessor
+            .qmp()
+            .execute("migrate", JsonObject.of("uri", "fd:" + OUT), step.remaining(), List.of());
+  }
+
+  /** Nobody waits for its stop any more. */
+  void forget() {
+    stopped.ifPresent(Qmp.Expectation::forget);
+  }
+
+  /** The update is cancelled: the guest runs on as if nothing had been tried. */
+  void letRun(Step step) throws IOException {
+    if (predecessor.hasExited()) {
+      throw new IOException(
+          "the predecessor of VM "
+              + name()
+              + " died before its state was sent: the guest is lost. "
+              + vm.lost().orElse("")
+              + " Stop it with `holdfast vm stop "
+              + name()
+              + "`, and run it again from its disks.");
+    }
+    Qmp qmp = predecessor.qmp();
+    if (migrating()) {
+      Qmp.Expectation ended = qmp.expectMigration("completed", "failed", "cancelled");
+      var _ = qmp.execute("migrate_cancel");
+      if (migrating()) {
+        var _ = ended.await(step.remaining());
+      }
+    }
+    closeDescriptor(qmp);
+    if (step.recorded(PAUSED).isPresent()) {
+      step.note(VmUpdate.GUEST, VmUpdate.STAYS_PAUSED);
+    } else if (step.recorded(STOPPED).isPresent() && predecessor.runState() != RunState.RUNNING) {
+      var _ = qmp.execute("cont");
+    }
+    Hurry.relax(linux, predecessor);
+    // A dump or migration that somebody else may want of it is to have the RAM in it.
+    predecessor.disable("x-ignore-shared");
+  }
+
+  /** After {@link #letRun}: the guest has stood still for nothing. */
+  void correctClock(Step step) {
+    if (step.recorded(STOPPED).isPresent()) {
+      clock.correct(step);
+    }
+  }
+
+  /** A descriptor that was given but never used is QEMU's until it is told otherwise. */
+  private static void closeDescriptor(Qmp qmp) {
+    try {
+      var _ = qmp.execute("closefd", JsonObject.of("fdname", OUT));
+    } catch (QmpException e) {
+      System.getLogger(Stopping.class.getName())
+          .log(System.Logger.Level.DEBUG, "not given, or used up by the migration", e);
+    }
+  }
+
+  private boolean migrating() throws QmpException {
+    JsonObject state = predecessor.qmp().execute("query-migrate").object("return");
+    String status = state.optionalString("status").orElse("none");
+    return switch (status) {
+      case "setup",
+          "active",
+          "device",
+          "pre-switchover",
+          "cancelling",
+          "wait-unplug",
+          "postcopy-active" ->
+          true;
+      default -> false;
+    };
+  }
+}

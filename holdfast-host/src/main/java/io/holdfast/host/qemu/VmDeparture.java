@@ -1,0 +1,259 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.core.Box;
+import io.holdfast.core.Obstacle;
+import io.holdfast.core.Participant;
+import io.holdfast.core.Plan;
+import io.holdfast.core.Step;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.FdPair;
+import io.holdfast.linux.FileSystem;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.SocketType;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+
+/**
+ * A VM as a participant of an update of the kernel, up to the reboot call. What it leaves is what an
+ * update of its QEMU leaves whose agent died after the commit: memory, device state, record and
+ * journal. So on the other side it is a {@link VmUpdate} that is recovered.
+ *
+ * <p>Brownout: guest RAM, and what it booted from, are preserved. Blackout: the guest stops, and its
+ * device state goes into a memfd that is preserved too.
+ */
+public final class VmDeparture implements Participant {
+  /** The label of the VM's record in its box. */
+  public static final String RECORD = "record";
+
+  private static final int CHUNK = 256 << 10;
+
+  /** Files that are read once, at the guest's start: a copy serves as well. */
+  private static final Set<String> COPIED = Set.of(CommandLine.KERNEL, CommandLine.INITRD);
+
+  private final Linux linux;
+  private final Vm vm;
+  private final String deviceState;
+  private final CrossingBox crossing;
+  private final Stopping stopping;
+  private final GuestClock clock;
+  private Optional<Promise> promised = Optional.empty();
+  private Optional<Fd> state = Optional.empty();
+
+  /**
+   * Makes a participant for one update.
+   *
+   * @param deviceState the label of the device state
+   * @param crossing its box on the way; undone by {@link #cancel}
+   * @param choice what becomes of the guest's wall clock
+   */
+  public VmDeparture(
+      Linux linux, Vm vm, String deviceState, CrossingBox crossing, GuestClock.Choice choice) {
+    this.linux = linux;
+    this.vm = vm;
+    this.deviceState = deviceState;
+    this.crossing = crossing;
+    this.clock = new GuestClock(linux, vm, choice);
+    this.stopping = new Stopping(linux, vm, clock);
+  }
+
+  @Override
+  public String name() {
+    return vm.promise().name();
+  }
+
+  @Override
+  public List<Box> boxes() {
+    return List.of(vm.box());
+  }
+
+  @Override
+  public Plan plan() throws IOException {
+    Findings findings = new Findings();
+    Optional<Obstacle> lost = stopping.lost();
+    if (lost.isPresent()) {
+      return Plan.refused(lost.get());
+    }
+    RunState guest = stopping.plan(findings);
+    Hotplug.bound(vm.promise(), findings);
+    vm.inherited().forEach((label, fd) -> descriptor(label, fd, findings));
+    findings.preserved(
+        "guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is, over the kexec");
+    findings.preserved("device state, in memory");
+    vm.promise().devices().forEach(device -> device.plan(findings));
+    vm.backends().planCrossing(findings);
+    if (guest == RunState.RUNNING) {
+      clock.planUnknown(findings);
+    }
+    return new Plan(
+        findings.preserved(),
+        findings.obstacles(),
+        findings.losses(),
+        Optional.empty(),
+        Optional.empty());
+  }
+
+  /** What is in the way of one of its descriptors. */
+  private void descriptor(String label, Fd fd, Findings findings) {
+    FileSystem on = linux.fileSystem(fd);
+    boolean memfd = on == FileSystem.TMPFS && linux.links(fd) == 0;
+    if (memfd || COPIED.contains(label)) {
+      return;
+    }
+    findings.obstacle(
+        "VM " + name() + ", its descriptor " + label,
+        on == FileSystem.HUGETLBFS
+            ? "it is memory of reserved huge pages, which Linux can't carry over a kexec yet"
+            : "it is no memfd (" + fd.what() + "), and Linux can carry nothing else over a kexec",
+        on == FileSystem.HUGETLBFS
+            ? "Run such guests with small or transparent huge pages."
+            : "Stop the VM, or run it by `holdfast vm run`, which needs no such descriptor.");
+  }
+
+  @Override
+  public void prepare(Step step) throws IOException {
+    promised = Optional.of(vm.promise());
+    step.record(VmUpdate.TARGET, vm.process().binary().path());
+    step.progress("preserving " + (vm.promise().memory() >> 20) + " MiB");
+    for (Map.Entry<String, Fd> each : vm.inherited().entrySet()) {
+      if (COPIED.contains(each.getKey())) {
+        try (Fd copy = copy(each.getKey(), each.getValue())) {
+          crossing.put(each.getKey(), copy);
+        }
+      } else {
+        crossing.put(each.getKey(), each.getValue());
+      }
+    }
+    try (Fd record = linux.memfd("record of " + name(), 0)) {
+      byte[] text = vm.recordFor(QemuProcess.Identity.NOBODY).getBytes(StandardCharsets.UTF_8);
+      linux.write(record, MemorySegment.ofArray(text));
+      crossing.put(RECORD, record);
+    }
+    vm.backends().prepareCrossing();
+    try (FdPair out = linux.socketPair(SocketType.STREAM)) {
+      stopping.prepare(step, out.left());
+      state = Optional.of(out.right().duplicate());
+    }
+    stopping.expect();
+  }
+
+  private Fd copy(String label, Fd file) {
+    Fd copy = linux.memfd(label + " of " + name(), 0);
+    // Opened anew: the position of the one that is held is everybody's.
+    try (Arena arena = Arena.ofConfined();
+        Fd source = linux.open(java.nio.file.Path.of("/proc/self/fd/" + file.number()))) {
+      MemorySegment buffer = arena.allocate(CHUNK);
+      for (int n = linux.read(source, buffer); n > 0; n = linux.read(source, buffer)) {
+        linux.write(copy, buffer.asSlice(0, n));
+      }
+      return copy;
+    } catch (RuntimeException e) {
+      copy.close();
+      throw e;
+    }
+  }
+
+  @Override
+  public void freeze(Step step) throws IOException {
+    try (Hurry _ = new Hurry(linux)) {
+      Hurry.hurry(linux, vm.process());
+      boolean _ = stopping.stop(step);
+      if (!promised.equals(Optional.of(vm.promise()))) {
+        throw new IOException(
+            "a device of VM " + name() + " was unplugged meanwhile; try again");
+      }
+      save(step);
+      vm.backends()
+          .packed(vm.generation())
+          .forEach(
+              (label, fd) -> {
+                try (fd) {
+                  crossing.put(label, fd);
+                }
+              });
+    }
+  }
+
+  private void save(Step step) throws IOException {
+    Fd from = state.orElseThrow();
+    Qmp.Expectation saved = vm.process().qmp().expectMigration("completed", "failed");
+    try (Fd memory = linux.memfd("device state of " + name(), 0);
+        Arena arena = Arena.ofConfined()) {
+      stopping.send(step);
+      MemorySegment buffer = arena.allocate(CHUNK);
+      long total = 0;
+      while (true) {
+        Duration left = step.remaining();
+        if (!left.isPositive() || linux.poll(List.of(from), left).isEmpty()) {
+          throw new IOException(
+              "QEMU wrote " + total + " bytes of device state and then no more in time");
+        }
+        int bytes = linux.read(from, buffer);
+        if (bytes == 0) {
+          break;
+        }
+        linux.write(memory, buffer.asSlice(0, bytes));
+        total += bytes;
+      }
+      String status = saved.await(step.remaining()).object("data").string("status");
+      if (!status.equals("completed")) {
+        throw new IOException(
+            "QEMU could not save the device state"
+                + vm.process().said().map(s -> ": " + s).orElse(""));
+      }
+      step.note("device-state.bytes", Long.toString(total));
+      crossing.put(deviceState, memory);
+    } finally {
+      saved.forget();
+    }
+  }
+
+  @Override
+  public void handOver(Step step) {
+    // What there is is in the box.
+  }
+
+  @Override
+  public void restore(Step step) {
+    throw onTheOtherSide();
+  }
+
+  @Override
+  public void fence(Step step) {
+    throw onTheOtherSide();
+  }
+
+  @Override
+  public void resume(Step step) {
+    throw onTheOtherSide();
+  }
+
+  @Override
+  public void finish(Step step) {
+    throw onTheOtherSide();
+  }
+
+  private IllegalStateException onTheOtherSide() {
+    return new IllegalStateException("VM " + name() + " is still on this side of the kexec");
+  }
+
+  @Override
+  public void cancel(Step step) throws IOException {
+    stopping.forget();
+    state.ifPresent(Fd::close);
+    try {
+      crossing.undo();
+    } finally {
+      // Nothing that only tidies up may keep the guest from running.
+      stopping.letRun(step);
+      vm.backends().stays(vm.generation());
+    }
+    stopping.correctClock(step);
+  }
+}
