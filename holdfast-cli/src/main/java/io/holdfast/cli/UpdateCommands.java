@@ -30,6 +30,8 @@ final class UpdateCommands {
     CommandSpec group =
         CommandLineInterface.group("update", "Replaces what runs a workload; shows past updates.");
     group.addSubcommand("vmm", vmm());
+    group.addSubcommand("kernel", kernel());
+    group.addSubcommand("retry", retry());
     group.addSubcommand("list", list());
     group.addSubcommand("show", show());
     return group;
@@ -124,6 +126,97 @@ final class UpdateCommands {
                 .build());
   }
 
+  private static CommandSpec kernel() {
+    CommandSpec spec =
+        CommandLineInterface.command(
+            "kernel",
+            "Replaces the host's kernel by kexec; VMs and boxes stay in memory.",
+            UpdateCommands::kernel);
+    spec.usageMessage()
+        .footer(
+            "%nEverything else on the host is stopped, this command too; what became of it shows `holdfast update"
+                + " list` in the new kernel. Until then Ctrl-C asks the agent to cancel.");
+    return spec.addOption(
+            OptionSpec.builder("--kernel")
+                .type(String.class)
+                .paramLabel("IMAGE")
+                .required(true)
+                .description("The kernel to go to: a bzImage.")
+                .build())
+        .addOption(
+            OptionSpec.builder("--initrd")
+                .type(String.class)
+                .paramLabel("FILE")
+                .description("Its initial RAM disk.")
+                .build())
+        .addOption(
+            OptionSpec.builder("--append")
+                .type(String.class)
+                .paramLabel("ARGS")
+                .description("Its command line, the whole of it.")
+                .build())
+        .addOption(
+            OptionSpec.builder("--reuse-cmdline")
+                .type(boolean.class)
+                .description("The running kernel's command line; so it is, too, without --append.")
+                .build())
+        .addOption(
+            OptionSpec.builder("--clock")
+                .type(String.class)
+                .paramLabel("correct|lag")
+                .converters(text -> VmCommands.converted(() -> clock(text)))
+                .description(
+                    "Whether guest agents set the guests' wall clocks after the blackout; correct if not given.")
+                .build())
+        .addOption(
+            OptionSpec.builder("--dry-run")
+                .type(boolean.class)
+                .description("Print the plan; change nothing.")
+                .build());
+  }
+
+  private static Exit kernel(Invocation invocation) {
+    Optional<String> append = invocation.option("--append", String.class);
+    if (append.isPresent() && invocation.flag("--reuse-cmdline")) {
+      throw CommandLineInterface.usage(
+          invocation.own().commandSpec(), "give --append or --reuse-cmdline, not both");
+    }
+    Shell shell = invocation.shell();
+    JsonObject parameters =
+        JsonObject.of(
+            "kernel",
+            shell.absolute(invocation.option("--kernel", String.class).orElseThrow()),
+            "initrd",
+            invocation.option("--initrd", String.class).map(shell::absolute),
+            "commandLine",
+            append,
+            "clock",
+            clock(invocation),
+            "dryRun",
+            invocation.flag("--dry-run"));
+    return follow(invocation, "io.holdfast.Update.Kernel", parameters);
+  }
+
+  private static CommandSpec retry() {
+    return CommandLineInterface.command(
+        "retry",
+        "Tries again to bring back VMs that did not come over an update of the kernel.",
+        invocation -> {
+          JsonObject reply = invocation.call("io.holdfast.Update.Retry", JsonObject.empty());
+          List<Report> reports =
+              invocation.read(reply, json -> Answers.each(json, "reports", Report::of));
+          invocation.print(
+              reply,
+              () ->
+                  reports.stream()
+                      .map(report -> Render.report(report, invocation.shell().zone()))
+                      .collect(Collectors.joining("\n")));
+          return reports.stream().allMatch(report -> Exit.of(report.outcome()) == Exit.OK)
+              ? Exit.OK
+              : Exit.FAILED;
+        });
+  }
+
   private static String clock(String text) {
     if (!text.equals("correct") && !text.equals("lag")) {
       throw new IllegalArgumentException("'" + text + "' is not known: write correct or lag");
@@ -155,15 +248,23 @@ final class UpdateCommands {
 
   private static Exit one(Invocation invocation, String name) {
     boolean dryRun = invocation.flag("--dry-run");
-    JsonObject parameters = JsonObject.of("name", name, "qemu", qemu(invocation), "dryRun", dryRun);
+    return follow(
+        invocation,
+        "io.holdfast.Update.Vmm",
+        JsonObject.of(
+            "name", name, "qemu", qemu(invocation), "clock", clock(invocation), "dryRun", dryRun));
+  }
+
+  /** Has one update run, and shows what becomes of it. */
+  private static Exit follow(Invocation invocation, String method, JsonObject parameters) {
+    boolean dryRun = invocation.flag("--dry-run");
     Shell shell = invocation.shell();
     ProgressLines lines =
         new ProgressLines(
             invocation.json() ? shell.err() : shell.out(),
             !invocation.json() && shell.terminal(),
             shell.width());
-    JsonObject reply =
-        new Running(invocation, "update", lines).follow("io.holdfast.Update.Vmm", parameters);
+    JsonObject reply = new Running(invocation, "update", lines).follow(method, parameters);
     Report report = report(invocation, reply);
     Exit exit = Exit.of(report.outcome());
     if (dryRun || exit == Exit.OK || invocation.json()) {

@@ -1,5 +1,7 @@
 package io.holdfast.host.agent;
 
+import io.holdfast.host.carrier.Arrival;
+import io.holdfast.host.carrier.SessionGuard;
 import io.holdfast.host.channel.Console;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.keeper.ProcessKeeper;
@@ -65,6 +67,7 @@ public final class Agent implements AutoCloseable {
   private final Optional<ServiceManager> manager;
   private final Keeper keeper;
   private final Vms vms;
+  private final Boxes boxes;
   private final Updates updates;
   private final List<String> recovered = new ArrayList<>();
   private final long started = System.nanoTime();
@@ -79,6 +82,9 @@ public final class Agent implements AutoCloseable {
     this.linux = linux;
     this.places = places;
     places.create();
+    // First of all: what a dead agent had open, its lock included, is so as long as its guard
+    // lives.
+    SessionGuard guard = SessionGuard.open(linux, places.run().resolve("guard"));
     this.lockFile =
         FileChannel.open(
             places.run().resolve("agent.lock"),
@@ -87,6 +93,7 @@ public final class Agent implements AutoCloseable {
     FileLock lock = lockFile.tryLock();
     if (lock == null) {
       lockFile.close();
+      guard.close();
       throw new IOException(
           "another agent has "
               + places.run()
@@ -98,8 +105,11 @@ public final class Agent implements AutoCloseable {
     QemuProbe.removeLeftovers(places.run());
     this.manager = ServiceManager.find(linux, System.getenv());
     this.keeper = keeper();
+    guard.keep(keeper);
+    Optional<Arrival> arrival = Arrival.unpack(linux, keeper, guard, places);
     this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()));
-    this.updates = new Updates(linux, places, vms, keeper);
+    this.boxes = new Boxes(linux, keeper);
+    this.updates = new Updates(linux, places, vms, boxes, keeper, arrival);
     vms.recover(recovered);
     updates.recover(recovered);
     this.server = serve(listener);
@@ -173,6 +183,7 @@ public final class Agent implements AutoCloseable {
         .implement(definition("Agent"))
         .implement(definition("Vm"))
         .implement(definition("Update"))
+        .implement(definition("Box"))
         .allow(peer -> peer.uid() == 0 || peer.uid() == me)
         .on("io.holdfast.Agent.Status", call -> call.reply(status()))
         .on(
@@ -204,6 +215,17 @@ public final class Agent implements AutoCloseable {
         .on("io.holdfast.Vm.Console", this::console)
         .on("io.holdfast.Update.Vmm", this::updateVmm)
         .on("io.holdfast.Update.Vmms", this::updateVmms)
+        .on("io.holdfast.Update.Kernel", this::updateKernel)
+        .on(
+            "io.holdfast.Update.Retry",
+            call -> call.reply(JsonObject.of("reports", updates.retry())))
+        .on("io.holdfast.Box.Put", this::put)
+        .on("io.holdfast.Box.Get", this::get)
+        .on(
+            "io.holdfast.Box.Remove",
+            call ->
+                boxes.remove(call.parameters().string("box"), call.parameters().string("label")))
+        .on("io.holdfast.Box.List", call -> call.reply(JsonObject.of("boxes", boxes.list())))
         .on("io.holdfast.Update.Cancel", call -> updates.cancel(call.parameters().string("id")))
         .on("io.holdfast.Update.List", call -> call.reply(JsonObject.of("reports", updates.list())))
         .on(
@@ -295,6 +317,34 @@ public final class Agent implements AutoCloseable {
               }
             });
     call.reply(JsonObject.of("report", report));
+  }
+
+  private void updateKernel(Call call) {
+    JsonObject asked = call.parameters();
+    JsonObject report =
+        updates.kernel(
+            KernelWish.of(asked),
+            progress -> {
+              if (call.more()) {
+                // A client that went away changes nothing: it is stopped with the rest of the host.
+                var _ = call.progress(JsonObject.of("progress", progress));
+              }
+            });
+    call.reply(JsonObject.of("report", report));
+  }
+
+  private void put(Call call) {
+    JsonObject asked = call.parameters();
+    try (Fd memfd = call.takeDescriptor("descriptor")) {
+      boxes.put(asked.string("box"), asked.string("label"), memfd);
+    }
+  }
+
+  private void get(Call call) {
+    JsonObject asked = call.parameters();
+    try (Fd fd = boxes.get(asked.string("box"), asked.string("label"))) {
+      call.reply(JsonObject.of("descriptor", 0, "bytes", linux.size(fd)), List.of(fd));
+    }
   }
 
   private void updateVmms(Call call) {

@@ -1,5 +1,6 @@
 package io.holdfast.host.agent;
 
+import io.holdfast.host.carrier.Arrival;
 import io.holdfast.linux.Linux;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -14,7 +15,7 @@ import java.nio.file.attribute.PosixFilePermissions;
  * @param run the run directory, on a tmpfs where there is one
  * @param socket where the agent listens
  */
-public record Places(Path run, Path socket) {
+public record Places(Path run, Path socket) implements Arrival.Places {
   /**
    * The run directory unless told otherwise: HOLDFAST_RUN, else {@code /run/holdfast} for root,
    * else the user's own run directory or one in {@code /tmp}.
@@ -49,12 +50,14 @@ public record Places(Path run, Path socket) {
   }
 
   /** One VM's directory. */
-  Path vm(String name) {
+  @Override
+  public Path vm(String name) {
     return vms().resolve(name);
   }
 
   /** The directory of the updates: a journal and a report each. */
-  Path updates() {
+  @Override
+  public Path updates() {
     return run.resolve("updates");
   }
 

@@ -40,22 +40,92 @@ final class Reports {
    */
   static JsonObject of(
       UpdateId id, String target, Outcome outcome, Optional<Outcome> before, boolean lost) {
+    return of(id, new Subject.OneVm(target), outcome, before, lost);
+  }
+
+  /** What is updated. */
+  sealed interface Subject {
+    String kind();
+
+    String target();
+
+    /** That it runs, for people: on its successor or its predecessor. */
+    String runs(Outcome outcome, String on);
+
+    /** Which participant an obstacle is of, whose name comes before what the obstacle names. */
+    String participant(Obstacle obstacle);
+
+    /** One VM gets another QEMU. */
+    record OneVm(String target) implements Subject {
+      @Override
+      public String kind() {
+        return "vmm";
+      }
+
+      @Override
+      public String runs(Outcome outcome, String on) {
+        return "VM " + target + goesOn(outcome) + on;
+      }
+
+      @Override
+      public String participant(Obstacle obstacle) {
+        return target;
+      }
+    }
+
+    /**
+     * The host gets another kernel.
+     *
+     * @param participants all of them
+     */
+    record Host(List<String> participants) implements Subject {
+      @Override
+      public String kind() {
+        return "kernel";
+      }
+
+      @Override
+      public String target() {
+        return "host";
+      }
+
+      @Override
+      public String runs(Outcome outcome, String on) {
+        int vms = participants.size() - 1;
+        return "the host runs on its "
+            + (on.equals("successor") ? "new" : "old")
+            + " kernel"
+            + (vms == 0 ? "" : vms == 1 ? ", with its VM" : ", with its " + vms + " VMs");
+      }
+
+      @Override
+      public String participant(Obstacle obstacle) {
+        return participants.stream()
+            .filter(name -> obstacle.what().startsWith(name + ": "))
+            .findFirst()
+            .orElse("");
+      }
+    }
+  }
+
+  /** How an update of {@code subject} ended; see the other {@code of}. */
+  static JsonObject of(
+      UpdateId id, Subject subject, Outcome outcome, Optional<Outcome> before, boolean lost) {
     List<JsonObject> obstacles = new ArrayList<>();
     List<String> losses = new ArrayList<>();
     String name;
     String message;
     switch (outcome) {
       case Outcome.Completed completed -> {
+        boolean kernel = subject instanceof Subject.Host;
         boolean again =
             before.isPresent()
-                || completed.timeline().calls().stream()
-                    .noneMatch(c -> c.action().words().equals("prepare"));
+                || (!kernel
+                    && completed.timeline().calls().stream()
+                        .noneMatch(c -> c.action().words().equals("prepare")));
         name = again ? "recovered" : "completed";
         message =
-            "VM "
-                + target
-                + goesOn(completed)
-                + "successor"
+            subject.runs(completed, "successor")
                 + before
                     .map(b -> ", which needed a second attempt: " + causes(b))
                     .orElse(again ? ", after a recovery" : "");
@@ -65,15 +135,19 @@ final class Reports {
         name = "refused";
         message = "nothing was changed: " + count(refused.obstacles().size());
         for (Obstacle obstacle : refused.obstacles()) {
-          obstacles.add(Updates.obstacle(target, obstacle));
+          obstacles.add(Updates.obstacle(subject.participant(obstacle), obstacle));
         }
+      }
+      case Outcome.HandedOver _ -> {
+        name = "handed over";
+        message = "the next kernel is about to start; what became of it is told there";
       }
       case Outcome.Cancelled cancelled -> {
         name = "cancelled";
         message =
             cancelled.cause()
                 + (cancelled.cancelFailures().isEmpty()
-                    ? ". Everything was undone; VM " + target + goesOn(cancelled) + "predecessor"
+                    ? ". Everything was undone; " + subject.runs(cancelled, "predecessor")
                     : ". Not everything could be undone: " + cancelled.cancelFailures());
       }
       case Outcome.Stuck stuck -> {
@@ -82,10 +156,13 @@ final class Reports {
             causes(stuck)
                 + (lost
                     ? ""
-                    : ". The update can only go on from here; the agent tries again when it is started again");
+                    : subject instanceof Subject.Host
+                        ? ". What did not come back is held in memory, and the others run; once that is repaired:"
+                            + " holdfast update retry"
+                        : ". The update can only go on from here; the agent tries again when it is started again");
       }
     }
-    return report(id, target, name, message, obstacles, losses, outcome.timeline());
+    return report(id, subject, name, message, obstacles, losses, outcome.timeline());
   }
 
   /** One that was refused before it was even planned. */
@@ -126,9 +203,9 @@ final class Reports {
 
   /** A plan, as of a dry run. */
   static JsonObject planned(
-      UpdateId id, String target, Orchestrator.Planned plan, Timeline.Snapshot timeline) {
+      UpdateId id, Subject subject, Orchestrator.Planned plan, Timeline.Snapshot timeline) {
     List<JsonObject> obstacles =
-        plan.obstacles().stream().map(o -> Updates.obstacle(target, o)).toList();
+        plan.obstacles().stream().map(o -> Updates.obstacle(subject.participant(o), o)).toList();
     List<String> preserved = new ArrayList<>();
     plan.plans().values().forEach(p -> preserved.addAll(p.preserved()));
     Optional<Duration> brownout =
@@ -138,7 +215,7 @@ final class Reports {
     String message = obstacles.isEmpty() ? "" : "it can't be done: " + count(obstacles.size());
     return report(
             id,
-            target,
+            subject,
             obstacles.isEmpty() ? "planned" : "refused",
             message,
             obstacles,
@@ -151,7 +228,7 @@ final class Reports {
 
   private static JsonObject report(
       UpdateId id,
-      String target,
+      Subject subject,
       String outcome,
       String message,
       List<JsonObject> obstacles,
@@ -161,9 +238,9 @@ final class Reports {
         "id",
         id.toString(),
         "kind",
-        "vmm",
+        subject.kind(),
         "target",
-        target,
+        subject.target(),
         "outcome",
         outcome,
         "message",

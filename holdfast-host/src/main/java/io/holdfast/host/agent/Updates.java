@@ -1,5 +1,6 @@
 package io.holdfast.host.agent;
 
+import io.holdfast.core.CarrierKind;
 import io.holdfast.core.Deadlines;
 import io.holdfast.core.Failure;
 import io.holdfast.core.JournalRecord;
@@ -15,7 +16,9 @@ import io.holdfast.core.Timeline;
 import io.holdfast.core.TimelineEvent;
 import io.holdfast.core.Turns;
 import io.holdfast.core.UpdateId;
+import io.holdfast.core.UpdateState;
 import io.holdfast.core.Workers;
+import io.holdfast.host.carrier.Arrival;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.GuestClock;
 import io.holdfast.host.qemu.Hurry;
@@ -79,11 +82,87 @@ final class Updates {
   private final CountDownLatch rehearsed = new CountDownLatch(1);
   private final AtomicInteger next = new AtomicInteger();
 
-  Updates(Linux linux, Places places, Vms vms, Keeper keeper) {
+  private final KernelUpdates kernels;
+
+  Updates(
+      Linux linux, Places places, Vms vms, Boxes boxes, Keeper keeper, Optional<Arrival> arrival) {
     this.linux = linux;
     this.places = places;
     this.vms = vms;
     this.deviceStates = new DeviceStates(linux, keeper);
+    this.kernels =
+        new KernelUpdates(linux, vms, boxes, keeper, deviceStates, workers, arrival, places);
+  }
+
+  /**
+   * Replaces the host's kernel. If that succeeds nobody is left to return.
+   *
+   * @param progress hears of it, outside the blackout
+   * @return a {@code Report} of interface io.holdfast.Update
+   */
+  JsonObject kernel(KernelUpdates.Wanted wanted, Consumer<JsonObject> progress) {
+    UpdateId id = id("kernel");
+    try {
+      if (wanted.dryRun()) {
+        Path nowhere = Files.createTempFile(places.updates(), "plan", ".journal");
+        try (JournalFile journal = JournalFile.open(linux, nowhere)) {
+          return kernels.planned(id, journal, wanted);
+        } finally {
+          Files.deleteIfExists(nowhere);
+        }
+      }
+      awaitRehearsal();
+      JournalFile journal = JournalFile.open(linux, journal(id));
+      long zero = workers.nanoTime();
+      try {
+        JsonObject report =
+            kernels.run(
+                id,
+                journal,
+                wanted,
+                orchestrator -> running.put(id.toString(), orchestrator),
+                event -> progress(id, "host", event, zero).ifPresent(progress));
+        keep(id, report);
+        return report;
+      } finally {
+        running.remove(id.toString());
+        // One that is handed over and waits for somebody else's reboot call keeps it.
+        if (!kernels.leaving()) {
+          journal.remove();
+        }
+      }
+    } catch (IOException e) {
+      throw Vms.notPossible("update " + id + " of the kernel: " + e.getMessage());
+    }
+  }
+
+  /**
+   * Tries again to bring back what did not come over a kexec.
+   *
+   * @return reports, one for each update of the kernel that had yet to end
+   */
+  List<JsonObject> retry() {
+    List<String> story = new ArrayList<>();
+    List<JsonObject> reports = new ArrayList<>();
+    try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
+      for (Path path : journals) {
+        String id = path.getFileName().toString().replaceFirst("\\.journal$", "");
+        if (!running.containsKey(id) && kernels.holds(id)) {
+          recover(path, story);
+          reports.add(show(id));
+        }
+      }
+    } catch (IOException e) {
+      throw Vms.notPossible("trying again: " + e.getMessage());
+    }
+    if (reports.isEmpty()) {
+      throw new VarlinkError(
+          "io.holdfast.Update.NotPossible",
+          JsonObject.of(
+              "message",
+              "there is nothing to try again: no update of the kernel waits for a VM to come back"));
+    }
+    return reports;
   }
 
   /**
@@ -207,15 +286,19 @@ final class Updates {
    */
   record Wanted(Optional<String> qemu, GuestClock.Choice clock, boolean dryRun) {
     static Wanted of(JsonObject asked) {
-      GuestClock.Choice clock =
-          switch (asked.optionalString("clock").orElse("correct")) {
-            case "correct" -> GuestClock.Choice.CORRECT;
-            case "lag" -> GuestClock.Choice.LAG;
-            default -> throw VarlinkError.invalidParameter("clock");
-          };
       return new Wanted(
-          asked.optionalString("qemu"), clock, asked.optionalBool("dryRun").orElse(false));
+          asked.optionalString("qemu"),
+          Updates.clock(asked),
+          asked.optionalBool("dryRun").orElse(false));
     }
+  }
+
+  static GuestClock.Choice clock(JsonObject asked) {
+    return switch (asked.optionalString("clock").orElse("correct")) {
+      case "correct" -> GuestClock.Choice.CORRECT;
+      case "lag" -> GuestClock.Choice.LAG;
+      default -> throw VarlinkError.invalidParameter("clock");
+    };
   }
 
   /** How many are under way. */
@@ -317,7 +400,8 @@ final class Updates {
       Orchestrator orchestrator =
           new Orchestrator(id, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
       Orchestrator.Planned plan = orchestrator.plan();
-      return Reports.planned(id, participant.name(), plan, orchestrator.timeline());
+      return Reports.planned(
+          id, new Reports.Subject.OneVm(participant.name()), plan, orchestrator.timeline());
     } finally {
       Files.deleteIfExists(nowhere);
     }
@@ -672,6 +756,12 @@ final class Updates {
     if (began.isEmpty()) {
       return true;
     }
+    if (began.get().carrier() == CarrierKind.KEXEC) {
+      KernelUpdates.Recovered recovered = kernels.recover(began.get(), records, journal);
+      recovered.report().ifPresent(report -> keep(began.get().update(), report));
+      story.addAll(recovered.story());
+      return recovered.ended();
+    }
     String name = began.get().participants().getFirst();
     Vm vm = vms.claim(name, "update " + began.get().update());
     try {
@@ -712,6 +802,16 @@ final class Updates {
     Orchestrator orchestrator = running.get(id);
     Batch batch = batches.get(id);
     try {
+      if (orchestrator != null && orchestrator.state() == UpdateState.SHUTTING_DOWN) {
+        // The command that waits for it is being stopped like everything else, and would cancel it.
+        throw new VarlinkError(
+            "io.holdfast.Update.NotPossible",
+            JsonObject.of(
+                "message",
+                "update "
+                    + id
+                    + " is not cancelled: the rest of the host is being stopped for it"));
+      }
       if (orchestrator != null) {
         orchestrator.cancel(BY_USER);
       } else if (batch != null) {

@@ -15,6 +15,7 @@ import io.holdfast.host.qemu.PortDevice;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuBinary;
 import io.holdfast.host.qemu.QemuProbe;
+import io.holdfast.host.qemu.QemuProcess;
 import io.holdfast.host.qemu.QemuUnusableException;
 import io.holdfast.host.qemu.Qmp;
 import io.holdfast.host.qemu.QmpException;
@@ -64,6 +65,9 @@ final class Vms {
    * started.
    */
   private final Map<String, String> busy = new HashMap<>();
+
+  /** Why no VM may be started, if so. */
+  private Optional<String> closed = Optional.empty();
 
   /** Updates that can't go on, by VM. */
   private final Map<String, String> stuck = new ConcurrentHashMap<>();
@@ -123,7 +127,10 @@ final class Vms {
         });
     Vm vm = Vm.attach(context(name), record.get(), box);
     add(name, vm);
-    story.add("VM " + name + " was found again" + vm.lost().map(l -> ", lost: " + l).orElse(""));
+    story.add(
+        vm.process().identity().equals(QemuProcess.Identity.NOBODY)
+            ? "VM " + name + " came from the previous kernel"
+            : "VM " + name + " was found again" + vm.lost().map(l -> ", lost: " + l).orElse(""));
   }
 
   /** Starts a VM. */
@@ -214,7 +221,23 @@ final class Vms {
     Optional.ofNullable(channels.remove(name)).ifPresent(QmpServer::close);
   }
 
+  /** No VM is started or adopted until {@link #open}: it would not be part of what is going on. */
+  synchronized void close(String why) {
+    if (closed.isPresent()) {
+      throw notPossible(closed.get() + " is under way; wait until that has ended");
+    }
+    closed = Optional.of(why);
+  }
+
+  /** VMs can be started again. */
+  synchronized void open() {
+    closed = Optional.empty();
+  }
+
   private synchronized void reserve(String name, String what) {
+    if (closed.isPresent()) {
+      throw notPossible("VM " + name + " can't be started now: " + closed.get() + " is under way");
+    }
     if (vms.containsKey(name) || busy.containsKey(name)) {
       throw new VarlinkError(
           "io.holdfast.Vm.VmExists",

@@ -129,6 +129,24 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
     line().hold(generation);
   }
 
+  /**
+   * The guest stands still for good, as far as this kernel is concerned.
+   *
+   * @return memfds with what the channel needs to go on under another kernel, by their labels there
+   *     without the VM's name; the caller's to close
+   */
+  public Map<String, Fd> packed(int generation) throws IOException {
+    Line opened = line();
+    while (opened.collectFrom(generation)) {
+      sink().take();
+    }
+    sink().take();
+    String channel = kept.label().substring(kept.label().indexOf('/') + 1);
+    Map<String, Fd> packed = new HashMap<>();
+    sink().packed().forEach((what, fd) -> packed.put(channel + what, fd));
+    return packed;
+  }
+
   /** The guest runs in this generation: it gets what was held back. */
   public void running(int generation) throws IOException {
     line().feedTo(generation);

@@ -31,6 +31,11 @@ import java.util.TreeMap;
 final class Log implements AutoCloseable {
   private static final System.Logger LOGGER = System.getLogger(Log.class.getName());
   private static final String LABEL = "log+";
+
+  /** A memfd with all that was there, from another kernel; with the offset of its first byte. */
+  private static final String CROSSED = "crossed+";
+
+  private static final int CHUNK = 64 << 10;
   private static final int MUCH = 1 << 20;
   private static final int LONGEST_LINE = 4096;
 
@@ -71,9 +76,12 @@ final class Log implements AutoCloseable {
    */
   static Log open(Kept kept, Path path, long limit) throws IOException {
     TreeMap<Long, Fd> files = new TreeMap<>();
+    TreeMap<Long, Fd> crossed = new TreeMap<>();
     for (Map.Entry<String, Fd> each : kept.all().entrySet()) {
       if (each.getKey().startsWith(LABEL)) {
         files.put(Long.parseLong(each.getKey().substring(LABEL.length())), each.getValue());
+      } else if (each.getKey().startsWith(CROSSED)) {
+        crossed.put(Long.parseLong(each.getKey().substring(CROSSED.length())), each.getValue());
       } else {
         each.getValue().close();
       }
@@ -84,8 +92,16 @@ final class Log implements AutoCloseable {
     try {
       if (files.isEmpty()) {
         Fd file = create(linux, path);
-        files.put(0L, file);
-        kept.keep(LABEL + 0, file);
+        long start = crossed.isEmpty() ? 0 : crossed.firstKey();
+        files.put(start, file);
+        if (!crossed.isEmpty()) {
+          linux.seek(crossed.firstEntry().getValue(), 0);
+          copy(linux, crossed.firstEntry().getValue(), file);
+        }
+        kept.keep(LABEL + start, file);
+      }
+      for (long start : crossed.keySet()) {
+        kept.drop(Set.of(CROSSED + start));
       }
       Map.Entry<Long, Fd> newest = files.pollLastEntry();
       Segment now = new Segment(newest.getKey(), newest.getValue());
@@ -105,6 +121,37 @@ final class Log implements AutoCloseable {
         nowhere.close();
       }
       files.values().forEach(Fd::close);
+      crossed.values().forEach(Fd::close);
+    }
+  }
+
+  private static void copy(Linux linux, Fd from, Fd to) {
+    byte[] chunk = new byte[CHUNK];
+    MemorySegment buffer = MemorySegment.ofArray(chunk);
+    for (int n = linux.read(from, buffer); n > 0; n = linux.read(from, buffer)) {
+      linux.write(to, buffer.asSlice(0, n));
+    }
+  }
+
+  /** The label of {@link #packed}. */
+  synchronized String crossingLabel() {
+    return CROSSED + start();
+  }
+
+  /** All that is there, in a memfd; the caller's to close. */
+  synchronized Fd packed() {
+    Fd all = linux.memfd("log " + path, 0);
+    try {
+      if (before.isPresent()) {
+        linux.seek(before.get().file(), 0);
+        copy(linux, before.get().file(), all);
+      }
+      linux.seek(now.file(), 0);
+      copy(linux, now.file(), all);
+      return all;
+    } catch (RuntimeException e) {
+      all.close();
+      throw e;
     }
   }
 

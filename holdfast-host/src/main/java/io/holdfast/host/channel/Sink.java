@@ -23,6 +23,11 @@ interface Sink extends AutoCloseable {
   /** Does what has become possible. */
   void serve(Map<Fd, Set<Readiness>> ready);
 
+  /** What it needs to go on under another kernel, by labels; memfds, the caller's to close. */
+  default Map<String, Fd> packed() {
+    return Map.of();
+  }
+
   /** The channel ends for good: removes its names. */
   void end();
 

@@ -52,6 +52,11 @@ final class Viewers implements Sink {
   }
 
   @Override
+  public Map<String, Fd> packed() {
+    return Map.of(log.crossingLabel(), log.packed());
+  }
+
+  @Override
   public boolean room() {
     return true;
   }

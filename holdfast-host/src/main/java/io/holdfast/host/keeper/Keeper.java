@@ -3,6 +3,7 @@ package io.holdfast.host.keeper;
 import io.holdfast.linux.Fd;
 import java.io.IOException;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 
 /**
@@ -32,6 +33,11 @@ public interface Keeper extends AutoCloseable {
 
   /** Who keeps, for people: {@code process 123}. */
   String describe();
+
+  /** The process that keeps, if it is one that must go on. */
+  default Optional<Integer> process() {
+    return Optional.empty();
+  }
 
   /** How many labels are kept. */
   int size();

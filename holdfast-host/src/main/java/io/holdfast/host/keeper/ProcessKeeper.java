@@ -300,6 +300,11 @@ public final class ProcessKeeper implements Keeper {
   }
 
   @Override
+  public synchronized Optional<Integer> process() {
+    return Optional.of(identity.pid());
+  }
+
+  @Override
   public synchronized int size() {
     return mirror.size();
   }

@@ -18,6 +18,15 @@ final class AdoptedBackend implements Backend {
   }
 
   @Override
+  public void planCrossing(Findings findings) {
+    plan(findings);
+    findings.obstacle(
+        "an adopted VM",
+        "what it has open besides its memory can't be carried over a kexec yet",
+        "Update its QEMU instead, or stop it and run it by `holdfast vm run`.");
+  }
+
+  @Override
   public void attached(int running) {
     generation = running;
   }

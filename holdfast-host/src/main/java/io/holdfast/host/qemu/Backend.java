@@ -33,6 +33,30 @@ interface Backend extends AutoCloseable {
   /** Says what an update will keep, what it will lose, and what is in its way. */
   default void plan(Findings findings) throws IOException {}
 
+  /**
+   * Says what an update of the kernel will keep, lose, and what is in its way; the same as another
+   * update unless it knows better. On the other side it is {@link #open}, {@link #switchTo}, {@link
+   * #attached} and {@link #running} of the next generation, with nothing kept but what was {@link
+   * #packed}.
+   */
+  default void planCrossing(Findings findings) throws IOException {
+    plan(findings);
+  }
+
+  /**
+   * An update of the kernel: the guest stands still, its state is saved. Changes nothing, as the
+   * update may still be cancelled: {@link #stays} then.
+   *
+   * @return memfds that it needs on the other side, by what the keeper's label is there without the
+   *     VM's name; the caller's to close
+   */
+  default Map<String, Fd> packed(int generation) throws IOException {
+    return Map.of();
+  }
+
+  /** An update of the kernel was cancelled after {@link #frozen}; the guest runs on. */
+  default void stays(int generation) throws IOException {}
+
   /** The QEMU of this generation is up. In an update it waits; the guest runs in the other one. */
   default void prepared(int generation, Qmp qmp) throws IOException {}
 

@@ -46,7 +46,10 @@ final class Backends implements AutoCloseable {
                     log,
                     console.logLimit()),
                 device.id(),
-                "the console and who watches it stay connected, its log " + log + " goes on"));
+                "the console and who watches it stay connected, its log " + log + " goes on",
+                new ChannelBackend.Crossing(
+                    "the console's log " + log + " goes on",
+                    "who watches the console is cut off, and what was typed and not read is lost")));
       }
       case PortDevice port ->
           Optional.of(
@@ -57,7 +60,10 @@ final class Backends implements AutoCloseable {
                       label(context, device),
                       port.socket(directory)),
                   device.id(),
-                  "channel " + port.name() + " and its client stay connected"));
+                  "channel " + port.name() + " and its client stay connected",
+                  new ChannelBackend.Crossing(
+                      "channel " + port.name() + " is there again",
+                      "the client of channel " + port.name() + " is cut off")));
       case Cdrom _, Emulated _ -> Optional.empty();
     };
   }
@@ -95,6 +101,35 @@ final class Backends implements AutoCloseable {
   void plan(Findings findings) throws IOException {
     for (Backend each : all) {
       each.plan(findings);
+    }
+  }
+
+  void planCrossing(Findings findings) throws IOException {
+    for (Backend each : all) {
+      each.planCrossing(findings);
+    }
+  }
+
+  /** See {@link Backend#packed}; if it throws, nothing stays open. */
+  Map<String, Fd> packed(int generation) throws IOException {
+    Map<String, Fd> packed = new HashMap<>();
+    boolean done = false;
+    try {
+      for (Backend each : all) {
+        packed.putAll(each.packed(generation));
+      }
+      done = true;
+      return packed;
+    } finally {
+      if (!done) {
+        packed.values().forEach(Fd::close);
+      }
+    }
+  }
+
+  void stays(int generation) throws IOException {
+    for (Backend each : all) {
+      each.stays(generation);
     }
   }
 

@@ -11,8 +11,13 @@ import java.util.Map;
  *
  * @param label the descriptor's on the command line
  * @param keeps what a plan says of it
+ * @param crossing what a plan for another kernel says of it
  */
-record ChannelBackend(Channel channel, String label, String keeps) implements Backend {
+record ChannelBackend(Channel channel, String label, String keeps, Crossing crossing)
+    implements Backend {
+  /** What a plan for another kernel says of it. */
+  record Crossing(String keeps, String loses) {}
+
   @Override
   public Map<String, Fd> open(int generation) throws IOException {
     return Map.of(label, channel.open(generation));
@@ -21,6 +26,22 @@ record ChannelBackend(Channel channel, String label, String keeps) implements Ba
   @Override
   public void plan(Findings findings) {
     findings.preserved(keeps);
+  }
+
+  @Override
+  public void planCrossing(Findings findings) {
+    findings.preserved(crossing.keeps());
+    findings.loss(crossing.loses());
+  }
+
+  @Override
+  public Map<String, Fd> packed(int generation) throws IOException {
+    return channel.packed(generation);
+  }
+
+  @Override
+  public void stays(int generation) throws IOException {
+    channel.running(generation);
   }
 
   @Override

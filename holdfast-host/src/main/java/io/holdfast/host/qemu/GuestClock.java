@@ -50,11 +50,14 @@ public final class GuestClock {
   /**
    * Says what it will do.
    *
-   * @param blackout as expected
+   * @param blackout as expected, if that is known
    */
-  void plan(Findings findings, Duration blackout) {
+  void plan(Findings findings, Optional<Duration> blackout) {
     String lag =
-        "the guest's wall clock will lag by about " + blackout.toMillis() + " ms (the blackout)";
+        "the guest's wall clock will lag by "
+            + blackout
+                .map(b -> "about " + b.toMillis() + " ms (the blackout)")
+                .orElse("the blackout");
     if (choice == Choice.LAG) {
       findings.loss(lag + ", as was asked for");
       return;

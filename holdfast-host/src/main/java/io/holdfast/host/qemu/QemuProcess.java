@@ -42,6 +42,9 @@ public final class QemuProcess implements AutoCloseable {
    *     proc(5))
    */
   public record Identity(int pid, long startTime) {
+    /** No process: that of a VM which comes from another kernel. */
+    public static final Identity NOBODY = new Identity(0, 0);
+
     /** Reads what {@link #toString} wrote. */
     public static Identity parse(String text) {
       int at = text.indexOf('@');
@@ -64,6 +67,9 @@ public final class QemuProcess implements AutoCloseable {
 
     /** A handle of exactly this process, the caller's to close; empty if it is gone. */
     public Optional<PidFd> find(Linux linux) {
+      if (equals(NOBODY)) {
+        return Optional.empty();
+      }
       PidFd found;
       try {
         found = linux.pidfd(pid);

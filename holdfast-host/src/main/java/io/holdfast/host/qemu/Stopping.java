@@ -6,7 +6,6 @@ import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;

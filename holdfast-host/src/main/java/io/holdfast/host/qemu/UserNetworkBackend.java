@@ -16,6 +16,7 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -66,13 +67,24 @@ final class UserNetworkBackend implements Backend {
       current = generation;
       for (int i = 0; i < network.forwards().size(); i++) {
         HostForward forward = network.forwards().get(i);
+        // An agent that died while it brought the VM back from another kernel may have opened it.
+        Optional<Fd> kept = kept(listenerLabel(i));
         TcpListener listener =
-            context.linux().listen(address(forward.address(), forward.port()), BACKLOG);
+            kept.isPresent()
+                ? context.linux().adoptListener(kept.get())
+                : context.linux().listen(address(forward.address(), forward.port()), BACKLOG);
         ports.listen(listener);
         context.keeper().keep(listenerLabel(i), listener.fd());
       }
     }
     return Map.of();
+  }
+
+  private Optional<Fd> kept(String label) {
+    Map<String, Fd> all = context.keeper().kept(label);
+    Optional<Fd> found = Optional.ofNullable(all.remove(label));
+    all.values().forEach(Fd::close);
+    return found;
   }
 
   /** An IPv4 address as four numbers; no name is looked up. */
@@ -211,6 +223,11 @@ final class UserNetworkBackend implements Backend {
   @Override
   public void frozen(int generation) {
     ports.hold();
+  }
+
+  @Override
+  public void stays(int generation) {
+    ports.goOn();
   }
 
   @Override

@@ -38,6 +38,9 @@ public final class Vm implements AutoCloseable {
   private QemuProcess process;
   private Optional<String> lost = Optional.empty();
 
+  /** It comes from another kernel, and its backends are not at work yet. */
+  private boolean arriving;
+
   private Vm(
       Promise promise,
       Box box,
@@ -158,8 +161,13 @@ public final class Vm implements AutoCloseable {
             generationDirectory(context.directory(), generation),
             "QEMU of " + promise.name());
     Backends backends = Backends.of(context, promise);
-    backends.attached(generation);
-    return new Vm(promise, box, backends, context.directory(), generation, process);
+    boolean arriving = identity.equals(QemuProcess.Identity.NOBODY);
+    if (!arriving) {
+      backends.attached(generation);
+    }
+    Vm vm = new Vm(promise, box, backends, context.directory(), generation, process);
+    vm.arriving = arriving;
+    return vm;
   }
 
   /**
@@ -301,6 +309,11 @@ public final class Vm implements AutoCloseable {
     return backends.console();
   }
 
+  /** Its descriptors by label; borrowed. */
+  Map<String, Fd> inherited() {
+    return inherited(box);
+  }
+
   /** Guest RAM, borrowed. */
   public Fd ram() {
     Fd ram = inherited(box).get(CommandLine.RAM);
@@ -319,6 +332,7 @@ public final class Vm implements AutoCloseable {
     generation = newGeneration;
     process = successor;
     lost = Optional.empty();
+    arriving = false;
   }
 
   /** The record is that of the process that runs it, before this returns. */
@@ -387,6 +401,11 @@ public final class Vm implements AutoCloseable {
 
   /** Why nothing runs it any more, if so. */
   public synchronized Optional<String> lost() {
+    if (arriving) {
+      return Optional.of(
+          "it came from the previous kernel and does not run yet; its memory and its state are held:"
+              + " holdfast update retry");
+    }
     if (lost.isEmpty() && process.hasExited()) {
       lost =
           Optional.of(
@@ -399,15 +418,27 @@ public final class Vm implements AutoCloseable {
     return lost;
   }
 
-  private void writeRecord() throws IOException {
-    JsonObject record =
-        JsonObject.of(
+  /** The record that says that this process runs it. */
+  synchronized String recordFor(QemuProcess.Identity identity) {
+    return JsonObject.of(
             "promise", promise.toJson(),
             "generation", generation,
             "binary", process.binary().toJson(),
-            "process", process.identity().toString());
+            "process", identity.toString())
+        .pretty();
+  }
+
+  /** The guest runs in this generation, and what was not at work before is now. */
+  synchronized void settled(int running) throws IOException {
+    if (arriving) {
+      backends.attached(running);
+      arriving = false;
+    }
+  }
+
+  private void writeRecord() throws IOException {
     Path aside = directory.resolve("vm.json.new");
-    Files.write(aside, record.pretty().getBytes(StandardCharsets.UTF_8));
+    Files.write(aside, recordFor(process.identity()).getBytes(StandardCharsets.UTF_8));
     Files.move(aside, directory.resolve("vm.json"), StandardCopyOption.ATOMIC_MOVE);
   }
 

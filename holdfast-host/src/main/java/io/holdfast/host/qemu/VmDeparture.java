@@ -14,6 +14,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
@@ -21,12 +22,12 @@ import java.util.Optional;
 import java.util.Set;
 
 /**
- * A VM as a participant of an update of the kernel, up to the reboot call. What it leaves is what an
- * update of its QEMU leaves whose agent died after the commit: memory, device state, record and
+ * A VM as a participant of an update of the kernel, up to the reboot call. What it leaves is what
+ * an update of its QEMU leaves whose agent died after the commit: memory, device state, record and
  * journal. So on the other side it is a {@link VmUpdate} that is recovered.
  *
- * <p>Brownout: guest RAM, and what it booted from, are preserved. Blackout: the guest stops, and its
- * device state goes into a memfd that is preserved too.
+ * <p>Brownout: guest RAM, and what it booted from, are preserved. Blackout: the guest stops, and
+ * its device state goes into a memfd that is preserved too.
  */
 public final class VmDeparture implements Participant {
   /** The label of the VM's record in its box. */
@@ -89,7 +90,7 @@ public final class VmDeparture implements Participant {
     vm.promise().devices().forEach(device -> device.plan(findings));
     vm.backends().planCrossing(findings);
     if (guest == RunState.RUNNING) {
-      clock.planUnknown(findings);
+      clock.plan(findings, Optional.empty());
     }
     return new Plan(
         findings.preserved(),
@@ -135,7 +136,6 @@ public final class VmDeparture implements Participant {
       linux.write(record, MemorySegment.ofArray(text));
       crossing.put(RECORD, record);
     }
-    vm.backends().prepareCrossing();
     try (FdPair out = linux.socketPair(SocketType.STREAM)) {
       stopping.prepare(step, out.left());
       state = Optional.of(out.right().duplicate());
@@ -147,7 +147,7 @@ public final class VmDeparture implements Participant {
     Fd copy = linux.memfd(label + " of " + name(), 0);
     // Opened anew: the position of the one that is held is everybody's.
     try (Arena arena = Arena.ofConfined();
-        Fd source = linux.open(java.nio.file.Path.of("/proc/self/fd/" + file.number()))) {
+        Fd source = linux.open(Path.of("/proc/self/fd/" + file.number()))) {
       MemorySegment buffer = arena.allocate(CHUNK);
       for (int n = linux.read(source, buffer); n > 0; n = linux.read(source, buffer)) {
         linux.write(copy, buffer.asSlice(0, n));
@@ -165,8 +165,7 @@ public final class VmDeparture implements Participant {
       Hurry.hurry(linux, vm.process());
       boolean _ = stopping.stop(step);
       if (!promised.equals(Optional.of(vm.promise()))) {
-        throw new IOException(
-            "a device of VM " + name() + " was unplugged meanwhile; try again");
+        throw new IOException("a device of VM " + name() + " was unplugged meanwhile; try again");
       }
       save(step);
       vm.backends()

@@ -13,7 +13,6 @@ import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -161,7 +160,7 @@ public final class VmUpdate implements Participant {
     vm.promise().devices().forEach(device -> device.plan(findings));
     vm.backends().plan(findings);
     if (guest == RunState.RUNNING) {
-      clock.plan(findings, BLACKOUT);
+      clock.plan(findings, Optional.of(BLACKOUT));
     }
     return new Plan(
         findings.preserved(),
@@ -472,6 +471,7 @@ public final class VmUpdate implements Participant {
     }
     QemuProcess runs =
         successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone());
+    vm.settled(generation);
     vm.backends().running(generation, runs.qmp());
     Hurry.relax(linux, runs);
     settle();

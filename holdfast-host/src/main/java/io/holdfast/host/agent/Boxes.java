@@ -1,0 +1,133 @@
+package io.holdfast.host.agent;
+
+import io.holdfast.core.Names;
+import io.holdfast.host.keeper.Keeper;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.FileSystem;
+import io.holdfast.linux.Linux;
+import io.holdfast.varlink.VarlinkError;
+import io.holdfast.varlink.json.JsonObject;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+
+/**
+ * Boxes of services: labelled memfds that outlive whoever put them in, the agent, and the kernel.
+ * All that there is of them is in the keeper, under {@code @box/NAME/LABEL}.
+ */
+final class Boxes {
+  private static final String PREFIX = "@box/";
+
+  private final Linux linux;
+  private final Keeper keeper;
+
+  Boxes(Linux linux, Keeper keeper) {
+    this.linux = linux;
+    this.keeper = keeper;
+  }
+
+  private static String label(String box, String label) {
+    check("box", box);
+    check("label", label);
+    return PREFIX + box + "/" + label;
+  }
+
+  private static void check(String what, String name) {
+    if (!Names.valid(name)) {
+      throw new VarlinkError(
+          "io.holdfast.Box.NotPossible",
+          JsonObject.of(
+              "message", "not a valid " + what + ": \"" + name + "\"; it is " + Names.RULE));
+    }
+  }
+
+  /**
+   * Puts a memfd in, in place of what has the label; it is kept when this returns.
+   *
+   * @param fd borrowed
+   */
+  void put(String box, String label, Fd fd) {
+    String full = label(box, label);
+    if (linux.fileSystem(fd) != FileSystem.TMPFS || linux.links(fd) != 0) {
+      throw new VarlinkError(
+          "io.holdfast.Box.NotPossible",
+          JsonObject.of(
+              "message",
+              "entry "
+                  + label
+                  + " of box "
+                  + box
+                  + " is no memfd of ordinary pages, and a box takes nothing else yet: Linux"
+                  + " can't carry it over a kexec"));
+    }
+    keeper.keep(full, fd);
+  }
+
+  /** What has a label; the caller's to close. */
+  Fd get(String box, String label) {
+    String full = label(box, label);
+    Map<String, Fd> found = keeper.kept(full);
+    Fd fd = found.remove(full);
+    found.values().forEach(Fd::close);
+    if (fd == null) {
+      throw noSuchEntry(box, label);
+    }
+    return fd;
+  }
+
+  /** Takes an entry out for good. */
+  void remove(String box, String label) {
+    get(box, label).close();
+    keeper.drop(Set.of(label(box, label)));
+  }
+
+  private static VarlinkError noSuchEntry(String box, String label) {
+    return new VarlinkError(
+        "io.holdfast.Box.NoSuchEntry",
+        JsonObject.of(
+            "box",
+            box,
+            "label",
+            label,
+            "message",
+            "box " + box + " has no entry " + label + "; `holdfast box list` shows what there is"));
+  }
+
+  /** All boxes with their entries' sizes in bytes, as interface io.holdfast.Box lists them. */
+  List<JsonObject> list() {
+    Map<String, Map<String, Fd>> all = memfds();
+    try {
+      List<JsonObject> boxes = new ArrayList<>();
+      all.forEach(
+          (name, entries) -> {
+            List<JsonObject> each = new ArrayList<>();
+            entries.forEach(
+                (label, fd) ->
+                    each.add(
+                        JsonObject.of("label", label, "kind", "memfd", "bytes", linux.size(fd))));
+            boxes.add(JsonObject.of("name", name.substring(PREFIX.length()), "entries", each));
+          });
+      return boxes;
+    } finally {
+      all.values().forEach(box -> box.values().forEach(Fd::close));
+    }
+  }
+
+  /** All entries, by what the keeper's labels begin with; the caller's to close. */
+  Map<String, Map<String, Fd>> memfds() {
+    Map<String, Map<String, Fd>> boxes = new TreeMap<>();
+    keeper
+        .kept(PREFIX)
+        .forEach(
+            (label, fd) -> {
+              int slash = label.lastIndexOf('/');
+              boxes
+                  .computeIfAbsent(label.substring(0, slash), _ -> new TreeMap<>())
+                  .put(label.substring(slash + 1), fd);
+            });
+    return new HashMap<>(boxes);
+  }
+}

@@ -1,0 +1,116 @@
+package io.holdfast.host.agent;
+
+import io.holdfast.core.Obstacle;
+import io.holdfast.host.carrier.Arrival;
+import io.holdfast.host.carrier.NextKernel;
+import io.holdfast.host.keeper.Keeper;
+import io.holdfast.linux.Errno;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.OutgoingSession;
+import io.holdfast.linux.SystemCallException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * What is in the way of an update of the kernel as far as the host is concerned. A mismatch that it
+ * lets through panics the next kernel, or loses all guests without a word: what it can't find out
+ * it says.
+ */
+final class KernelChecks {
+  private static final Path CGROUPS = Path.of("/sys/fs/cgroup");
+
+  /** What the agent itself and the VMs' processes may take besides guests' memory. */
+  private static final long BESIDES = 256L << 20;
+
+  private final Linux linux;
+  private final Keeper keeper;
+
+  KernelChecks(Linux linux, Keeper keeper) {
+    this.linux = linux;
+    this.keeper = keeper;
+  }
+
+  /**
+   * Looks for all of them.
+   *
+   * @param bytes what is to be preserved
+   */
+  List<Obstacle> obstacles(NextKernel next, long bytes) {
+    List<Obstacle> found = new ArrayList<>();
+    if (Arrival.unfinished(keeper)) {
+      found.add(
+          new Obstacle(
+              "the last update of the kernel",
+              "it has not ended: a VM that it brought here has yet to come back, and would not survive"
+                  + " another kexec",
+              "Bring it back with `holdfast update retry`, or stop it with `holdfast vm stop`, then"
+                  + " retry."));
+    }
+    liveUpdate().ifPresent(found::add);
+    memoryLimit(bytes).ifPresent(found::add);
+    return found;
+  }
+
+  /** Whether this kernel can preserve anything, for us. */
+  private Optional<Obstacle> liveUpdate() {
+    try (OutgoingSession _ = linux.liveUpdate().create("holdfast/plan")) {
+      return Optional.empty();
+    } catch (SystemCallException e) {
+      String advice =
+          e.errno() == Errno.ENOENT
+              ? "Boot a kernel that has CONFIG_LIVEUPDATE with kho=on liveupdate=on, once."
+              : e.errno() == Errno.EBUSY
+                  ? "End what has /dev/liveupdate open (fuser /dev/liveupdate), or let that make the"
+                      + " update."
+                  : "See to what the kernel says of it: dmesg | grep -e luo -e KHO.";
+      return Optional.of(
+          new Obstacle("the running kernel", String.valueOf(e.getMessage()), advice));
+    }
+  }
+
+  /**
+   * On the other side memory is charged to who retrieves it, and what a limit makes fail there is
+   * lost.
+   */
+  private static Optional<Obstacle> memoryLimit(long bytes) {
+    try {
+      Path group = CGROUPS;
+      Path limiting = group;
+      long limit = Long.MAX_VALUE;
+      String mine = Files.readString(Path.of("/proc/self/cgroup")).strip();
+      for (String part : mine.substring(mine.lastIndexOf("::") + 2).split("/", -1)) {
+        group = part.isEmpty() ? group : group.resolve(part);
+        Path file = group.resolve("memory.max");
+        String text = Files.exists(file) ? Files.readString(file).strip() : "max";
+        if (!text.equals("max") && Long.parseLong(text) < limit) {
+          limit = Long.parseLong(text);
+          limiting = group;
+        }
+      }
+      if (limit < bytes + BESIDES) {
+        return Optional.of(
+            new Obstacle(
+                "the agent's memory limit",
+                "cgroup "
+                    + limiting
+                    + " allows "
+                    + (limit >> 20)
+                    + " MiB; after the kexec the agent is charged with all that comes back, "
+                    + (bytes >> 20)
+                    + " MiB, and what a limit refuses then is lost",
+                "Run the agent without a limit: no MemoryMax= for its service."));
+      }
+      return Optional.empty();
+    } catch (IOException | NumberFormatException e) {
+      return Optional.of(
+          new Obstacle(
+              "the agent's memory limit",
+              "it could not be found out: " + e.getMessage(),
+              "Mount the cgroup file system on " + CGROUPS + "."));
+    }
+  }
+}

@@ -1,0 +1,353 @@
+package io.holdfast.host.agent;
+
+import io.holdfast.core.Deadlines;
+import io.holdfast.core.JournalRecord;
+import io.holdfast.core.Orchestrator;
+import io.holdfast.core.Outcome;
+import io.holdfast.core.Participant;
+import io.holdfast.core.Plan;
+import io.holdfast.core.Step;
+import io.holdfast.core.Timeline;
+import io.holdfast.core.UpdateId;
+import io.holdfast.core.UpdateMachine;
+import io.holdfast.core.UpdateState;
+import io.holdfast.core.Workers;
+import io.holdfast.host.carrier.Arrival;
+import io.holdfast.host.carrier.Departure;
+import io.holdfast.host.carrier.HostShutdown;
+import io.holdfast.host.carrier.NextKernel;
+import io.holdfast.host.carrier.ProcessShutdown;
+import io.holdfast.host.keeper.Keeper;
+import io.holdfast.host.qemu.CrossingBox;
+import io.holdfast.host.qemu.GuestClock;
+import io.holdfast.host.qemu.Vm;
+import io.holdfast.host.qemu.VmDeparture;
+import io.holdfast.host.qemu.VmUpdate;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
+
+/** Updates of the host's kernel: up to the reboot call, and on the other side from there on. */
+final class KernelUpdates {
+  private final Linux linux;
+  private final Vms vms;
+  private final Boxes boxes;
+  private final Keeper keeper;
+  private final VmUpdate.DeviceState deviceStates;
+  private final Workers workers;
+  private final Optional<Arrival> arrival;
+  private final Places places;
+  private final KernelChecks checks;
+
+  /** Updates that wait for a VM to come back. */
+  private final Set<String> held = ConcurrentHashMap.newKeySet();
+
+  private volatile boolean leaving;
+
+  KernelUpdates(
+      Linux linux,
+      Vms vms,
+      Boxes boxes,
+      Keeper keeper,
+      VmUpdate.DeviceState deviceStates,
+      Workers workers,
+      Optional<Arrival> arrival,
+      Places places) {
+    this.linux = linux;
+    this.vms = vms;
+    this.boxes = boxes;
+    this.keeper = keeper;
+    this.deviceStates = deviceStates;
+    this.workers = workers;
+    this.arrival = arrival;
+    this.places = places;
+    this.checks = new KernelChecks(linux, keeper);
+  }
+
+  /**
+   * What is wanted.
+   *
+   * @param clock what becomes of the guests' wall clocks
+   * @param dryRun only the plan
+   */
+  record Wanted(NextKernel next, GuestClock.Choice clock, boolean dryRun) {}
+
+  /** Whether everything is handed over, and somebody else makes the reboot call. */
+  boolean leaving() {
+    return leaving;
+  }
+
+  /** Whether this update waits for a VM to come back. */
+  boolean holds(String id) {
+    return held.contains(id);
+  }
+
+  /** One update, from when all VMs are taken to when they are let go. */
+  private final class Leaving implements AutoCloseable {
+    final List<String> claimed = new ArrayList<>();
+    final Map<String, Map<String, Fd>> plain = boxes.memfds();
+    final List<Participant> participants = new ArrayList<>();
+    final Departure departure;
+
+    Leaving(UpdateId id, JournalFile journal, Wanted wanted) {
+      boolean done = false;
+      try {
+        vms.close("update " + id + " of the kernel");
+        for (Vm vm : vms.all()) {
+          Vm _ = vms.claim(vm.promise().name(), "update " + id);
+          claimed.add(vm.promise().name());
+        }
+        long bytes =
+            plain.values().stream().flatMap(b -> b.values().stream()).mapToLong(linux::size).sum();
+        for (String name : claimed) {
+          bytes += vms.get(name).promise().memory();
+        }
+        long all = bytes;
+        departure =
+            new Departure(
+                linux,
+                id,
+                wanted.next(),
+                journal,
+                new HashSet<>(claimed),
+                plain,
+                shutdown(),
+                () -> checks.obstacles(wanted.next(), all));
+        for (String name : claimed) {
+          participants.add(
+              new VmDeparture(
+                  linux, vms.get(name), DeviceStates.LABEL, departure.box(name), wanted.clock()));
+        }
+        participants.add(departure);
+        done = true;
+      } finally {
+        if (!done) {
+          close();
+        }
+      }
+    }
+
+    List<String> names() {
+      return participants.stream().map(Participant::name).toList();
+    }
+
+    @Override
+    public void close() {
+      claimed.forEach(vms::release);
+      plain.values().forEach(box -> box.values().forEach(Fd::close));
+      vms.open();
+    }
+  }
+
+  private HostShutdown shutdown() {
+    return new ProcessShutdown(
+        linux,
+        () -> {
+          Set<Integer> spared =
+              new HashSet<>(vms.all().stream().map(vm -> vm.process().identity().pid()).toList());
+          keeper.process().ifPresent(spared::add);
+          return spared;
+        });
+  }
+
+  /** The plan of an update. */
+  JsonObject planned(UpdateId id, JournalFile journal, Wanted wanted) {
+    try (Leaving update = new Leaving(id, journal, wanted)) {
+      Orchestrator orchestrator =
+          Orchestrator.departing(
+              id,
+              update.participants,
+              journal,
+              workers,
+              Deadlines.kexec(),
+              update.departure,
+              _ -> {});
+      Orchestrator.Planned plan = orchestrator.plan();
+      return Reports.planned(
+          id, new Reports.Subject.Host(update.names()), plan, orchestrator.timeline());
+    }
+  }
+
+  /**
+   * Runs an update up to the reboot call.
+   *
+   * @param running is given what runs it, for who wants to cancel
+   * @return its report, if this kernel goes on
+   */
+  JsonObject run(
+      UpdateId id,
+      JournalFile journal,
+      Wanted wanted,
+      Consumer<Orchestrator> running,
+      Timeline.Listener listener) {
+    try (Leaving update = new Leaving(id, journal, wanted)) {
+      Orchestrator orchestrator =
+          Orchestrator.departing(
+              id,
+              update.participants,
+              journal,
+              workers,
+              Deadlines.kexec(),
+              update.departure,
+              listener);
+      running.accept(orchestrator);
+      Outcome outcome = orchestrator.run();
+      leaving = outcome instanceof Outcome.HandedOver;
+      return Reports.of(
+          id, new Reports.Subject.Host(update.names()), outcome, Optional.empty(), false);
+    }
+  }
+
+  /**
+   * What became of an update that an earlier agent, or an earlier kernel's, began.
+   *
+   * @param ended whether its journal is needed no more
+   */
+  record Recovered(boolean ended, Optional<JsonObject> report, List<String> story) {}
+
+  /** Undoes an update that has not left, or brings back what it brought here. */
+  Recovered recover(JournalRecord.Began began, List<JournalRecord> records, JournalFile journal)
+      throws IOException {
+    UpdateId id = began.update();
+    boolean left = left(began, records);
+    Map<String, Participant> participants = new LinkedHashMap<>();
+    List<String> claimed = new ArrayList<>();
+    try {
+      for (String name : began.participants()) {
+        if (!name.equals(Departure.NAME)) {
+          participants.put(name, vm(name, id, left, records, claimed));
+        }
+      }
+      participants.put(
+          Departure.NAME,
+          Arrival.host(linux, keeper, arrival, new HashSet<>(participants.keySet())));
+      Optional<Orchestrator> recovery =
+          Orchestrator.recovery(
+              records, participants.values(), journal, workers, Deadlines.kexec(), _ -> {});
+      if (recovery.isEmpty()) {
+        return new Recovered(true, Optional.empty(), List.of());
+      }
+      Outcome outcome = recovery.get().run();
+      JsonObject report =
+          Reports.of(
+              id, new Reports.Subject.Host(began.participants()), outcome, Optional.empty(), false);
+      boolean stuck = outcome instanceof Outcome.Stuck;
+      if (stuck) {
+        boolean _ = held.add(id.toString());
+      } else {
+        boolean _ = held.remove(id.toString());
+      }
+      return new Recovered(
+          !stuck, Optional.of(report), List.of("update " + id + ": " + report.string("message")));
+    } finally {
+      claimed.forEach(vms::release);
+    }
+  }
+
+  /** Whether the reboot call was made: what is here is the other side. */
+  private static boolean left(JournalRecord.Began began, List<JournalRecord> records) {
+    UpdateState last = UpdateState.NORMAL;
+    for (JournalRecord each : records) {
+      if (each instanceof JournalRecord.Entered entered) {
+        last = entered.state();
+      }
+    }
+    return last != UpdateState.CANCELLING
+        && last != UpdateState.NORMAL
+        && !UpdateMachine.cancellable(last, began.carrier());
+  }
+
+  private Participant vm(
+      String name, UpdateId id, boolean left, List<JournalRecord> records, List<String> claimed) {
+    if (vms.find(name).isEmpty()) {
+      boolean stopped = !Files.exists(places.vm(name));
+      return new Absent(name, !stopped);
+    }
+    Vm vm = vms.claim(name, "update " + id);
+    claimed.add(name);
+    if (!left) {
+      return new VmDeparture(linux, vm, DeviceStates.LABEL, NOTHING_PUT, GuestClock.Choice.CORRECT);
+    }
+    String target = vm.process().binary().path();
+    for (JournalRecord each : records) {
+      if (each instanceof JournalRecord.Fact fact
+          && fact.participant().equals(name)
+          && fact.key().equals(VmUpdate.TARGET)) {
+        target = fact.value();
+      }
+    }
+    return new VmUpdate(linux, vm, vms.probe(), target, deviceStates, GuestClock.Choice.CORRECT);
+  }
+
+  /** The sessions of an agent that died before the reboot call died with it. */
+  private static final CrossingBox NOTHING_PUT =
+      new CrossingBox() {
+        @Override
+        public void put(String label, Fd fd) {
+          throw new IllegalStateException("an update that is undone preserves nothing");
+        }
+
+        @Override
+        public void undo() {
+          // There is nothing.
+        }
+      };
+
+  /**
+   * A VM that is not there: stopped since it came, or one that could not be taken back.
+   *
+   * @param missed whether somebody misses it
+   */
+  private record Absent(String name, boolean missed) implements Participant {
+    private void check() throws IOException {
+      if (missed) {
+        throw new IOException(
+            "VM " + name + " could not be taken back; the agent said why at its start");
+      }
+    }
+
+    @Override
+    public Plan plan() {
+      return Plan.of();
+    }
+
+    @Override
+    public void restore(Step step) throws IOException {
+      check();
+    }
+
+    @Override
+    public void cancel(Step step) throws IOException {
+      check();
+    }
+
+    @Override
+    public void prepare(Step step) {}
+
+    @Override
+    public void freeze(Step step) {}
+
+    @Override
+    public void handOver(Step step) {}
+
+    @Override
+    public void fence(Step step) {}
+
+    @Override
+    public void resume(Step step) {}
+
+    @Override
+    public void finish(Step step) {}
+  }
+}

@@ -1,0 +1,323 @@
+package io.holdfast.host.carrier;
+
+import io.holdfast.core.JournalRecord;
+import io.holdfast.core.JournalText;
+import io.holdfast.core.Participant;
+import io.holdfast.core.Plan;
+import io.holdfast.core.Step;
+import io.holdfast.core.UpdateId;
+import io.holdfast.core.UpdateState;
+import io.holdfast.host.keeper.Keeper;
+import io.holdfast.host.qemu.VmDeparture;
+import io.holdfast.linux.Errno;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.IncomingSession;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.Mapping;
+import io.holdfast.linux.Protection;
+import io.holdfast.linux.SystemCallException;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+
+/**
+ * What came from the previous kernel. Unpacking it leaves the keeper and the run directory as an
+ * agent does that died after a commit: whoever recovers that brings the VMs back.
+ *
+ * <p>Nothing is lost if the agent dies on the way. A session's descriptor is shared with an idle
+ * process ({@link Linux#shareDescriptors}) from the moment on that the kernel makes it, until the
+ * keeper has it; what was retrieved from it can be retrieved again until it is finished; and it is
+ * finished when all participants have resumed.
+ */
+public final class Arrival {
+  /** What the keeper's labels of sessions begin with; no box begins so. */
+  public static final String SESSIONS = "@session/";
+
+  private static final System.Logger LOG = System.getLogger(Arrival.class.getName());
+
+  /** Since the reboot call, in nanoseconds. */
+  private final long elapsed;
+
+  private final long unpacking;
+
+  private Arrival(long elapsed, long unpacking) {
+    this.elapsed = elapsed;
+    this.unpacking = unpacking;
+  }
+
+  /** Where things of the run directory are. */
+  public interface Places {
+    /** A VM's directory. */
+    Path vm(String name);
+
+    /** The directory of the updates' journals. */
+    Path updates();
+  }
+
+  /**
+   * Unpacks what the previous kernel left, if it left anything.
+   *
+   * @param guard closed when this returns: the keeper has the sessions then
+   * @return empty if there is nothing that has yet to be finished
+   * @throws IOException if it can't be unpacked; it is held, and can be tried again
+   */
+  public static Optional<Arrival> unpack(
+      Linux linux, Keeper keeper, SessionGuard guard, Places places) throws IOException {
+    long began = System.nanoTime();
+    try (guard) {
+      Optional<IncomingSession> main = session(linux, keeper, guard, Manifest.SESSION);
+      return main.isEmpty()
+          ? Optional.empty()
+          : Optional.of(unpack(linux, keeper, guard, places, main.get(), began));
+    }
+  }
+
+  private static Arrival unpack(
+      Linux linux,
+      Keeper keeper,
+      SessionGuard guard,
+      Places places,
+      IncomingSession main,
+      long began)
+      throws IOException {
+    try (main;
+        Fd memfd = main.retrieve(Manifest.TOKEN);
+        Mapping mapping = linux.map(memfd, 0, linux.size(memfd), Protection.READ)) {
+      Manifest manifest = Manifest.of(mapping.segment());
+      Path journal = places.updates().resolve(new UpdateId(manifest.update()) + ".journal");
+      Clock now = Clock.now(linux);
+      if (!Files.exists(journal)) {
+        // The journal is written last: as long as there is none, all of this is done again.
+        for (Manifest.CrossedBox box : manifest.boxes()) {
+          take(linux, keeper, guard, places, box);
+        }
+        MemorySegment text =
+            mapping.segment().asSlice(manifest.journalAt(), manifest.journalBytes());
+        write(journal, arrived(text.toArray(ValueLayout.JAVA_BYTE), now, manifest));
+      }
+      return new Arrival(now.after(manifest.departed()), System.nanoTime() - began);
+    } catch (IndexOutOfBoundsException e) {
+      throw new IOException("the manifest from the previous kernel names what is not in it", e);
+    }
+  }
+
+  /** A session, from the keeper or from the kernel; the keeper has it then. */
+  private static Optional<IncomingSession> session(
+      Linux linux, Keeper keeper, SessionGuard guard, String name) throws IOException {
+    String label = SESSIONS + name;
+    Map<String, Fd> kept = keeper.kept(label);
+    Optional<Fd> found = Optional.ofNullable(kept.remove(label));
+    kept.values().forEach(Fd::close);
+    if (found.isPresent()) {
+      return Optional.of(linux.liveUpdate().adoptIncoming(found.get()));
+    }
+    if (!Files.exists(Path.of("/dev/liveupdate"))) {
+      return Optional.empty();
+    }
+    guard.begin();
+    try {
+      IncomingSession session = linux.liveUpdate().retrieve(name);
+      keeper.keep(label, session.fd());
+      return Optional.of(session);
+    } catch (SystemCallException e) {
+      if (e.errno() == Errno.ENOENT) {
+        return Optional.empty();
+      }
+      if (e.errno() == Errno.EINVAL
+          || e.errno() == Errno.EBUSY
+          || e.errno() == Errno.EIO
+          || e.errno() == Errno.EACCES) {
+        LOG.log(
+            System.Logger.Level.WARNING,
+            "what the previous kernel may have left can't be seen: " + e.getMessage());
+        return Optional.empty();
+      }
+      throw e;
+    }
+  }
+
+  private static void take(
+      Linux linux, Keeper keeper, SessionGuard guard, Places places, Manifest.CrossedBox box)
+      throws IOException {
+    Optional<IncomingSession> found = session(linux, keeper, guard, box.session());
+    if (found.isEmpty()) {
+      if (box.entries().isEmpty()) {
+        return;
+      }
+      throw new IOException(
+          "session " + box.session() + " with box " + box.name() + " did not arrive");
+    }
+    try (IncomingSession session = found.get()) {
+      for (Manifest.CrossedEntry entry : box.entries()) {
+        try (Fd memfd = session.retrieve(entry.token())) {
+          if (entry.label().equals(VmDeparture.RECORD)) {
+            Path directory = places.vm(box.name());
+            Files.createDirectories(directory);
+            write(directory.resolve("vm.json"), bytes(linux, memfd));
+          } else {
+            keeper.keep(box.name() + "/" + entry.label(), memfd);
+          }
+        }
+      }
+    }
+  }
+
+  private static byte[] bytes(Linux linux, Fd memfd) {
+    try (Mapping mapping = linux.map(memfd, 0, linux.size(memfd), Protection.READ)) {
+      return mapping.segment().toArray(ValueLayout.JAVA_BYTE);
+    }
+  }
+
+  private static void write(Path file, byte[] bytes) throws IOException {
+    Path aside = file.resolveSibling(file.getFileName() + ".new");
+    Files.write(aside, bytes);
+    Files.move(aside, file, StandardCopyOption.ATOMIC_MOVE);
+  }
+
+  /** The journal on this kernel's time axis; it has left the other one. */
+  private static byte[] arrived(byte[] text, Clock now, Manifest manifest) {
+    ByteArrayOutputStream journal = new ByteArrayOutputStream();
+    long shift = now.shift(manifest.departed());
+    List<JournalRecord> records = new ArrayList<>(JournalText.decode(text).records());
+    UpdateId update = new UpdateId(manifest.update());
+    records.replaceAll(each -> JournalRecord.shifted(each, shift));
+    records.add(
+        new JournalRecord.Entered(
+            update, UpdateState.HANDED_OVER, manifest.departed().monotonic() + shift));
+    records.forEach(each -> journal.writeBytes(JournalText.encode(each)));
+    return journal.toByteArray();
+  }
+
+  /** Whether sessions of the previous kernel have yet to be finished. */
+  public static boolean unfinished(Keeper keeper) {
+    Map<String, Fd> kept = keeper.kept(SESSIONS);
+    kept.values().forEach(Fd::close);
+    return !kept.isEmpty();
+  }
+
+  /**
+   * The host as a participant on this side of the kexec, also for an agent that found everything
+   * unpacked: it lets the kernel drop the sessions when all others run.
+   *
+   * @param arrival what this agent unpacked, if it did
+   * @param others the names of all other participants
+   */
+  public static Participant host(
+      Linux linux, Keeper keeper, Optional<Arrival> arrival, Set<String> others) {
+    return new Host(linux, keeper, arrival, Set.copyOf(others));
+  }
+
+  private record Host(Linux linux, Keeper keeper, Optional<Arrival> arrival, Set<String> after)
+      implements Participant {
+    @Override
+    public String name() {
+      return Departure.NAME;
+    }
+
+    @Override
+    public Plan plan() {
+      return Plan.of();
+    }
+
+    @Override
+    public void restore(Step step) throws IOException {
+      if (arrival.isPresent()) {
+        step.note("kexec-to-agent.ms", millis(arrival.get().elapsed));
+        step.note("kexec-to-init.ms", millis(arrival.get().elapsed - sinceInit()));
+        step.note("unpacking.ms", millis(arrival.get().unpacking));
+      }
+    }
+
+    /** How long the first program runs, in nanoseconds, to a hundredth of a second. */
+    private static long sinceInit() throws IOException {
+      String stat = Files.readString(Path.of("/proc/1/stat"));
+      String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ", -1);
+      // Field 22, in hundredths of a second since the kernel's start; nanoTime counts from there.
+      return System.nanoTime() - Long.parseLong(fields[19]) * 10_000_000;
+    }
+
+    private static String millis(long nanos) {
+      return Long.toString(nanos / 1_000_000);
+    }
+
+    @Override
+    public void finish(Step step) {
+      Map<String, Fd> sessions = new HashMap<>(keeper.kept(SESSIONS));
+      String main = SESSIONS + Manifest.SESSION;
+      // The one with the manifest last: as long as it is there, the next agent knows of the rest.
+      List<String> order = new ArrayList<>(sessions.keySet());
+      order.remove(main);
+      if (sessions.containsKey(main)) {
+        order.add(main);
+      }
+      try {
+        for (String label : order) {
+          Fd fd = sessions.get(label);
+          if (fd == null) {
+            continue;
+          }
+          finish(linux.liveUpdate().adoptIncoming(fd.duplicate()));
+          keeper.drop(Set.of(label));
+        }
+      } finally {
+        sessions.values().forEach(Fd::close);
+      }
+      step.note("sessions", Integer.toString(order.size()));
+    }
+
+    private static void finish(IncomingSession session) {
+      try (session) {
+        session.finish();
+      } catch (SystemCallException e) {
+        if (e.errno() != Errno.EINVAL) {
+          throw e;
+        }
+        LOG.log(System.Logger.Level.DEBUG, "finished by an agent that died", e);
+      }
+    }
+
+    @Override
+    public void fence(Step step) {}
+
+    @Override
+    public void resume(Step step) {}
+
+    @Override
+    public void prepare(Step step) {
+      throw onTheOtherSide();
+    }
+
+    @Override
+    public void freeze(Step step) {
+      throw onTheOtherSide();
+    }
+
+    @Override
+    public void handOver(Step step) {
+      throw onTheOtherSide();
+    }
+
+    /**
+     * An agent that died before the reboot call had its sessions with it; what is left is the
+     * kernel that it loaded.
+     */
+    @Override
+    public void cancel(Step step) {
+      linux.kexec().unload();
+    }
+
+    private static IllegalStateException onTheOtherSide() {
+      return new IllegalStateException("the host is on the other side of the kexec already");
+    }
+  }
+}

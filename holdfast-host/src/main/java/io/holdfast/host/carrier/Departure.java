@@ -1,0 +1,227 @@
+package io.holdfast.host.carrier;
+
+import io.holdfast.core.Crossing;
+import io.holdfast.core.Journal;
+import io.holdfast.core.JournalText;
+import io.holdfast.core.Obstacle;
+import io.holdfast.core.Participant;
+import io.holdfast.core.Plan;
+import io.holdfast.core.Step;
+import io.holdfast.core.UpdateId;
+import io.holdfast.host.qemu.CrossingBox;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.OutgoingSession;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.Supplier;
+
+/**
+ * The host as a participant of an update of its kernel, up to the reboot call, which it makes. It
+ * loads the next kernel, preserves the boxes that are nobody's else, stops the rest of the host,
+ * and last of all writes the manifest.
+ */
+public final class Departure implements Participant, Crossing {
+  /** Its name as a participant. */
+  public static final String NAME = "host-kernel";
+
+  /** The journal for each participant, beyond what it has when the host is prepared. */
+  private static final int PER_PARTICIPANT = 16 << 10;
+
+  private static final int SPARE = 64 << 10;
+
+  private final Linux linux;
+  private final UpdateId update;
+  private final NextKernel next;
+  private final Journal journal;
+  private final HostShutdown shutdown;
+  private final Supplier<List<Obstacle>> checks;
+  private final Map<String, Map<String, Fd>> plainBoxes;
+  private final List<Outgoing> boxes = new ArrayList<>();
+  private final Set<String> others;
+  private final Clock begun;
+  private Optional<OutgoingSession> session = Optional.empty();
+  private Optional<Fd> manifest = Optional.empty();
+
+  /**
+   * Makes the host's part of one update.
+   *
+   * @param journal of the update, which travels along
+   * @param others the names of all other participants
+   * @param plainBoxes memfds by label, by box: those that no participant sees to; borrowed
+   * @param checks what is in the way, found out when the plan is made
+   */
+  public Departure(
+      Linux linux,
+      UpdateId update,
+      NextKernel next,
+      Journal journal,
+      Set<String> others,
+      Map<String, Map<String, Fd>> plainBoxes,
+      HostShutdown shutdown,
+      Supplier<List<Obstacle>> checks) {
+    this.linux = linux;
+    this.update = update;
+    this.next = next;
+    this.journal = journal;
+    this.others = Set.copyOf(others);
+    this.plainBoxes = Map.copyOf(plainBoxes);
+    this.shutdown = shutdown;
+    this.checks = checks;
+    this.begun = Clock.now(linux);
+  }
+
+  /**
+   * A box on its way, for a participant that fills it.
+   *
+   * @param name what the keeper's labels begin with on the other side, before a slash
+   */
+  public CrossingBox box(String name) {
+    synchronized (boxes) {
+      Outgoing box = new Outgoing(linux.liveUpdate(), name, boxes.size() + 1);
+      boxes.add(box);
+      return box;
+    }
+  }
+
+  @Override
+  public String name() {
+    return NAME;
+  }
+
+  /** All: what they put into their boxes has to be there before the manifest. */
+  @Override
+  public Set<String> after() {
+    return others;
+  }
+
+  @Override
+  public Plan plan() {
+    List<String> preserved = new ArrayList<>();
+    preserved.add("the host goes to " + next.image() + ", with: " + next.commandLine());
+    if (!plainBoxes.isEmpty()) {
+      int entries = plainBoxes.values().stream().mapToInt(Map::size).sum();
+      preserved.add(plainBoxes.size() + " boxes with " + entries + " memfds");
+    }
+    return new Plan(
+        preserved,
+        checks.get(),
+        List.of("everything else on the host is stopped: " + shutdown.describe()),
+        Optional.empty(),
+        Optional.empty());
+  }
+
+  @Override
+  public void prepare(Step step) {
+    step.progress("loading " + next.image());
+    linux.kexec().load(next.image(), next.initrd(), next.commandLine());
+    if (!plainBoxes.isEmpty()) {
+      step.progress("preserving " + plainBoxes.size() + " boxes");
+    }
+    plainBoxes.forEach(
+        (name, entries) -> {
+          CrossingBox box = box(name);
+          entries.forEach(box::put);
+        });
+    int entries;
+    synchronized (boxes) {
+      entries = boxes.stream().mapToInt(box -> 4 + box.crossed().entries().size()).sum();
+    }
+    long bytes = SPARE + 512L * entries + (long) PER_PARTICIPANT * (1 + others.size());
+    Fd memfd = linux.memfd("manifest of " + update, bytes);
+    manifest = Optional.of(memfd);
+    linux.allocate(memfd, 0, bytes);
+    OutgoingSession made = linux.liveUpdate().create(Manifest.SESSION);
+    session = Optional.of(made);
+    made.preserve(memfd, Manifest.TOKEN);
+  }
+
+  @Override
+  public void shutDown(Step step) throws IOException {
+    shutdown.stopTheRest(step);
+  }
+
+  @Override
+  public void freeze(Step step) {
+    // It stops with the machine.
+  }
+
+  /** Images whose QEMU does not flush them are in the page cache, which does not cross. */
+  @Override
+  public void handOver(Step step) {
+    linux.mounts().sync();
+  }
+
+  @Override
+  public void cross() throws Exception {
+    write();
+    shutdown.leave(linux);
+  }
+
+  private void write() throws IOException {
+    Fd memfd = manifest.orElseThrow();
+    ByteArrayOutputStream text = new ByteArrayOutputStream();
+    journal.read().forEach(each -> text.writeBytes(JournalText.encode(each)));
+    List<Manifest.CrossedBox> crossed;
+    synchronized (boxes) {
+      crossed = boxes.stream().map(Outgoing::crossed).toList();
+    }
+    Clock now = Clock.now(linux).since(begun);
+    int size = new Manifest(update.toString(), now, crossed, 0, 0).toBlob().length;
+    byte[] blob = new Manifest(update.toString(), now, crossed, size, text.size()).toBlob();
+    long room = linux.size(memfd);
+    if (blob.length + text.size() > room) {
+      throw new IOException(
+          "the manifest has "
+              + (blob.length + text.size())
+              + " bytes, and room was made for "
+              + room
+              + "; try again");
+    }
+    linux.seek(memfd, 0);
+    linux.write(memfd, MemorySegment.ofArray(blob));
+    linux.write(memfd, MemorySegment.ofArray(text.toByteArray()));
+  }
+
+  @Override
+  public void restore(Step step) {
+    throw onTheOtherSide();
+  }
+
+  @Override
+  public void fence(Step step) {
+    throw onTheOtherSide();
+  }
+
+  @Override
+  public void resume(Step step) {
+    throw onTheOtherSide();
+  }
+
+  @Override
+  public void finish(Step step) {
+    throw onTheOtherSide();
+  }
+
+  private static IllegalStateException onTheOtherSide() {
+    return new IllegalStateException("the host is still on this side of the kexec");
+  }
+
+  @Override
+  public void cancel(Step step) {
+    synchronized (boxes) {
+      boxes.forEach(Outgoing::undo);
+    }
+    session.ifPresent(OutgoingSession::close);
+    session = Optional.empty();
+    manifest.ifPresent(Fd::close);
+    manifest = Optional.empty();
+    linux.kexec().unload();
+  }
+}

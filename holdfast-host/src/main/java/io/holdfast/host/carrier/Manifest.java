@@ -1,0 +1,153 @@
+package io.holdfast.host.carrier;
+
+import io.holdfast.fdt.FdtBlob;
+import io.holdfast.fdt.FdtException;
+import io.holdfast.fdt.FdtNode;
+import io.holdfast.fdt.FdtProperty;
+import io.holdfast.fdt.FdtTree;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * What the next kernel's agent is told: which sessions there are, and what is in them. A flattened
+ * device tree at the beginning of a memfd of its own, which is preserved in session {@link
+ * #SESSION} under {@link #TOKEN}; the update's journal as text is behind it in the same memfd.
+ *
+ * <p>Unknown properties and nodes are ignored; another {@code compatible} is refused before
+ * anything is taken.
+ *
+ * @param update the update's id
+ * @param departed when this was written, just before the reboot call
+ * @param boxes in the order in which they were begun
+ * @param journalAt where the journal begins in the memfd, in bytes
+ * @param journalBytes its length
+ */
+record Manifest(
+    String update, Clock departed, List<CrossedBox> boxes, long journalAt, long journalBytes) {
+  /** The session that the manifest is in; all others are named in it. */
+  static final String SESSION = "holdfast";
+
+  /** The manifest's token: "holdfast" in ASCII. */
+  static final long TOKEN = 0x686f_6c64_6661_7374L;
+
+  private static final String COMPATIBLE = "holdfast-v1";
+
+  Manifest {
+    boxes = List.copyOf(boxes);
+  }
+
+  /**
+   * A box and the session that it became.
+   *
+   * @param name what the keeper's labels of its entries begin with, before a slash
+   * @param session the session's name
+   */
+  record CrossedBox(String name, String session, List<CrossedEntry> entries) {
+    CrossedBox {
+      entries = List.copyOf(entries);
+    }
+  }
+
+  /**
+   * An entry: a memfd.
+   *
+   * @param label in its box
+   * @param token in its session
+   */
+  record CrossedEntry(String label, long token) {}
+
+  /** The tree as a blob. */
+  byte[] toBlob() {
+    FdtTree tree = FdtTree.of(COMPATIBLE);
+    FdtNode root = tree.root();
+    FdtNode _ = root.set("update", update);
+    FdtNode _ = root.set("journal-at", journalAt);
+    FdtNode _ = root.set("journal-bytes", journalBytes);
+    FdtNode clock = root.add("departed");
+    FdtNode _ = clock.set("real-ns", departed.real());
+    FdtNode _ = clock.set("monotonic-ns", departed.monotonic());
+    FdtNode _ = clock.set("tsc", departed.counter());
+    FdtNode _ = clock.set("tsc-hz", departed.hertz());
+    FdtNode all = root.add("boxes");
+    int number = 0;
+    for (CrossedBox box : boxes) {
+      FdtNode node = all.add("box@" + Integer.toHexString(++number));
+      FdtNode _ = node.set("name", box.name());
+      FdtNode _ = node.set("session", box.session());
+      for (CrossedEntry entry : box.entries()) {
+        FdtNode each = node.add("entry@" + Long.toHexString(entry.token()));
+        FdtNode _ = each.set("label", entry.label());
+        FdtNode _ = each.set("kind", "memfd");
+        FdtNode _ = each.set("token", entry.token());
+      }
+    }
+    return tree.toBlob();
+  }
+
+  /**
+   * Reads a manifest.
+   *
+   * @throws IOException if it is damaged, or of a format that this version does not know
+   */
+  static Manifest of(MemorySegment memfd) throws IOException {
+    try {
+      FdtNode root = FdtBlob.of(memfd).tree().root();
+      List<String> compatible = property(root, "compatible").strings();
+      if (!compatible.contains(COMPATIBLE)) {
+        throw new IOException(
+            "the manifest from the previous kernel is of format "
+                + compatible
+                + ", and this Holdfast knows "
+                + COMPATIBLE
+                + " only: start the version of Holdfast that wrote it. Nothing was taken");
+      }
+      FdtNode clock = child(root, "departed");
+      List<CrossedBox> boxes = new ArrayList<>();
+      for (FdtNode node : child(root, "boxes").children()) {
+        List<CrossedEntry> entries = new ArrayList<>();
+        for (FdtNode each : node.children()) {
+          entries.add(
+              new CrossedEntry(property(each, "label").string(), property(each, "token").u64()));
+        }
+        boxes.add(
+            new CrossedBox(
+                property(node, "name").string(), property(node, "session").string(), entries));
+      }
+      return new Manifest(
+          property(root, "update").string(),
+          new Clock(
+              property(clock, "real-ns").u64(),
+              property(clock, "monotonic-ns").u64(),
+              property(clock, "tsc").u64(),
+              property(clock, "tsc-hz").u64()),
+          boxes,
+          property(root, "journal-at").u64(),
+          property(root, "journal-bytes").u64());
+    } catch (FdtException | IllegalStateException e) {
+      throw new IOException(
+          "the manifest from the previous kernel is damaged: "
+              + e.getMessage()
+              + ". What it describes is held and was not touched",
+          e);
+    }
+  }
+
+  private static FdtProperty property(FdtNode node, String name) throws IOException {
+    return node.property(name)
+        .orElseThrow(
+            () ->
+                new IOException(
+                    "the manifest from the previous kernel lacks "
+                        + name
+                        + " in node "
+                        + node.name()));
+  }
+
+  private static FdtNode child(FdtNode node, String name) throws IOException {
+    return node.child(name)
+        .orElseThrow(
+            () -> new IOException("the manifest from the previous kernel lacks node " + name));
+  }
+}

@@ -1,0 +1,54 @@
+package io.holdfast.host.carrier;
+
+import io.holdfast.host.qemu.CrossingBox;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.LiveUpdate;
+import io.holdfast.linux.OutgoingSession;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+
+/** A box on its way: a session, made when the first thing is put in. Any thread may use it. */
+final class Outgoing implements CrossingBox {
+  private final LiveUpdate luo;
+  private final String name;
+  private final String sessionName;
+  private final List<Manifest.CrossedEntry> entries = new ArrayList<>();
+  private Optional<OutgoingSession> session = Optional.empty();
+
+  /**
+   * @param name the box's
+   * @param number unique among the boxes of the update
+   */
+  Outgoing(LiveUpdate luo, String name, int number) {
+    this.luo = luo;
+    this.name = name;
+    String wanted = Manifest.SESSION + "/" + name;
+    this.sessionName =
+        wanted.getBytes(StandardCharsets.UTF_8).length <= LiveUpdate.NAME_BYTES
+            ? wanted
+            : Manifest.SESSION + "/#" + number;
+  }
+
+  @Override
+  public synchronized void put(String label, Fd fd) {
+    if (session.isEmpty()) {
+      session = Optional.of(luo.create(sessionName));
+    }
+    long token = entries.size() + 1L;
+    session.get().preserve(fd, token);
+    entries.add(new Manifest.CrossedEntry(label, token));
+  }
+
+  @Override
+  public synchronized void undo() {
+    session.ifPresent(OutgoingSession::close);
+    session = Optional.empty();
+    entries.clear();
+  }
+
+  synchronized Manifest.CrossedBox crossed() {
+    return new Manifest.CrossedBox(name, sessionName, entries);
+  }
+}
