@@ -6,6 +6,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.BooleanSupplier;
 
 /**
  * What Ctrl-C (or any other wish that the process end) does to a command that would leave something
@@ -18,7 +19,7 @@ final class Interrupts {
    */
   private static final long PATIENCE_SECONDS = 60;
 
-  private final AtomicReference<Optional<Runnable>> handler =
+  private final AtomicReference<Optional<BooleanSupplier>> handler =
       new AtomicReference<>(Optional.empty());
 
   /** The time during which a handler is in place. */
@@ -30,8 +31,10 @@ final class Interrupts {
   /**
    * Puts the handler in place until the scope is closed; it will run on another thread, beside the
    * command.
+   *
+   * @param interrupted returns whether the command is to be waited for
    */
-  Scope handle(Runnable interrupted) {
+  Scope handle(BooleanSupplier interrupted) {
     handler.set(Optional.of(interrupted));
     return () -> handler.set(Optional.empty());
   }
@@ -39,12 +42,10 @@ final class Interrupts {
   /**
    * Runs the handler if one is in place.
    *
-   * @return whether there was one, so that the command is to be waited for
+   * @return whether the command is to be waited for
    */
   boolean interrupt() {
-    Optional<Runnable> wanted = handler.get();
-    wanted.ifPresent(Runnable::run);
-    return wanted.isPresent();
+    return handler.get().map(BooleanSupplier::getAsBoolean).orElse(false);
   }
 
   /**

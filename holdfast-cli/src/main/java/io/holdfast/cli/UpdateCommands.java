@@ -350,6 +350,7 @@ final class UpdateCommands {
     private final String what;
     private final ProgressLines lines;
     private final CompletableFuture<String> id = new CompletableFuture<>();
+    private volatile boolean leaving;
 
     Running(Invocation invocation, String what, ProgressLines lines) {
       this.invocation = invocation;
@@ -391,6 +392,8 @@ final class UpdateCommands {
 
     private void show(Progress progress) {
       id.complete(progress.id());
+      // From here on it is being stopped like everything else on the host.
+      leaving = leaving || progress.state().equals("SHUTTING_DOWN");
       if (!invocation.json()) {
         lines.show(progress);
       }
@@ -399,20 +402,27 @@ final class UpdateCommands {
     /**
      * Runs on the interrupt's thread while {@link #follow} goes on: the report says what became of
      * the update.
+     *
+     * @return whether to wait for it
      */
-    private void cancel() {
+    private boolean cancel() {
       String update;
       try {
         update = id.get(ID_SECONDS, TimeUnit.SECONDS);
       } catch (ExecutionException e) {
-        return;
+        return true;
       } catch (TimeoutException e) {
         lines.say(
             "Interrupted, but the agent has not begun yet: nothing to cancel. Waiting for its answer");
-        return;
+        return true;
       } catch (InterruptedException e) {
         Thread.currentThread().interrupt();
-        return;
+        return true;
+      }
+      if (invocation.command().equals("update kernel") && leaving) {
+        lines.say(
+            "Interrupted, as the host goes to its next kernel: there `holdfast update list` shows what became of it");
+        return false;
       }
       lines.say("Interrupted: asking the agent to cancel " + what + " " + update);
       try {
@@ -429,6 +439,7 @@ final class UpdateCommands {
                 + failure.text()
                 + ". Waiting for its end");
       }
+      return true;
     }
   }
 }

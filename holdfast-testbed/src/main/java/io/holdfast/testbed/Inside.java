@@ -132,6 +132,30 @@ public final class Inside {
     linux().kexec().execute();
   }
 
+  /** The kernel that {@link #kexec} goes to. */
+  public Path nextKernel() {
+    return Path.of(property(NEXT_KERNEL));
+  }
+
+  /** The command line that it gets. */
+  public String nextCommandLine() {
+    return property(COMMAND_LINE) + " " + BOOT + (boot + 1);
+  }
+
+  /**
+   * Somebody else is about to replace the kernel: from now on nothing is heard of this one, and
+   * that is as it should be. Does not return, unless nobody does it in time.
+   *
+   * @throws IllegalStateException if the machine is still here after {@code seconds}
+   */
+  public void awaitKexec(int seconds) {
+    quiet = true;
+    say(new Report.Kexec());
+    sleep(seconds * 1000L);
+    quiet = false;
+    throw new IllegalStateException("no kexec within " + seconds + " s");
+  }
+
   private static void awaitDebugger() {
     long deadline = System.nanoTime() + DUMP_PATIENCE_MILLIS * 1_000_000;
     while (!Files.exists(EXCHANGE.resolve(DUMP_ARMED))) {

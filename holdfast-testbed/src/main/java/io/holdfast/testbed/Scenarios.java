@@ -5,6 +5,7 @@ import io.holdfast.testbed.scenarios.ClosingDiscards;
 import io.holdfast.testbed.scenarios.DevicesAreThere;
 import io.holdfast.testbed.scenarios.DumpAtKexec;
 import io.holdfast.testbed.scenarios.KernelSelftest;
+import io.holdfast.testbed.scenarios.KernelUpdate;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
 import io.holdfast.testbed.scenarios.LuoRefusals;
 import io.holdfast.testbed.scenarios.MemfdCrosses;
@@ -34,6 +35,7 @@ public final class Scenarios {
         new DevicesAreThere(),
         new NestedGuest(),
         new SystemdKeepsItsStore(),
+        new KernelUpdate(),
         new AgentUnderSystemd(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),

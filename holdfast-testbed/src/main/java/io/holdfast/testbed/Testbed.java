@@ -338,6 +338,7 @@ public final class Testbed {
     /** The shell script that {@code testbed/init} runs: starts the inside half. */
     private String start() {
       StringBuilder script = new StringBuilder();
+      script.append("export HOLDFAST_TESTBED=").append(quoted(testbed.toString())).append("\n");
       for (String variable : List.of("HOLDFAST_GUEST", "HOLDFAST_QEMU")) {
         String value = System.getenv().getOrDefault(variable, "");
         if (!value.isEmpty()) {

@@ -1,0 +1,202 @@
+package io.holdfast.testbed.scenarios;
+
+import io.holdfast.testbed.Inside;
+import io.holdfast.testbed.SkippedException;
+import io.holdfast.testbed.Testbed;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+
+/** The command as it is installed, used inside as an operator would. */
+final class InstalledHoldfast {
+  static final Path RUN = Path.of("/run/holdfast");
+  private static final Path LOG = Path.of("/run/agent.log");
+  private static final long PATIENCE_MILLIS = 120_000;
+
+  private final Inside in;
+
+  InstalledHoldfast(Inside in) {
+    this.in = in;
+  }
+
+  private static Path command() {
+    return Testbed.find().resolveSibling("target/holdfast/bin/holdfast");
+  }
+
+  /** Skips the scenario where something is missing; to be called outside. */
+  static void require() {
+    if (!Files.exists(command())) {
+      throw new SkippedException("Holdfast is not built; `tools/dist` does that");
+    }
+    if (System.getenv().getOrDefault("HOLDFAST_GUEST", "").isEmpty()) {
+      throw new SkippedException(
+          "HOLDFAST_GUEST names no test guest; `guest/build` makes it and prints its folder");
+    }
+  }
+
+  /** Starts the agent, and returns when it has taken up what there is and listens. */
+  Process startAgent() throws IOException {
+    Files.createDirectories(RUN);
+    Process agent =
+        new ProcessBuilder(command().toString(), "agent")
+            .redirectErrorStream(true)
+            .redirectOutput(ProcessBuilder.Redirect.appendTo(LOG.toFile()))
+            .start();
+    awaitAgent(agent);
+    return agent;
+  }
+
+  void awaitAgent(Process agent) throws IOException {
+    long start = System.nanoTime();
+    while (!said().contains("ready on")) {
+      if (!agent.isAlive() || System.nanoTime() - start > PATIENCE_MILLIS * 1_000_000) {
+        throw new IOException("the agent did not get ready: " + said());
+      }
+      pause(20);
+    }
+  }
+
+  /** What agents of this kernel have said. */
+  String said() throws IOException {
+    return Files.exists(LOG) ? Files.readString(LOG) : "";
+  }
+
+  /** What a command came to. */
+  record Answer(int exit, String out) {}
+
+  /** Runs a command to its end. */
+  Answer holdfast(String... arguments) throws IOException {
+    List<String> line = new ArrayList<>(List.of(command().toString()));
+    line.addAll(List.of(arguments));
+    Process process = new ProcessBuilder(line).redirectErrorStream(true).start();
+    process.getOutputStream().close();
+    String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    try {
+      return new Answer(process.waitFor(), out);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted", e);
+    }
+  }
+
+  /** Runs a command that has to succeed. */
+  String must(String... arguments) throws IOException {
+    Answer answer = holdfast(arguments);
+    if (answer.exit() != 0) {
+      in.note("the agent said: " + said().replace('\n', ' '));
+      throw new IOException(
+          String.join(" ", arguments) + " ended with " + answer.exit() + ": " + answer.out());
+    }
+    return answer.out();
+  }
+
+  /** Asks for the update of the kernel, which ends this half; throws if it does not. */
+  void updateKernel(String... more) throws IOException {
+    List<String> line =
+        new ArrayList<>(
+            List.of(
+                command().toString(),
+                "update",
+                "kernel",
+                "--kernel",
+                in.nextKernel().toString(),
+                "--append",
+                in.nextCommandLine()));
+    line.addAll(List.of(more));
+    Path log = Path.of("/run/update.log");
+    Process process =
+        new ProcessBuilder(line).redirectErrorStream(true).redirectOutput(log.toFile()).start();
+    try {
+      // Refusals and failures come back; what succeeds ends this process, and this machine's
+      // kernel.
+      new Thread(
+              () -> {
+                try {
+                  if (process.waitFor() != 143) {
+                    in.note(
+                        "the update came back: "
+                            + Files.readString(log).replace('\n', '|')
+                            + " agent: "
+                            + said().replace('\n', '|'));
+                  }
+                } catch (InterruptedException | IOException e) {
+                  in.note("waiting for the update: " + e);
+                }
+              })
+          .start();
+      in.awaitKexec(100);
+    } catch (IllegalStateException e) {
+      in.note("after all: " + Files.readString(log).replace('\n', '|') + said().replace('\n', '|'));
+      throw e;
+    }
+  }
+
+  /** Runs a VM with the test guest. */
+  void runGuest(String name, String accelerator, String... more) throws IOException {
+    Path guest = Path.of(System.getenv("HOLDFAST_GUEST"));
+    List<String> line =
+        new ArrayList<>(
+            List.of(
+                "vm",
+                "run",
+                name,
+                "--memory",
+                "128M",
+                "--accel",
+                accelerator,
+                "--cpu",
+                "qemu64",
+                "--kernel",
+                guest.resolve("vmlinuz").toString(),
+                "--initrd",
+                guest.resolve("initramfs.cpio").toString(),
+                "--append",
+                "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable holdfast.pattern=1"));
+    line.addAll(List.of(more));
+    String _ = must(line.toArray(String[]::new));
+  }
+
+  /** How far a guest has counted on its console without a gap from 1; -1 if there is one. */
+  static int counted(String name) throws IOException {
+    Path log = RUN.resolve("vms").resolve(name).resolve("console.log");
+    if (!Files.exists(log)) {
+      return 0;
+    }
+    int last = 0;
+    String console = new String(Files.readAllBytes(log), StandardCharsets.ISO_8859_1);
+    for (String line : console.lines().filter(l -> l.startsWith("seq ")).toList()) {
+      String[] words = line.split(" ", -1);
+      if (words.length != 3) {
+        continue; // the last one, half written
+      }
+      if (!words[1].equals(Integer.toString(last + 1))) {
+        return -1;
+      }
+      last++;
+    }
+    return last;
+  }
+
+  /** Waits until a guest has counted so far. */
+  int awaitCount(String name, int least) throws IOException {
+    long start = System.nanoTime();
+    int now = counted(name);
+    while (now >= 0 && now < least && System.nanoTime() - start < PATIENCE_MILLIS * 1_000_000) {
+      pause(200);
+      now = counted(name);
+    }
+    return now;
+  }
+
+  static void pause(long millis) {
+    try {
+      boolean _ = new java.util.concurrent.CountDownLatch(1).await(millis, TimeUnit.MILLISECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+}

@@ -1,0 +1,67 @@
+package io.holdfast.testbed.scenarios;
+
+import io.holdfast.testbed.Inside;
+import io.holdfast.testbed.Outside;
+import io.holdfast.testbed.Scenario;
+import io.holdfast.testbed.Setup;
+import java.io.IOException;
+import java.time.Duration;
+
+/**
+ * {@code holdfast update kernel} as an operator does it: the host gets a new kernel under a running
+ * Linux guest, which goes on counting where it stood.
+ */
+public final class KernelUpdate implements Scenario {
+  private static final String VM = "web";
+
+  @Override
+  public String title() {
+    return "the host gets a new kernel under a running guest, which goes on where it stood";
+  }
+
+  @Override
+  public Setup setup() {
+    return Setup.standard().withMemory(3072).withLimit(Duration.ofMinutes(5));
+  }
+
+  @Override
+  public void prepare(Outside out) {
+    InstalledHoldfast.require();
+  }
+
+  @Override
+  public void before(Inside in) throws IOException {
+    InstalledHoldfast holdfast = new InstalledHoldfast(in);
+    Process _ = holdfast.startAgent();
+    holdfast.runGuest(VM, "kvm");
+    int before = holdfast.awaitCount(VM, 5);
+    in.check("the guest counts before the update", before >= 5);
+    in.note(
+        holdfast
+            .must(
+                "update",
+                "kernel",
+                "--dry-run",
+                "--kernel",
+                in.nextKernel().toString(),
+                "--append",
+                in.nextCommandLine())
+            .replace('\n', '|'));
+    in.remember("counted", InstalledHoldfast.counted(VM));
+    holdfast.updateKernel();
+  }
+
+  @Override
+  public void after(Inside in) throws IOException {
+    InstalledHoldfast holdfast = new InstalledHoldfast(in);
+    Process _ = holdfast.startAgent();
+    in.note("the agent says: " + holdfast.said().replace('\n', '|'));
+    String list = holdfast.must("vm", "list");
+    in.check("the VM runs", list.contains("running"));
+    in.note(holdfast.must("update", "list").replace('\n', '|'));
+    int before = Integer.parseInt(in.recall("counted"));
+    int after = holdfast.awaitCount(VM, before + 20);
+    in.check("the guest goes on counting, without a gap", after >= before + 20);
+    in.note("counted to " + before + " before, and to " + after);
+  }
+}
