@@ -1,0 +1,5 @@
+/** What a kernel writes for the next one, read, checked, shown and built. */
+module io.holdfast.kho {
+  requires static transitive org.jspecify;
+  requires transitive io.holdfast.fdt;
+}
