@@ -2,4 +2,7 @@
 module io.holdfast.kho {
   requires static transitive org.jspecify;
   requires transitive io.holdfast.fdt;
+  requires org.tukaani.xz;
+
+  exports io.holdfast.kho.image;
 }
