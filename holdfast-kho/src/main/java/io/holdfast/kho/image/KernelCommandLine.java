@@ -1,5 +1,6 @@
 package io.holdfast.kho.image;
 
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -19,7 +20,9 @@ record KernelCommandLine(List<Parameter> words) {
   /** One parameter; the value is empty where there is no {@code =}. */
   record Parameter(String name, Optional<String> value) {}
 
-  static KernelCommandLine parse(String line) {
+  static KernelCommandLine parse(String given) {
+    // The kernel sees bytes: 0xa0 parts words for it, also as a part of some other character.
+    String line = new String(given.getBytes(StandardCharsets.UTF_8), StandardCharsets.ISO_8859_1);
     List<Parameter> words = new ArrayList<>();
     int at = 0;
     while (true) {
