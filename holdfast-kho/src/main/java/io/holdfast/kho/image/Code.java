@@ -12,6 +12,7 @@ import java.util.Optional;
 import java.util.SortedSet;
 import java.util.TreeSet;
 import java.util.function.LongPredicate;
+import java.util.regex.Pattern;
 import java.util.zip.GZIPInputStream;
 
 /**
@@ -27,6 +28,7 @@ final class Code {
   private static final ValueLayout.OfLong U64 =
       ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
   private static final int WINDOW = 1 << 20;
+  private static final Pattern BUILD_NUMBER = Pattern.compile("\\) #[0-9]");
   private static final int MAX_NAME = 47;
   private static final int MAX_BANNER = 1024;
   private static final int MAX_CONFIG = 8 << 20;
@@ -121,7 +123,11 @@ final class Code {
     return architecture;
   }
 
-  /** The kernel's {@code linux_banner}, without its newline: "Linux version …". */
+  /**
+   * The kernel's {@code linux_banner}, without its newline: "Linux version …". A draft of it
+   * without the build's number and time is there as well, in front of it (init/version.c and
+   * version-timestamp.c).
+   */
   Optional<String> banner() {
     byte[] words = "Linux version ".getBytes(StandardCharsets.US_ASCII);
     List<String> banners = new ArrayList<>();
@@ -143,13 +149,13 @@ final class Code {
                 && whole(segment, at)) {
               banners.add(new String(text, 0, end, StandardCharsets.UTF_8));
             }
-            return !banners.isEmpty();
+            return false;
           });
-      if (!banners.isEmpty()) {
-        return Optional.of(banners.getFirst());
-      }
     }
-    return Optional.empty();
+    return banners.stream()
+        .filter(banner -> BUILD_NUMBER.matcher(banner).find())
+        .findFirst()
+        .or(() -> banners.stream().findFirst());
   }
 
   /**

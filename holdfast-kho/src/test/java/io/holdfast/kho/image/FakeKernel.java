@@ -83,6 +83,7 @@ final class FakeKernel {
       data.writeBytes(little(i < 3 ? ADDRESS + 16L * i : 0));
     }
     data.writeBytes(new byte[48]);
+    text(data, banner.replaceFirst("#.*", "# SMP ") + "\n"); // the draft
     text(data, banner + "\n");
     text(data, "%s version %s");
     text(data, "Linux version %s");

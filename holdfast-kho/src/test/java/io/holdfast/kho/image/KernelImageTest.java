@@ -335,6 +335,7 @@ class KernelImageTest {
     KernelImage vmlinux = KernelImage.read(kernel.resolve("vmlinux"));
     assertThat(vmlinux.abi()).isEqualTo(image.abi());
     assertThat(vmlinux.banner()).isEqualTo(image.banner());
+    namesItsBuild(image);
   }
 
   @Test
@@ -343,9 +344,17 @@ class KernelImageTest {
     KernelImage image = KernelImage.read(file);
     assertThat(image.format()).isEqualTo(KernelImage.Format.BZIMAGE);
     assertThat(image.banner()).contains("debian");
+    namesItsBuild(image);
     assertThat(image.architecture()).isEqualTo(Architecture.X86_64);
     assertThat(image.loadable()).isEmpty();
     assertThat(image.abi())
         .isEqualTo(new KernelAbi(new TreeSet<>(), new TreeSet<>(), new TreeSet<>()));
+  }
+
+  /** The boot image's header ends as /proc/version does: with the build's number and time. */
+  private static void namesItsBuild(KernelImage image) {
+    String header = KernelImage.headerVersion(image.file()).orElseThrow();
+    assertThat(header).startsWith(image.release() + " ").contains(") #");
+    assertThat(image.banner()).endsWith(header.substring(header.indexOf(") #")));
   }
 }
