@@ -28,8 +28,12 @@ final class ImageFinder {
     this.root = root;
   }
 
+  Optional<String> commandLine() {
+    return text("proc/cmdline");
+  }
+
   RunningKernel find() {
-    Optional<String> commandLine = text("proc/cmdline");
+    Optional<String> commandLine = commandLine();
     Optional<String> version = text("proc/version");
     if (version.isEmpty()) {
       return new RunningKernel.Unknown(

@@ -39,4 +39,9 @@ public sealed interface RunningKernel {
   static RunningKernel find(Path root) {
     return new ImageFinder(root).find();
   }
+
+  /** The command line of the kernel that runs; empty if it can't be read. */
+  static Optional<String> commandLine(Path root) {
+    return new ImageFinder(root).commandLine();
+  }
 }
