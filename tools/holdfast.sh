@@ -5,12 +5,17 @@ lib=$(dirname "$(dirname "$(readlink -f "$0")")")/lib
 home=@JAVA_HOME@ # where the JDK was when this was built
 [ -x "$home/bin/java" ] || home=$("$lib/find-jdk")
 main=io.holdfast.cli/io.holdfast.cli.Holdfast
+heap=64m
 cache=
+case " $* " in
+  *' kho '*) heap=512m ;; # what unpacks a kernel may take 128 MiB
+esac
 if [ "${1:-}" = agent ]; then
   shift
   main=io.holdfast.host/io.holdfast.host.agent.Agent
+  heap=64m
   [ ! -e "$lib/agent.aot" ] || cache=$lib/agent.aot # what the agent loads and links when it starts
 fi
 # Small and quick to start: one collector thread, the first compiler only.
 exec "$home/bin/java" ${cache:+"-XX:AOTCache=$cache"} --module-path "$lib" --enable-native-access=io.holdfast.linux \
-  -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xmx64m -m "$main" "$@"
+  -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Xmx$heap" -m "$main" "$@"

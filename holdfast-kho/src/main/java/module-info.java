@@ -1,0 +1,8 @@
+/** What a kernel writes for the next one, read, checked, shown and built. */
+module io.holdfast.kho {
+  requires static transitive org.jspecify;
+  requires transitive io.holdfast.fdt;
+  requires org.tukaani.xz;
+
+  exports io.holdfast.kho.image;
+}
