@@ -13,7 +13,7 @@ esac
 if [ "${1:-}" = agent ]; then
   shift
   main=io.holdfast.host/io.holdfast.host.agent.Agent
-  heap=64m
+  heap=512m # for the plan of another kernel, which unpacks that; else it needs a fraction
   [ ! -e "$lib/agent.aot" ] || cache=$lib/agent.aot # what the agent loads and links when it starts
 fi
 # Small and quick to start: one collector thread, the first compiler only.

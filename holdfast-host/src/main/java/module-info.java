@@ -2,6 +2,7 @@
 module io.holdfast.host {
   requires static transitive org.jspecify;
   requires io.holdfast.fdt;
+  requires io.holdfast.kho;
   requires transitive io.holdfast.core;
   requires transitive io.holdfast.varlink;
 

@@ -156,6 +156,12 @@ final class UpdateCommands {
                 .description("Its command line, the whole of it.")
                 .build())
         .addOption(
+            OptionSpec.builder("--from")
+                .type(String.class)
+                .paramLabel("IMAGE")
+                .description("The running kernel's image, where it is not among those in /boot.")
+                .build())
+        .addOption(
             OptionSpec.builder("--reuse-cmdline")
                 .type(boolean.class)
                 .description("The running kernel's command line; so it is, too, without --append.")
@@ -190,6 +196,8 @@ final class UpdateCommands {
             invocation.option("--initrd", String.class).map(shell::absolute),
             "commandLine",
             append,
+            "from",
+            invocation.option("--from", String.class).map(shell::absolute),
             "clock",
             clock(invocation),
             "dryRun",

@@ -53,6 +53,7 @@ public record Deadlines(Map<Action, Duration> limits) {
    */
   public static Deadlines kexec() {
     return usual()
+        .with(Action.PLAN, Duration.ofMinutes(2))
         .with(Action.PREPARE, Duration.ofMinutes(10))
         .with(Action.FREEZE, Duration.ofSeconds(30))
         .with(Action.RESTORE, Duration.ofMinutes(2))

@@ -19,6 +19,7 @@ public final class Inside {
   static final Path EXCHANGE = Path.of("/run/exchange");
 
   static final String MACHINE = "machine.properties";
+  static final String KERNEL = "kernel";
   static final String NEXT_KERNEL = "next-kernel";
   static final String COMMAND_LINE = "command-line";
   static final String DUMP = "dump";
@@ -135,6 +136,11 @@ public final class Inside {
   /** The kernel that {@link #kexec} goes to. */
   public Path nextKernel() {
     return Path.of(property(NEXT_KERNEL));
+  }
+
+  /** The kernel that runs now: the one that booted, or after a kexec the next one. */
+  public Path runningKernel() {
+    return Path.of(property(boot == 0 ? KERNEL : NEXT_KERNEL));
   }
 
   /** The command line that it gets. */

@@ -18,6 +18,7 @@ import java.util.Optional;
  * @param dumpAt a function of the kernel at which the machine's memory is written to a file (by its
  *     vmlinux's symbols; the kernel then boots with nokaslr)
  * @param start what the kernel starts
+ * @param early what a shell starts after each kexec before the inside half, in the background
  * @param limit how long the whole may take
  */
 public record Setup(
@@ -29,6 +30,7 @@ public record Setup(
     List<String> commandLine,
     Optional<String> dumpAt,
     Start start,
+    Optional<String> early,
     Duration limit) {
 
   /** Copies the lists. */
@@ -96,57 +98,86 @@ public record Setup(
         List.of(),
         Optional.empty(),
         new Start.Inside(),
+        Optional.empty(),
         Duration.ofMinutes(3));
   }
 
   /** On this kernel, before and after. */
   public Setup withKernel(Kernel.Config config) {
-    return new Setup(config, config, memory, cpus, devices, commandLine, dumpAt, start, limit);
+    return new Setup(
+        config, config, memory, cpus, devices, commandLine, dumpAt, start, early, limit);
   }
 
   /** Into this kernel. */
   public Setup withNext(Kernel.Config config) {
-    return new Setup(kernel, config, memory, cpus, devices, commandLine, dumpAt, start, limit);
+    return new Setup(
+        kernel, config, memory, cpus, devices, commandLine, dumpAt, start, early, limit);
   }
 
   /** With so much memory, in MiB. */
   public Setup withMemory(int mebibytes) {
-    return new Setup(kernel, next, mebibytes, cpus, devices, commandLine, dumpAt, start, limit);
+    return new Setup(
+        kernel, next, mebibytes, cpus, devices, commandLine, dumpAt, start, early, limit);
   }
 
   /** With so many processors. */
   public Setup withCpus(int number) {
-    return new Setup(kernel, next, memory, number, devices, commandLine, dumpAt, start, limit);
+    return new Setup(
+        kernel, next, memory, number, devices, commandLine, dumpAt, start, early, limit);
   }
 
   /** With these devices too. */
   public Setup withDevices(Device... more) {
     List<Device> all = new ArrayList<>(devices);
     all.addAll(List.of(more));
-    return new Setup(kernel, next, memory, cpus, all, commandLine, dumpAt, start, limit);
+    return new Setup(kernel, next, memory, cpus, all, commandLine, dumpAt, start, early, limit);
   }
 
   /** With these words on the kernel's command line too. */
   public Setup withCommandLine(String... words) {
     List<String> all = new ArrayList<>(commandLine);
     all.addAll(List.of(words));
-    return new Setup(kernel, next, memory, cpus, devices, all, dumpAt, start, limit);
+    return new Setup(kernel, next, memory, cpus, devices, all, dumpAt, start, early, limit);
   }
 
   /** With a dump of the memory at this function of the kernel, such as {@code machine_kexec}. */
   public Setup withDumpAt(String function) {
     return new Setup(
-        kernel, next, memory, cpus, devices, commandLine, Optional.of(function), start, limit);
+        kernel,
+        next,
+        memory,
+        cpus,
+        devices,
+        commandLine,
+        Optional.of(function),
+        start,
+        early,
+        limit);
   }
 
   /** Starting this. */
   public Setup withStart(Start other) {
-    return new Setup(kernel, next, memory, cpus, devices, commandLine, dumpAt, other, limit);
+    return new Setup(kernel, next, memory, cpus, devices, commandLine, dumpAt, other, early, limit);
+  }
+
+  /** With this started first after each kexec: what must not wait for the scenario's own JVM. */
+  public Setup withEarly(String command) {
+    return new Setup(
+        kernel,
+        next,
+        memory,
+        cpus,
+        devices,
+        commandLine,
+        dumpAt,
+        start,
+        Optional.of(command),
+        limit);
   }
 
   /** With this limit of time. */
   public Setup withLimit(Duration other) {
-    return new Setup(kernel, next, memory, cpus, devices, commandLine, dumpAt, start, other);
+    return new Setup(kernel, next, memory, cpus, devices, commandLine, dumpAt, start, early, other);
   }
 
   /** The kernel's command line, apart from what starts it ({@code init}, {@code root}). */

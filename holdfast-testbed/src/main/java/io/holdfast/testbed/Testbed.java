@@ -1,10 +1,8 @@
 package io.holdfast.testbed;
 
-import io.holdfast.linux.Linux;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.io.Writer;
-import java.net.URISyntaxException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -326,6 +324,7 @@ public final class Testbed {
 
     private void exchange(Outside outside, String words) throws IOException {
       Properties machine = new Properties();
+      machine.setProperty(Inside.KERNEL, outside.kernel().image().toString());
       machine.setProperty(Inside.NEXT_KERNEL, outside.next().image().toString());
       machine.setProperty(Inside.COMMAND_LINE, words);
       setup.dumpAt().ifPresent(function -> machine.setProperty(Inside.DUMP, function));
@@ -345,6 +344,16 @@ public final class Testbed {
           script.append("export ").append(variable).append("=").append(quoted(value)).append("\n");
         }
       }
+      setup
+          .early()
+          .ifPresent(
+              early ->
+                  script
+                      .append("case $(cat /proc/cmdline) in *")
+                      .append(Inside.BOOT)
+                      .append("0*) ;; *) ")
+                      .append(early)
+                      .append(" & ;; esac\n"));
       List<String> command =
           List.of(
               System.getProperty("java.home") + "/bin/java",
@@ -364,15 +373,14 @@ public final class Testbed {
       return script.toString();
     }
 
-    /** Where the classes lie that the inside needs: Linux's, the testbed's and the scenario's. */
+    /** Where the classes lie that the inside needs: where those are that run this. */
     private Collection<String> classPath() {
       Set<String> path = new LinkedHashSet<>();
-      for (Class<?> c : List.of(scenario.getClass(), Testbed.class, Linux.class)) {
-        try {
-          path.add(
-              Path.of(c.getProtectionDomain().getCodeSource().getLocation().toURI()).toString());
-        } catch (URISyntaxException e) {
-          throw new IllegalStateException("no path to " + c, e);
+      for (String property : List.of("java.class.path", "jdk.module.path")) {
+        for (String each : System.getProperty(property, "").split(":", -1)) {
+          if (!each.isEmpty()) {
+            path.add(Path.of(each).toAbsolutePath().normalize().toString());
+          }
         }
       }
       return path;

@@ -4,6 +4,11 @@ import io.holdfast.core.Obstacle;
 import io.holdfast.host.carrier.Arrival;
 import io.holdfast.host.carrier.NextKernel;
 import io.holdfast.host.keeper.Keeper;
+import io.holdfast.kho.image.ImageException;
+import io.holdfast.kho.image.KernelImage;
+import io.holdfast.kho.image.Preflight;
+import io.holdfast.kho.image.Refusal;
+import io.holdfast.kho.image.RunningKernel;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OutgoingSession;
@@ -50,9 +55,68 @@ final class KernelChecks {
               "Bring it back with `holdfast update retry`, or stop it with `holdfast vm stop`, then"
                   + " retry."));
     }
-    liveUpdate().ifPresent(found::add);
+    Optional<Obstacle> unable = liveUpdate();
+    unable.ifPresent(found::add);
+    if (unable.isEmpty()) {
+      image(next, found);
+    }
     memoryLimit(bytes).ifPresent(found::add);
     return found;
+  }
+
+  /** Whether the next kernel would take over what this one hands over. */
+  private static void image(NextKernel next, List<Obstacle> found) {
+    KernelImage from;
+    try {
+      if (next.running().isPresent()) {
+        from = KernelImage.read(next.running().get());
+        String runs = Files.readString(Path.of("/proc/version")).strip();
+        if (!from.banner().strip().equals(runs)) {
+          found.add(
+              new Obstacle(
+                  "the running kernel",
+                  next.running().get()
+                      + " is another kernel: that one says \""
+                      + from.banner().strip()
+                      + "\", and what runs says \""
+                      + runs
+                      + "\"",
+                  "Name the image that was booted."));
+          return;
+        }
+      } else {
+        switch (RunningKernel.find(Path.of("/"))) {
+          case RunningKernel.Known known -> from = known.image();
+          case RunningKernel.Unknown unknown -> {
+            found.add(
+                new Obstacle(
+                    "the running kernel",
+                    "what it hands over is not known: " + unknown.reason(),
+                    unknown.advice()));
+            return;
+          }
+        }
+      }
+      for (Refusal refusal : Preflight.check(from, to(from, next), next.commandLine())) {
+        found.add(new Obstacle("the next kernel", refusal.reason(), refusal.advice()));
+      }
+    } catch (IOException e) {
+      found.add(
+          new Obstacle(
+              "the running kernel",
+              "it does not say what it is: " + e.getMessage(),
+              "Mount /proc."));
+    } catch (ImageException e) {
+      found.add(
+          new Obstacle(
+              "the next kernel", String.valueOf(e.getMessage()), "Name a kernel's image."));
+    }
+  }
+
+  /** The next kernel, which may be the same once more: unpacking one takes seconds. */
+  private static KernelImage to(KernelImage from, NextKernel next)
+      throws IOException, ImageException {
+    return Files.mismatch(from.file(), next.image()) == -1 ? from : KernelImage.read(next.image());
   }
 
   /** Whether this kernel can preserve anything, for us. */

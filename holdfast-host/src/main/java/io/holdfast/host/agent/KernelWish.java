@@ -19,7 +19,11 @@ final class KernelWish {
     String commandLine = asked.optionalString("commandLine").orElseGet(KernelWish::running);
     GuestClock.Choice clock = Updates.clock(asked);
     return new KernelUpdates.Wanted(
-        new NextKernel(image, initrd, commandLine),
+        new NextKernel(
+            image,
+            initrd,
+            commandLine,
+            asked.optionalString("from").map(path -> file("from", path))),
         clock,
         asked.optionalBool("dryRun").orElse(false));
   }

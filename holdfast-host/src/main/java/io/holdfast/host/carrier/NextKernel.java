@@ -9,5 +9,7 @@ import java.util.Optional;
  * @param image a bzImage
  * @param initrd its first file system, if it has one
  * @param commandLine the whole of it
+ * @param running the image of the kernel that runs now, if it has to be told
  */
-public record NextKernel(Path image, Optional<Path> initrd, String commandLine) {}
+public record NextKernel(
+    Path image, Optional<Path> initrd, String commandLine, Optional<Path> running) {}

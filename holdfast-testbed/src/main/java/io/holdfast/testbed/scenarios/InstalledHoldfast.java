@@ -38,9 +38,26 @@ final class InstalledHoldfast {
     }
   }
 
+  /** What a shell starts as soon as there is one. */
+  static String early() {
+    return "mkdir -p " + RUN + "; '" + command() + "' agent >" + LOG + " 2>&1";
+  }
+
+  /** Waits for an agent that was started {@link #early}. */
+  void awaitEarlyAgent() throws IOException {
+    long start = System.nanoTime();
+    while (!said().contains("ready on")) {
+      if (System.nanoTime() - start > PATIENCE_MILLIS * 1_000_000) {
+        throw new IOException("the agent did not get ready: " + said());
+      }
+      pause(20);
+    }
+  }
+
   /** Starts the agent, and returns when it has taken up what there is and listens. */
   Process startAgent() throws IOException {
     Files.createDirectories(RUN);
+    Files.deleteIfExists(LOG);
     Process agent =
         new ProcessBuilder(command().toString(), "agent")
             .redirectErrorStream(true)
@@ -58,6 +75,15 @@ final class InstalledHoldfast {
       }
       pause(20);
     }
+  }
+
+  /** The ids of the updates that the run directory has reports of. */
+  static List<String> reports() throws IOException {
+    List<String> ids = new ArrayList<>();
+    try (var files = Files.newDirectoryStream(RUN.resolve("updates"), "*.json")) {
+      files.forEach(file -> ids.add(file.getFileName().toString().replace(".json", "")));
+    }
+    return ids;
   }
 
   /** What agents of this kernel have said. */
@@ -104,6 +130,8 @@ final class InstalledHoldfast {
                 "kernel",
                 "--kernel",
                 in.nextKernel().toString(),
+                "--from",
+                in.runningKernel().toString(),
                 "--append",
                 in.nextCommandLine()));
     line.addAll(List.of(more));

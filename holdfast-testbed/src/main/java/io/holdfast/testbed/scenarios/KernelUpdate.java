@@ -21,7 +21,10 @@ public final class KernelUpdate implements Scenario {
 
   @Override
   public Setup setup() {
-    return Setup.standard().withMemory(3072).withLimit(Duration.ofMinutes(5));
+    return Setup.standard()
+        .withMemory(3072)
+        .withEarly(InstalledHoldfast.early())
+        .withLimit(Duration.ofMinutes(5));
   }
 
   @Override
@@ -36,17 +39,6 @@ public final class KernelUpdate implements Scenario {
     holdfast.runGuest(VM, "kvm");
     int before = holdfast.awaitCount(VM, 5);
     in.check("the guest counts before the update", before >= 5);
-    in.note(
-        holdfast
-            .must(
-                "update",
-                "kernel",
-                "--dry-run",
-                "--kernel",
-                in.nextKernel().toString(),
-                "--append",
-                in.nextCommandLine())
-            .replace('\n', '|'));
     in.remember("counted", InstalledHoldfast.counted(VM));
     holdfast.updateKernel();
   }
@@ -54,11 +46,13 @@ public final class KernelUpdate implements Scenario {
   @Override
   public void after(Inside in) throws IOException {
     InstalledHoldfast holdfast = new InstalledHoldfast(in);
-    Process _ = holdfast.startAgent();
+    holdfast.awaitEarlyAgent();
     in.note("the agent says: " + holdfast.said().replace('\n', '|'));
     String list = holdfast.must("vm", "list");
     in.check("the VM runs", list.contains("running"));
-    in.note(holdfast.must("update", "list").replace('\n', '|'));
+    for (String id : InstalledHoldfast.reports()) {
+      in.note(holdfast.must("update", "show", id).replace('\n', '|'));
+    }
     int before = Integer.parseInt(in.recall("counted"));
     int after = holdfast.awaitCount(VM, before + 20);
     in.check("the guest goes on counting, without a gap", after >= before + 20);
