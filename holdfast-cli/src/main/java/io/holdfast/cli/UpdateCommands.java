@@ -162,6 +162,15 @@ final class UpdateCommands {
                 .description("The running kernel's image, where it is not among those in /boot.")
                 .build())
         .addOption(
+            OptionSpec.builder("--session")
+                .type(List.class)
+                .auxiliaryTypes(String.class)
+                .arity("1")
+                .paramLabel("NAME")
+                .description(
+                    "A live update session of another program, which is to go along; may be given more than once.")
+                .build())
+        .addOption(
             OptionSpec.builder("--reuse-cmdline")
                 .type(boolean.class)
                 .description("The running kernel's command line; so it is, too, without --append.")
@@ -198,6 +207,8 @@ final class UpdateCommands {
             append,
             "from",
             invocation.option("--from", String.class).map(shell::absolute),
+            "sessions",
+            JsonArray.of(invocation.<String>options("--session").toArray()),
             "clock",
             clock(invocation),
             "dryRun",

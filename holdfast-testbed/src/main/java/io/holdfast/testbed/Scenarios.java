@@ -1,11 +1,14 @@
 package io.holdfast.testbed;
 
 import io.holdfast.testbed.scenarios.AgentUnderSystemd;
+import io.holdfast.testbed.scenarios.BoxesCross;
 import io.holdfast.testbed.scenarios.ClosingDiscards;
 import io.holdfast.testbed.scenarios.DevicesAreThere;
 import io.holdfast.testbed.scenarios.DumpAtKexec;
+import io.holdfast.testbed.scenarios.KernelRefusals;
 import io.holdfast.testbed.scenarios.KernelSelftest;
 import io.holdfast.testbed.scenarios.KernelUpdate;
+import io.holdfast.testbed.scenarios.KilledInRestore;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
 import io.holdfast.testbed.scenarios.LuoRefusals;
 import io.holdfast.testbed.scenarios.MemfdCrosses;
@@ -36,6 +39,9 @@ public final class Scenarios {
         new NestedGuest(),
         new SystemdKeepsItsStore(),
         new KernelUpdate(),
+        new BoxesCross(),
+        new KilledInRestore(),
+        new KernelRefusals(),
         new AgentUnderSystemd(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),

@@ -3,11 +3,13 @@ package io.holdfast.host.agent;
 import io.holdfast.host.carrier.NextKernel;
 import io.holdfast.host.qemu.GuestClock;
 import io.holdfast.varlink.VarlinkError;
+import io.holdfast.varlink.json.JsonArray;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
+import java.util.Set;
 
 /** Reads what is asked of an update of the kernel. */
 final class KernelWish {
@@ -23,7 +25,12 @@ final class KernelWish {
             image,
             initrd,
             commandLine,
-            asked.optionalString("from").map(path -> file("from", path))),
+            asked.optionalString("from").map(path -> file("from", path)),
+            asked
+                .optionalArray("sessions")
+                .map(JsonArray::strings)
+                .map(Set::copyOf)
+                .orElse(Set.of())),
         clock,
         asked.optionalBool("dryRun").orElse(false));
   }

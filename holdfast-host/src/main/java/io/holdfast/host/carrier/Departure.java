@@ -48,6 +48,7 @@ public final class Departure implements Participant, Crossing {
   private final Clock begun;
   private Optional<OutgoingSession> session = Optional.empty();
   private Optional<Fd> manifest = Optional.empty();
+  private Map<String, Fd> foreign = Map.of();
 
   /**
    * Makes the host's part of one update.
@@ -102,8 +103,22 @@ public final class Departure implements Participant, Crossing {
   }
 
   @Override
-  public Plan plan() {
+  public Plan plan() throws IOException {
     List<String> preserved = new ArrayList<>();
+    List<Obstacle> obstacles = new ArrayList<>(checks.get());
+    Map<String, Fd> others = ForeignSessions.find(linux, next.sessions());
+    others.values().forEach(Fd::close);
+    for (String name : next.sessions()) {
+      if (others.containsKey(name)) {
+        preserved.add("session " + name + " of another program");
+      } else {
+        obstacles.add(
+            new Obstacle(
+                "session " + name,
+                "no process has a session of this name open",
+                "Start its program first, or leave it out."));
+      }
+    }
     preserved.add("the host goes to " + next.image() + ", with: " + next.commandLine());
     if (!plainBoxes.isEmpty()) {
       int entries = plainBoxes.values().stream().mapToInt(Map::size).sum();
@@ -111,14 +126,23 @@ public final class Departure implements Participant, Crossing {
     }
     return new Plan(
         preserved,
-        checks.get(),
+        obstacles,
         List.of("everything else on the host is stopped: " + shutdown.describe()),
         Optional.empty(),
         Optional.empty());
   }
 
   @Override
-  public void prepare(Step step) {
+  public void prepare(Step step) throws IOException {
+    foreign = ForeignSessions.find(linux, next.sessions());
+    if (!foreign.keySet().equals(next.sessions())) {
+      throw new IOException(
+          "of the sessions "
+              + next.sessions()
+              + " only "
+              + foreign.keySet()
+              + " are there any more");
+    }
     step.progress("loading " + next.image());
     linux.kexec().load(next.image(), next.initrd(), next.commandLine());
     if (!plainBoxes.isEmpty()) {
@@ -218,6 +242,8 @@ public final class Departure implements Participant, Crossing {
     synchronized (boxes) {
       boxes.forEach(Outgoing::undo);
     }
+    foreign.values().forEach(Fd::close);
+    foreign = Map.of();
     session.ifPresent(OutgoingSession::close);
     session = Optional.empty();
     manifest.ifPresent(Fd::close);

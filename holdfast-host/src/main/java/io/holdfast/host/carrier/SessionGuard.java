@@ -30,7 +30,7 @@ public final class SessionGuard implements AutoCloseable {
   private static final Duration DEATH = Duration.ofSeconds(10);
 
   /** How the kernel names a session's descriptor ({@code kernel/liveupdate/luo_session.c}). */
-  private static final String LINK = "anon_inode:[luo_session] ";
+  static final String LINK = "anon_inode:[luo_session] ";
 
   private final Linux linux;
   private final Path record;

@@ -3,6 +3,7 @@ package io.holdfast.testbed.scenarios;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.SkippedException;
 import io.holdfast.testbed.Testbed;
+import io.holdfast.varlink.VarlinkClient;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -65,6 +66,26 @@ final class InstalledHoldfast {
             .start();
     awaitAgent(agent);
     return agent;
+  }
+
+  /** Starts another program as the agent, and does not wait. */
+  Process startAgent(String... command) throws IOException {
+    Files.createDirectories(RUN);
+    return new ProcessBuilder(command)
+        .redirectErrorStream(true)
+        .redirectOutput(ProcessBuilder.Redirect.appendTo(LOG.toFile()))
+        .start();
+  }
+
+  /** Whether an agent gets ready; if not, it has ended. */
+  boolean readyOrDead(Process agent) throws IOException {
+    while (agent.isAlive()) {
+      if (said().contains("ready on")) {
+        return true;
+      }
+      pause(20);
+    }
+    return false;
   }
 
   void awaitAgent(Process agent) throws IOException {
@@ -173,7 +194,7 @@ final class InstalledHoldfast {
                 "run",
                 name,
                 "--memory",
-                "128M",
+                "160M",
                 "--accel",
                 accelerator,
                 "--cpu",
@@ -186,6 +207,54 @@ final class InstalledHoldfast {
                 "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable holdfast.pattern=1"));
     line.addAll(List.of(more));
     String _ = must(line.toArray(String[]::new));
+  }
+
+  /** A connection to the agent. */
+  VarlinkClient agent() {
+    return VarlinkClient.connect(in.linux(), RUN.resolve("agent.sock"));
+  }
+
+  /** What a guest's memory says of it. */
+  Heartbeat heartbeat(String vm) throws IOException {
+    try (VarlinkClient agent = agent()) {
+      return Heartbeat.of(in.linux(), agent, vm);
+    }
+  }
+
+  /** Writes down, outside, what a guest is to go on from. */
+  void remember(String vm) throws IOException {
+    Heartbeat heart = heartbeat(vm);
+    in.remember(vm + ".counter", heart.counter());
+    in.remember(vm + ".boot", heart.boot());
+    in.remember(vm + ".cpu", heart.cpu());
+    in.remember(vm + ".seq", counted(vm));
+  }
+
+  /**
+   * Checks that a guest is the same that was {@link #remember remembered}, and has gone on.
+   *
+   * @param runs whether it shall be running now
+   */
+  void check(String vm, boolean runs) throws IOException {
+    Heartbeat heart = heartbeat(vm);
+    long counter = Long.parseLong(in.recall(vm + ".counter"));
+    in.check(
+        vm + ": its heartbeat did not go back: " + heart.counter() + " after " + counter,
+        heart.counter() >= counter);
+    in.same(vm + ": it did not boot again", Long.parseLong(in.recall(vm + ".boot")), heart.boot());
+    in.same(vm + ": its CPU is the same", Long.parseLong(in.recall(vm + ".cpu")), heart.cpu());
+    in.same(vm + ": pages that the guest found wrong", 0L, heart.wrong());
+    in.same(vm + ": what else the guest complained of", 0L, heart.problems());
+    pause(1000);
+    boolean beats = heartbeat(vm).counter() > heart.counter();
+    in.same(vm + ": its heart beats", runs, beats);
+    if (runs) {
+      int seq = Integer.parseInt(in.recall(vm + ".seq"));
+      int now = awaitCount(vm, seq + 3);
+      in.check(
+          vm + ": its console goes on without a gap, from " + seq + " to " + now, now >= seq + 3);
+    }
+    in.note(vm + ": largest gap by the guest's own clock " + heart.gap() / 1_000_000 + " ms");
   }
 
   /** How far a guest has counted on its console without a gap from 1; -1 if there is one. */

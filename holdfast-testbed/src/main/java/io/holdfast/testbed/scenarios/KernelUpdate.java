@@ -39,7 +39,7 @@ public final class KernelUpdate implements Scenario {
     holdfast.runGuest(VM, "kvm");
     int before = holdfast.awaitCount(VM, 5);
     in.check("the guest counts before the update", before >= 5);
-    in.remember("counted", InstalledHoldfast.counted(VM));
+    holdfast.remember(VM);
     holdfast.updateKernel();
   }
 
@@ -48,14 +48,9 @@ public final class KernelUpdate implements Scenario {
     InstalledHoldfast holdfast = new InstalledHoldfast(in);
     holdfast.awaitEarlyAgent();
     in.note("the agent says: " + holdfast.said().replace('\n', '|'));
-    String list = holdfast.must("vm", "list");
-    in.check("the VM runs", list.contains("running"));
+    holdfast.check(VM, true);
     for (String id : InstalledHoldfast.reports()) {
       in.note(holdfast.must("update", "show", id).replace('\n', '|'));
     }
-    int before = Integer.parseInt(in.recall("counted"));
-    int after = holdfast.awaitCount(VM, before + 20);
-    in.check("the guest goes on counting, without a gap", after >= before + 20);
-    in.note("counted to " + before + " before, and to " + after);
   }
 }

@@ -1,0 +1,63 @@
+package io.holdfast.testbed.scenarios;
+
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.Mapping;
+import io.holdfast.linux.Protection;
+import io.holdfast.varlink.Reply;
+import io.holdfast.varlink.VarlinkClient;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.List;
+
+/**
+ * The test guest's heartbeat page (guest/README.md), read in the guest's memory from outside.
+ *
+ * @param counter turns of the guest's loop
+ * @param boot another one in each boot of the guest
+ * @param cpu digest of its CPUID
+ * @param wrong pages of its changing pattern that it found wrong
+ * @param problems what else it complained of
+ * @param gap the largest by its own clock, in nanoseconds
+ */
+record Heartbeat(long counter, long boot, long cpu, long wrong, long problems, long gap) {
+  private static final long PAGE = 4096;
+
+  private static long mix(long value) {
+    long z = value;
+    z = (z ^ (z >>> 30)) * 0xbf58476d1ce4e5b9L;
+    z = (z ^ (z >>> 27)) * 0x94d049bb133111ebL;
+    return z ^ (z >>> 31);
+  }
+
+  private static long magic(int k) {
+    return mix(0x484f4c4446415354L + k);
+  }
+
+  /** Reads it. */
+  static Heartbeat of(Linux linux, VarlinkClient agent, String vm) throws IOException {
+    try (Reply reply = agent.call("io.holdfast.Vm.Memory", JsonObject.of("name", vm), List.of());
+        Fd ram = reply.descriptors().take(0);
+        Mapping mapping = linux.map(ram, 0, linux.size(ram), Protection.READ)) {
+      MemorySegment memory = mapping.segment();
+      for (long at = 0; at < memory.byteSize(); at += PAGE) {
+        boolean page = true;
+        for (int k = 0; page && k < 4; k++) {
+          page = memory.get(ValueLayout.JAVA_LONG, at + 8L * k) == magic(k);
+        }
+        if (page) {
+          return new Heartbeat(
+              memory.get(ValueLayout.JAVA_LONG, at + 40),
+              memory.get(ValueLayout.JAVA_LONG, at + 48),
+              memory.get(ValueLayout.JAVA_LONG, at + 64),
+              memory.get(ValueLayout.JAVA_LONG, at + 104),
+              memory.get(ValueLayout.JAVA_LONG, at + 120),
+              memory.get(ValueLayout.JAVA_LONG, at + 128));
+        }
+      }
+      throw new IOException("VM " + vm + " has no heartbeat page: its guest is not up");
+    }
+  }
+}

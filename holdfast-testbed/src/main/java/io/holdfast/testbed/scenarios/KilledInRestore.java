@@ -1,0 +1,114 @@
+package io.holdfast.testbed.scenarios;
+
+import io.holdfast.host.agent.Agent;
+import io.holdfast.host.agent.Places;
+import io.holdfast.linux.Call;
+import io.holdfast.linux.Kernel;
+import io.holdfast.linux.Linux;
+import io.holdfast.testbed.Inside;
+import io.holdfast.testbed.Outside;
+import io.holdfast.testbed.Scenario;
+import io.holdfast.testbed.Setup;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/**
+ * After an update of the kernel the agent is killed by SIGKILL after each of its calls of the Live
+ * Update Orchestrator in turn, and started again each time. Nothing is lost.
+ */
+public final class KilledInRestore implements Scenario {
+  private static final String VM = "web";
+
+  /**
+   * After which of its calls each agent is killed. What its predecessor did it need not do again:
+   * first the session with the manifest, then the manifest; the VM's session, each of its memfds;
+   * the end of the VM's session, that of the manifest's. The last one is not killed.
+   */
+  private static final int[] AFTER = {1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 2, 99};
+
+  @Override
+  public String title() {
+    return "the agent is killed after each call that brings a VM back from another kernel; the guest goes on";
+  }
+
+  @Override
+  public Setup setup() {
+    return Setup.standard().withMemory(3072).withLimit(Duration.ofMinutes(12));
+  }
+
+  @Override
+  public void prepare(Outside out) {
+    InstalledHoldfast.require();
+  }
+
+  /** The agent on a kernel that kills it right after its n-th ioctl of live update. */
+  static final class Mortal {
+    private static final int SIGKILL = 9;
+    private static final int LIVE_UPDATE = 0xBA;
+
+    private Mortal() {}
+
+    /** The run directory, and n. */
+    public static void main(String[] arguments) throws IOException, InterruptedException {
+      int last = Integer.parseInt(arguments[1]);
+      AtomicInteger count = new AtomicInteger();
+      Kernel kernel =
+          (call, a, b, c, d, e, f) -> {
+            long result = Kernel.system().call(call, a, b, c, d, e, f);
+            if (call == Call.IOCTL && (b >> 8) == LIVE_UPDATE && count.incrementAndGet() == last) {
+              long _ =
+                  Kernel.system()
+                      .call(Call.KILL, ProcessHandle.current().pid(), SIGKILL, 0, 0, 0, 0);
+            }
+            return result;
+          };
+      Path run = Path.of(arguments[0]);
+      try (Agent agent = new Agent(new Linux(kernel), new Places(run, Places.defaultSocket(run)))) {
+        agent.recovered().forEach(System.err::println);
+        System.err.println("ready on " + run);
+        new CountDownLatch(1).await();
+      }
+    }
+  }
+
+  @Override
+  public void before(Inside in) throws IOException {
+    InstalledHoldfast holdfast = new InstalledHoldfast(in);
+    Process _ = holdfast.startAgent();
+    holdfast.runGuest(VM, "kvm");
+    int before = holdfast.awaitCount(VM, 5);
+    in.check("the guest counts before the update", before >= 5);
+    holdfast.remember(VM);
+    holdfast.updateKernel();
+  }
+
+  @Override
+  public void after(Inside in) throws IOException {
+    InstalledHoldfast holdfast = new InstalledHoldfast(in);
+    int killed = 0;
+    boolean alive = false;
+    for (int n : AFTER) {
+      Process agent =
+          holdfast.startAgent(
+              System.getProperty("java.home") + "/bin/java",
+              "-XX:+UseSerialGC",
+              "-XX:TieredStopAtLevel=1",
+              "-Xmx128m",
+              "--enable-native-access=ALL-UNNAMED",
+              "-cp",
+              System.getProperty("java.class.path"),
+              Mortal.class.getName(),
+              InstalledHoldfast.RUN.toString(),
+              Integer.toString(n));
+      alive = holdfast.readyOrDead(agent);
+      killed += alive ? 0 : 1;
+    }
+    in.check("the last agent had nothing left to do; " + killed + " were killed before it", alive);
+    in.check("agents were killed: " + killed, killed >= AFTER.length - 3);
+    in.note(holdfast.said().replace('\n', '|'));
+    holdfast.check(VM, true);
+  }
+}
