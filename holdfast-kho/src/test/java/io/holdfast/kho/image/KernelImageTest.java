@@ -191,9 +191,11 @@ class KernelImageTest {
 
   @Test
   void severalVersionsMayStandSideBySide() throws IOException, ImageException {
-    KernelImage image = FakeKernel.speaking("kho-v3", "kho-v4", "luo-v12").read(folder);
+    KernelImage image =
+        FakeKernel.speaking("kho-v3", "kho-v4", "luo-v12", "luo-session-v2", "luo-flb-v1")
+            .read(folder);
     assertThat(image.abi().kho()).containsExactly("kho-v3", "kho-v4");
-    assertThat(image.abi().luo()).containsExactly("luo-v12");
+    assertThat(image.abi().luo()).containsExactly("luo-flb-v1", "luo-session-v2", "luo-v12");
   }
 
   @Test
