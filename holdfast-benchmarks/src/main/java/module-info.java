@@ -3,6 +3,7 @@
 module io.holdfast.benchmarks {
   requires static transitive org.jspecify;
   requires transitive io.holdfast.linux;
+  requires io.holdfast.fdt;
   requires io.holdfast.host;
   requires io.holdfast.varlink;
   requires HdrHistogram;

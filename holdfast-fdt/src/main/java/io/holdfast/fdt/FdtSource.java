@@ -9,7 +9,7 @@ import java.util.regex.Pattern;
  */
 public final class FdtSource {
   /** What dtc takes for a name. */
-  private static final Pattern NAME = Pattern.compile("[a-zA-Z0-9,._+*#?@-]+");
+  static final Pattern NAME = Pattern.compile("[a-zA-Z0-9,._+*#?@-]+");
 
   private FdtSource() {}
 

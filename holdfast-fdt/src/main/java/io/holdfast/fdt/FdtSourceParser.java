@@ -24,7 +24,15 @@ final class FdtSourceParser {
     List<FdtReservation> reservations = new ArrayList<>();
     label();
     while (accept("/memreserve/")) {
-      reservations.add(new FdtReservation(number(64).longValue(), number(64).longValue()));
+      space();
+      int start = at;
+      FdtReservation reservation =
+          new FdtReservation(number(64).longValue(), number(64).longValue());
+      if (reservation.address() == 0 && reservation.size() == 0) {
+        at = start; // Else it would be read, and no blob could have it.
+        throw wrong("a memory reservation of nothing at 0 would end a blob's block of them");
+      }
+      reservations.add(reservation);
       expect(";");
       label();
     }
@@ -245,7 +253,12 @@ final class FdtSourceParser {
     if (at == start) {
       throw wrong("a name, or }");
     }
-    return source.substring(start, at);
+    String name = source.substring(start, at);
+    if (!FdtSource.NAME.matcher(name).matches()) {
+      at = start; // Else it would be read, and could not be printed.
+      throw wrong("a name has letters, digits and any of ,._+*#?@- and nothing else");
+    }
+    return name;
   }
 
   /** Leaves out labels. */

@@ -40,8 +40,8 @@ public record FdtTree(int bootProcessor, List<FdtReservation> reservations, FdtN
    * The tree as a blob of version 17: header, memory reservations, structure, strings, each as
    * small as it can be.
    *
-   * @throws FdtException if it would take more than 2 GiB, or is more than {@value
-   *     FdtBlob#MAX_DEPTH} nodes deep
+   * @throws FdtException if it would take more than 2 GiB, is more than {@value FdtBlob#MAX_DEPTH}
+   *     nodes deep, or reserves nothing at address 0, which ends a blob's reservations
    */
   public byte[] toBlob() {
     Map<String, Integer> names = new LinkedHashMap<>();

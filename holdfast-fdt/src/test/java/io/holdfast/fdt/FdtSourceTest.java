@@ -79,6 +79,8 @@ final class FdtSourceTest {
         "/dts-v1/; / { n { }; n { }; };  | column 22 | has a child n already",
         "/dts-v1/; / { n { }; a; };      | column 22 | behind a child",
         "/dts-v1/; / { n { };            | the end | a name, or }",
+        "/dts-v1/; / { a%b; };           | column 15 | letters, digits and any of",
+        "/dts-v1/; /memreserve/ 0 00; / { }; | column 24 | reservation of nothing at 0",
         "/dts-v1/; / { }; x              | column 18 | behind the root",
         "/dts-v1/; / { }; /* x           | column 18 | a comment has no end"
       })

@@ -212,6 +212,7 @@ final class Code {
                 case "kho" -> kho.add(name);
                 case "luo" -> luo.add(name);
                 case "memfd" -> handlers.add(name);
+                case "luo-session", "luo-flb" -> luo.add(name); // The first releases had these.
                 default -> {
                   if (registers(segment, found.get())) {
                     handlers.add(name);

@@ -59,13 +59,20 @@ public enum Compression {
    * @throws IOException the data is damaged, or more comes out of it than {@code out} takes
    */
   void decompress(MemorySegment from, int trailer, Output out) throws IOException {
+    decompress(from, trailer, out, freeHeap());
+  }
+
+  /**
+   * @param heap what a dictionary may take of the Java heap, in KiB
+   */
+  void decompress(MemorySegment from, int trailer, Output out, int heap) throws IOException {
     Source in = new Source(from);
     try {
       switch (this) {
         case GZIP -> copy(new GZIPInputStream(in, 64 << 10), out);
         case BZIP2 -> Bzip2.decompress(in, out);
-        case LZMA -> copy(new LZMAInputStream(in, freeHeap()), out);
-        case XZ -> copy(new SingleXZInputStream(in, freeHeap()), out);
+        case LZMA -> copy(new LZMAInputStream(in, heap), out);
+        case XZ -> copy(new SingleXZInputStream(in, heap), out);
         case LZO -> Lzo.decompress(in, out);
         case LZ4 -> Lz4.decompress(in, out, trailer);
         case ZSTD -> Zstd.decompress(in, out);
@@ -75,8 +82,8 @@ public enum Compression {
       throw new IOException("a length or distance in it points outside of it", e);
     } catch (MemoryLimitException e) {
       throw new IOException(
-          "unpacking it takes %d MiB of Java heap and there are %d free; java's option -Xmx gives more"
-              .formatted(e.getMemoryNeeded() >> 10, freeHeap() >> 10),
+          "unpacking it takes %d MiB of Java heap and there are %d to spare; java's option -Xmx gives more"
+              .formatted(e.getMemoryNeeded() >> 10, heap >> 10),
           e);
     }
   }

@@ -9,8 +9,8 @@ import java.util.TreeSet;
  * with: {@code include/linux/kho/abi} of its source.
  *
  * @param kho those of the state tree's root, such as {@code kho-v4}; empty for a kernel without KHO
- * @param luo those of the Live Update Orchestrator, such as {@code luo-v5}; empty for a kernel
- *     without
+ * @param luo those of the Live Update Orchestrator, such as {@code luo-v5}, and, in kernels where
+ *     they have versions of their own, of its sessions; empty for a kernel without
  * @param handlers the kinds of files and of what is bound to files that it can take over, such as
  *     {@code memfd-v2}; what is in a module is not in a kernel's image, and not here
  */

@@ -251,6 +251,9 @@ public record KernelImage(
       Optional<String> loadable = loadable(bytes, version);
       Optional<Compression> compression = Compression.of(payload);
       if (compression.isEmpty()) {
+        if (!Code.isElf(payload)) {
+          throw unknownCompression();
+        }
         // CONFIG_KERNEL_UNCOMPRESSED is not for x86, but a bare ELF file costs nothing to take.
         return image(payload, Format.BZIMAGE, Optional.empty(), loadable);
       }

@@ -3,6 +3,8 @@ package io.holdfast.kho.image;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.BeforeEach;
@@ -229,6 +231,39 @@ class PreflightTest {
             Refusal.What.HANDLER,
             Refusal.What.LUO_OFF,
             Refusal.What.KHO_OFF);
+  }
+
+  @Test
+  void theTestbedsKernelTakesOverFromItself() throws IOException, ImageException {
+    Path kernel = RealKernels.testbed();
+    KernelImage image = KernelImage.read(kernel.resolve("bzImage"));
+    assertThat(Preflight.check(image, image, ON)).isEmpty();
+    only(Preflight.check(image, image, "kho=on"), Refusal.What.LUO_OFF, "", "liveupdate=on");
+    // Its own code with another version in it, as a later kernel has it.
+    byte[] vmlinux = Files.readAllBytes(kernel.resolve("vmlinux"));
+    String luo = image.abi().luo().first();
+    String memfd = image.abi().handlers().first();
+    assertThat(changed(image, vmlinux, luo, "luo-v9"))
+        .containsExactly(Refusal.What.NOT_LOADABLE, Refusal.What.LUO_VERSION);
+    assertThat(changed(image, vmlinux, memfd, "memfd-v9"))
+        .containsExactly(Refusal.What.NOT_LOADABLE, Refusal.What.HANDLER);
+    assertThat(changed(image, vmlinux, memfd, "xxxxxxxx"))
+        .containsExactly(Refusal.What.NOT_LOADABLE, Refusal.What.HANDLER);
+  }
+
+  private List<Refusal.What> changed(KernelImage from, byte[] vmlinux, String name, String other)
+      throws IOException, ImageException {
+    // A byte in each character, so that places in the text are places in the file.
+    String text = new String(vmlinux, StandardCharsets.ISO_8859_1);
+    byte[] changed = text.replace(name + "\0", other + "\0").getBytes(StandardCharsets.ISO_8859_1);
+    Path file = Files.write(folder.resolve("vmlinux"), changed);
+    return Preflight.check(from, KernelImage.read(file), ON).stream().map(Refusal::what).toList();
+  }
+
+  @Test
+  void debiansKernelIsRefused() throws IOException, ImageException {
+    KernelImage debian = KernelImage.read(RealKernels.debian());
+    only(Preflight.check(from, debian, ON), Refusal.What.NO_KHO, debian.release(), "CONFIG_KEXEC");
   }
 
   /**
