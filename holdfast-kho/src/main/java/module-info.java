@@ -2,4 +2,8 @@
 module io.holdfast.kho {
   requires static transitive org.jspecify;
   requires transitive io.holdfast.fdt;
+
+  exports io.holdfast.kho;
+  exports io.holdfast.kho.build;
+  exports io.holdfast.kho.memory;
 }
