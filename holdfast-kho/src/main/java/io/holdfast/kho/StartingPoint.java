@@ -11,12 +11,14 @@ import io.holdfast.kho.memory.PhysicalMemory;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.ToLongFunction;
 
 /**
  * Where a handover starts: its state tree, and the scratch areas.
@@ -187,15 +189,11 @@ public record StartingPoint(long stateTree, Optional<List<MemoryRange>> scratch,
   private static boolean isStateTree(PhysicalMemory memory, long address) {
     return tree(memory, address)
         .flatMap(each -> each.root().property("compatible"))
-        .filter(
-            each ->
-                new String(each.bytes(), java.nio.charset.StandardCharsets.ISO_8859_1)
-                    .startsWith("kho-v"))
+        .filter(each -> new String(each.bytes(), StandardCharsets.ISO_8859_1).startsWith("kho-v"))
         .isPresent();
   }
 
-  private static <T> T latest(
-      PhysicalMemory memory, List<T> found, java.util.function.ToLongFunction<T> tree) {
+  private static <T> T latest(PhysicalMemory memory, List<T> found, ToLongFunction<T> tree) {
     if (found.size() == 1) {
       return found.getFirst();
     }
@@ -264,10 +262,11 @@ public record StartingPoint(long stateTree, Optional<List<MemoryRange>> scratch,
     for (long at = 0; at < size; at += 16) {
       long start = bytes.get(U64, at);
       long length = bytes.get(U64, at + 8);
-      if ((start & (PAGE - 1)) != 0
-          || (length & (PAGE - 1)) != 0
-          || !memory.contains(start, length)
-          || length == 0) {
+      if (length == 0) {
+        // The kernel keeps a place for each kind of area, needed or not.
+        continue;
+      }
+      if (((start | length) & (PAGE - 1)) != 0 || !memory.contains(start, length)) {
         return Optional.empty();
       }
       MemoryRange area = new MemoryRange(start, length);
@@ -276,6 +275,6 @@ public record StartingPoint(long stateTree, Optional<List<MemoryRange>> scratch,
       }
       areas.add(area);
     }
-    return Optional.of(areas);
+    return areas.isEmpty() ? Optional.empty() : Optional.of(areas);
   }
 }

@@ -3,6 +3,7 @@ package io.holdfast.kho.memory;
 import static io.holdfast.kho.memory.MemoryRange.PAGE;
 
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -49,7 +50,7 @@ public final class MemoryArena implements PhysicalMemory {
       from = firstAligned + ((Math.max(0, from - firstAligned) + pages - 1) & -pages);
       for (long at = from; at + pages <= taken.length; at += pages) {
         if (free((int) at, pages)) {
-          java.util.Arrays.fill(taken, (int) at, (int) at + pages, true);
+          Arrays.fill(taken, (int) at, (int) at + pages, true);
           search = (int) at + pages;
           var _ = bytes.asSlice(at * PAGE, (long) pages * PAGE).fill((byte) 0);
           return range.address() + at * PAGE;
@@ -84,7 +85,7 @@ public final class MemoryArena implements PhysicalMemory {
         throw new IllegalArgumentException("0x%x was not taken".formatted(address));
       }
     }
-    java.util.Arrays.fill(taken, page, page + pages, false);
+    Arrays.fill(taken, page, page + pages, false);
     search = Math.min(search, page);
   }
 
