@@ -67,6 +67,7 @@ final class CommandLineInterface {
     root.addSubcommand("status", AgentCommands.status());
     root.addSubcommand("vm", VmCommands.group());
     root.addSubcommand("update", UpdateCommands.group());
+    root.addSubcommand("kho", KhoCommands.group());
     root.addSubcommand("states", StatesCommand.states());
     root.usageMessage()
         .exitCodeListHeading("%nExit codes:%n")
