@@ -4,6 +4,7 @@ import io.holdfast.testbed.scenarios.AgentUnderSystemd;
 import io.holdfast.testbed.scenarios.ClosingDiscards;
 import io.holdfast.testbed.scenarios.DevicesAreThere;
 import io.holdfast.testbed.scenarios.DumpAtKexec;
+import io.holdfast.testbed.scenarios.HandoverDecoded;
 import io.holdfast.testbed.scenarios.KernelSelftest;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
 import io.holdfast.testbed.scenarios.LuoRefusals;
@@ -31,6 +32,7 @@ public final class Scenarios {
         new UnfinishedIsLost(),
         new MissingLiveupdateLoses(),
         new DumpAtKexec(),
+        new HandoverDecoded(),
         new DevicesAreThere(),
         new NestedGuest(),
         new SystemdKeepsItsStore(),

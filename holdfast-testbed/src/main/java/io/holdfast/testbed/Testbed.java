@@ -1,5 +1,7 @@
 package io.holdfast.testbed;
 
+import io.holdfast.fdt.FdtBlob;
+import io.holdfast.kho.Handover;
 import io.holdfast.linux.Linux;
 import java.io.IOException;
 import java.io.RandomAccessFile;
@@ -363,10 +365,11 @@ public final class Testbed {
       return script.toString();
     }
 
-    /** Where the classes lie that the inside needs: Linux's, the testbed's and the scenario's. */
+    /** Where the classes lie that scenarios use. */
     private Collection<String> classPath() {
       Set<String> path = new LinkedHashSet<>();
-      for (Class<?> c : List.of(scenario.getClass(), Testbed.class, Linux.class)) {
+      for (Class<?> c :
+          List.of(scenario.getClass(), Testbed.class, Linux.class, Handover.class, FdtBlob.class)) {
         try {
           path.add(
               Path.of(c.getProtectionDomain().getCodeSource().getLocation().toURI()).toString());
