@@ -234,8 +234,9 @@ public final class HandoverDecoded implements Scenario {
   public void outside(Outside out) throws IOException {
     List<String> made = Files.readAllLines(out.exchange().resolve(MADE));
     long began = System.nanoTime();
+    StartingPoint start;
     try (ElfCore core = ElfCore.open(out.dump())) {
-      StartingPoint start = StartingPoint.find(core).orElseThrow();
+      start = StartingPoint.find(core).orElseThrow();
       out.note("found " + start.how());
       Handover handover = Handover.read(core, start);
       out.note("decoded in %d ms".formatted((System.nanoTime() - began) / 1_000_000));
@@ -267,7 +268,7 @@ public final class HandoverDecoded implements Scenario {
           keys(core, handover.state().map()),
           keys(handover.map()));
     }
-    damage(out);
+    damage(out, start);
     Files.delete(out.dump());
   }
 
@@ -314,11 +315,10 @@ public final class HandoverDecoded implements Scenario {
     return orders;
   }
 
-  private static void damage(Outside out) {
+  private static void damage(Outside out, StartingPoint start) {
     int found = 0;
     for (Damage damage : Damage.values()) {
       try (ElfCore copy = ElfCore.openCopy(out.dump())) {
-        StartingPoint start = StartingPoint.find(copy).orElseThrow();
         if (!damage.inflict(Handover.read(copy, start))) {
           out.note("nothing to damage as " + damage);
           continue;
