@@ -4,5 +4,8 @@ module io.holdfast.kho {
   requires transitive io.holdfast.fdt;
   requires org.tukaani.xz;
 
+  exports io.holdfast.kho;
+  exports io.holdfast.kho.build;
   exports io.holdfast.kho.image;
+  exports io.holdfast.kho.memory;
 }

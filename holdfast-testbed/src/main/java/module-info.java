@@ -2,6 +2,7 @@
 module io.holdfast.testbed {
   requires info.picocli;
   requires io.holdfast.host;
+  requires io.holdfast.kho;
   requires transitive io.holdfast.linux;
   requires static transitive org.jspecify;
 

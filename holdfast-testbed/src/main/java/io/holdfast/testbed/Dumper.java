@@ -3,6 +3,7 @@ package io.holdfast.testbed;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 
@@ -38,9 +39,10 @@ final class Dumper implements AutoCloseable {
    * Attaches, and returns when the breakpoint is set.
    *
    * @param stub QEMU's
+   * @param monitor QEMU's
    * @param into the dump's file
    */
-  static Dumper arm(Path run, Path vmlinux, Path stub, String function, Path into)
+  static Dumper arm(Path run, Path vmlinux, Path stub, Path monitor, String function, Path into)
       throws IOException {
     Path log = run.resolve("gdb.log");
     List<String> command =
@@ -53,6 +55,9 @@ final class Dumper implements AutoCloseable {
             "-batch",
             "-iex",
             "set pagination off",
+            "-iex",
+            // Writing a dump takes longer than a debugger waits for an answer.
+            "set remotetimeout 300",
             vmlinux.toString(),
             "-ex",
             "target remote " + stub,
@@ -70,6 +75,7 @@ final class Dumper implements AutoCloseable {
         new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile()).start();
     gdb.getOutputStream().close();
     Dumper dumper = new Dumper(gdb, log);
+    var _ = gdb.onExit().thenAccept(_ -> goOn(log, monitor));
     for (long waited = 0; waited < PATIENCE_SECONDS * 1000; waited += POLL_MILLIS) {
       if (Files.readString(log).contains(ARMED)) {
         return dumper;
@@ -81,6 +87,20 @@ final class Dumper implements AutoCloseable {
     }
     dumper.close();
     throw new IOException("gdb did not set a breakpoint at " + function + ": " + dumper.said());
+  }
+
+  /**
+   * Has the machine go on, which detaching alone does not always bring about: it was seen to stay
+   * where the breakpoint had been.
+   */
+  private static void goOn(Path log, Path monitor) {
+    try {
+      String status = Monitor.ask(monitor, "info status");
+      String _ = Monitor.ask(monitor, "cont");
+      Files.writeString(log, "\nwhen gdb had ended: " + status + "\n", StandardOpenOption.APPEND);
+    } catch (IOException e) {
+      // The machine has ended, or its watch says that it hangs.
+    }
   }
 
   private String said() throws IOException {

@@ -5,6 +5,7 @@ import io.holdfast.testbed.scenarios.BoxesCross;
 import io.holdfast.testbed.scenarios.ClosingDiscards;
 import io.holdfast.testbed.scenarios.DevicesAreThere;
 import io.holdfast.testbed.scenarios.DumpAtKexec;
+import io.holdfast.testbed.scenarios.HandoverDecoded;
 import io.holdfast.testbed.scenarios.KernelRefusals;
 import io.holdfast.testbed.scenarios.KernelSelftest;
 import io.holdfast.testbed.scenarios.KernelUpdate;
@@ -35,6 +36,7 @@ public final class Scenarios {
         new UnfinishedIsLost(),
         new MissingLiveupdateLoses(),
         new DumpAtKexec(),
+        new HandoverDecoded(),
         new DevicesAreThere(),
         new NestedGuest(),
         new SystemdKeepsItsStore(),

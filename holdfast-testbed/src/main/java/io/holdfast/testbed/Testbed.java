@@ -282,6 +282,7 @@ public final class Testbed {
                     folder,
                     outside.kernel().vmlinux().orElseThrow(),
                     machine.gdb(),
+                    machine.monitor(),
                     setup.dumpAt().get(),
                     outside.dump()));
         Files.createFile(outside.exchange().resolve(Inside.DUMP_ARMED));
