@@ -1,0 +1,87 @@
+package io.holdfast.host.carrier;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.holdfast.fdt.FdtBlob;
+import io.holdfast.fdt.FdtTree;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.Test;
+
+/** What travels comes back as it was, and anything else is refused before it is used. */
+final class ManifestTest {
+  private static final Manifest SAMPLE =
+      new Manifest(
+          "20261125-220000-kernel-1",
+          new Clock(1_795_000_000_000_000_000L, 12_345, 678, 2_000_000_000L),
+          List.of(
+              new Manifest.CrossedBox(
+                  "web",
+                  "holdfast/web",
+                  List.of(
+                      new Manifest.CrossedEntry("ram", 1),
+                      new Manifest.CrossedEntry("console@crossed+0", 2))),
+              new Manifest.CrossedBox("@box/cache", "holdfast/#2", List.of())),
+          4096,
+          512);
+
+  private static Manifest read(byte[] blob) throws IOException {
+    return Manifest.of(MemorySegment.ofArray(blob));
+  }
+
+  @Test
+  void comesBackAsItWas() throws IOException {
+    assertThat(read(SAMPLE.toBlob())).isEqualTo(SAMPLE);
+  }
+
+  /** The memfd is larger than the tree. */
+  @Test
+  void whatIsBehindItIsNotLookedAt() throws IOException {
+    byte[] blob = SAMPLE.toBlob();
+    byte[] memfd = java.util.Arrays.copyOf(blob, blob.length + 10_000);
+    java.util.Arrays.fill(memfd, blob.length, memfd.length, (byte) 0xee);
+    assertThat(read(memfd)).isEqualTo(SAMPLE);
+  }
+
+  @Test
+  void whatItDoesNotKnowIsIgnoredButAnotherFormatIsRefused() throws IOException {
+    FdtTree tree = FdtBlob.of(MemorySegment.ofArray(SAMPLE.toBlob())).tree();
+    var _ = tree.root().set("a-new-property", 7);
+    var _ = tree.root().add("a-new-node").set("x", "y");
+    assertThat(read(tree.toBlob())).isEqualTo(SAMPLE);
+
+    var _ = tree.root().set("compatible", "holdfast-v2");
+    assertThatThrownBy(() -> read(tree.toBlob()))
+        .isInstanceOf(IOException.class)
+        .hasMessageContaining("holdfast-v2")
+        .hasMessageContaining("Nothing was taken");
+  }
+
+  @Test
+  void damageIsOneKindOfFailure() {
+    byte[] blob = SAMPLE.toBlob();
+    long seed = System.nanoTime();
+    Random random = new Random(seed);
+    List<Throwable> others = new ArrayList<>();
+    int refused = 0;
+    for (int i = 0; i < 5_000; i++) {
+      byte[] damaged = blob.clone();
+      for (int n = random.nextInt(4); n >= 0; n--) {
+        damaged[random.nextInt(damaged.length)] = (byte) random.nextInt();
+      }
+      try {
+        Manifest _ = read(damaged);
+      } catch (IOException e) {
+        refused++;
+      } catch (RuntimeException e) {
+        others.add(e);
+      }
+    }
+    assertThat(others).as("seed %d", seed).isEmpty();
+    assertThat(refused).as("seed %d", seed).isPositive();
+  }
+}
