@@ -28,6 +28,9 @@ import java.util.Optional;
 final class KernelChecks {
   private static final Path CGROUPS = Path.of("/sys/fs/cgroup");
 
+  /** There if systemd is the first program (sd_booted(3)). */
+  private static final Path SYSTEMD = Path.of("/run/systemd/system");
+
   /** What the agent itself and the VMs' processes may take besides guests' memory. */
   private static final long BESIDES = 256L << 20;
 
@@ -54,6 +57,14 @@ final class KernelChecks {
                   + " another kexec",
               "Bring it back with `holdfast update retry`, or stop it with `holdfast vm stop`, then"
                   + " retry."));
+    }
+    if (Files.exists(SYSTEMD)) {
+      found.add(
+          new Obstacle(
+              "systemd",
+              "it is this host's first program, and would start again what an update stops; that it stops the host"
+                  + " itself and lets VMs go last is not built yet",
+              "Update QEMU with `holdfast update vmm`; for another kernel, run Holdfast on a host without systemd."));
     }
     Optional<Obstacle> unable = liveUpdate();
     unable.ifPresent(found::add);

@@ -15,6 +15,9 @@ import io.holdfast.linux.OutgoingSession;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -35,6 +38,9 @@ public final class Departure implements Participant, Crossing {
   private static final int PER_PARTICIPANT = 16 << 10;
 
   private static final int SPARE = 64 << 10;
+
+  /** What a plan adds to the kernel's own boot: stopping, saving, the agent, QEMU, loading. */
+  private static final Duration BESIDES = Duration.ofSeconds(2);
 
   private final Linux linux;
   private final UpdateId update;
@@ -129,7 +135,15 @@ public final class Departure implements Participant, Crossing {
         obstacles,
         List.of("everything else on the host is stopped: " + shutdown.describe()),
         Optional.empty(),
-        Optional.empty());
+        Optional.of(BESIDES.plus(boot())));
+  }
+
+  /** How long the running kernel took to its first program: so will, by and large, the next one. */
+  private static Duration boot() throws IOException {
+    String stat = Files.readString(Path.of("/proc/1/stat"));
+    String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ", -1);
+    // Field 22, in hundredths of a second since the kernel's start.
+    return Duration.ofMillis(10 * Long.parseLong(fields[19]));
   }
 
   @Override
