@@ -31,6 +31,8 @@ final class Code {
   private static final Pattern BUILD_NUMBER = Pattern.compile("\\) #[0-9]");
   private static final int MAX_NAME = 47;
   private static final int MAX_BANNER = 1024;
+  private static final int MAX_BANNERS = 16; // a kernel has two
+  private static final int MAX_HANDLERS = 1000; // it has one or two
   private static final int MAX_CONFIG = 8 << 20;
   // struct liveupdate_file_handler and struct liveupdate_flb (include/linux/liveupdate.h): a
   // pointer to
@@ -99,6 +101,7 @@ final class Code {
       throw new IOException("its ELF program headers lie outside of it");
     }
     List<Segment> segments = new ArrayList<>();
+    long loaded = 0;
     for (int i = 0; i < count; i++) {
       long at = headers + (long) i * size;
       if (bytes.get(U32, at) != 1) {
@@ -115,6 +118,11 @@ final class Code {
             "a part of it that is to be loaded lies outside of it: it was cut off");
       }
       segments.add(new Segment(start, length, address));
+      loaded += length;
+    }
+    if (loaded > bytes.byteSize()) {
+      // Otherwise thousands of headers could have all of a large file searched for each of them.
+      throw new IOException("the parts of it that are to be loaded overlap");
     }
     return new Code(bytes, architecture, wide, segments);
   }
@@ -149,7 +157,7 @@ final class Code {
                 && whole(segment, at)) {
               banners.add(new String(text, 0, end, StandardCharsets.UTF_8));
             }
-            return false;
+            return banners.size() == MAX_BANNERS;
           });
     }
     return banners.stream()
@@ -171,9 +179,9 @@ final class Code {
           segment,
           mark,
           at -> {
-            byte[] packed = copy(segment, at + mark.length, MAX_CONFIG);
-            if (packed.length > 2 && packed[0] == 0x1f && packed[1] == (byte) 0x8b) {
-              configurations.add(packed);
+            byte[] magic = copy(segment, at + mark.length, 2);
+            if (magic.length == 2 && magic[0] == 0x1f && magic[1] == (byte) 0x8b) {
+              configurations.add(copy(segment, at + mark.length, MAX_CONFIG));
             }
             return !configurations.isEmpty();
           });
@@ -195,8 +203,10 @@ final class Code {
    * What it speaks: strings of the form NAME-vNUMBER. One of KHO, LUO or memfd counts where it is a
    * string by itself, of any other name where it stands in what registers a handler, since a kernel
    * is full of such strings that have nothing to do with this.
+   *
+   * @throws IOException it has more of them than any kernel
    */
-  KernelAbi abi() {
+  KernelAbi abi() throws IOException {
     SortedSet<String> kho = new TreeSet<>();
     SortedSet<String> luo = new TreeSet<>();
     SortedSet<String> handlers = new TreeSet<>();
@@ -220,8 +230,11 @@ final class Code {
                 }
               }
             }
-            return false;
+            return handlers.size() > MAX_HANDLERS;
           });
+    }
+    if (handlers.size() > MAX_HANDLERS) {
+      throw new IOException("more than " + MAX_HANDLERS + " handlers are registered in it");
     }
     return new KernelAbi(kho, luo, handlers);
   }

@@ -324,9 +324,11 @@ public record KernelImage(
     private KernelImage unpacked(
         MemorySegment packed, int trailer, Compression compression, Optional<Boot> boot)
         throws ImageException {
+      // What the build puts behind it, where that makes sense: it may be anything.
       long hint =
           trailer == 4 && packed.byteSize() >= 4
-              ? packed.get(U32, packed.byteSize() - 4) & 0xffffffffL
+              ? Math.min(
+                  packed.get(U32, packed.byteSize() - 4) & 0xffffffffL, packed.byteSize() * 16)
               : packed.byteSize() * 4;
       try (Output out = new Output(maxUnpacked, hint)) {
         try {

@@ -320,6 +320,36 @@ class KernelImageTest {
         .hasMessageContaining("more than 8 MiB come out of it");
   }
 
+  /** What would take hours or all of the heap to look through, was it not limited. */
+  @Test
+  void whatWouldTakeForEverToSearchIsStopped() throws IOException, ImageException {
+    byte[] vmlinux = FakeKernel.good().noise(4 << 20).vmlinux();
+    ByteBuffer elf = ByteBuffer.wrap(vmlinux).order(ByteOrder.LITTLE_ENDIAN);
+    // The same segment again and again, by headers of which each lies over the one before.
+    byte[] header = Arrays.copyOfRange(vmlinux, 120, 176);
+    for (int i = 1; i < 70; i++) {
+      elf.put(64 + 56 * i, header);
+    }
+    elf.putShort(56, (short) 70);
+    refused(Files.write(folder.resolve("overlapping"), vmlinux), "overlap", "bzImage");
+    String[] many = new String[200_000];
+    for (int i = 0; i < many.length; i++) {
+      many[i] = "Linux version 1." + i + "\n";
+    }
+    byte[] banners = FakeKernel.speaking(many).vmlinux();
+    KernelImage image = KernelImage.read(Files.write(folder.resolve("banners"), banners));
+    assertThat(image.banner()).isEqualTo(FakeKernel.BANNER);
+    FakeKernel handlers = FakeKernel.good();
+    for (int i = 0; i < 1001; i++) {
+      FakeKernel unused = handlers.handler("h" + i + "-v1");
+      assertThat(unused).isSameAs(handlers);
+    }
+    refused(
+        Files.write(folder.resolve("handlers"), handlers.vmlinux()),
+        "more than 1000 handlers",
+        "bzImage");
+  }
+
   @ParameterizedTest
   @ValueSource(strings = {"xz -9", "lzma -9"})
   void whatTakesMoreHeapThanThereIsIsNamed(String command) throws IOException {
