@@ -1,15 +1,22 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Mapping;
+import io.holdfast.linux.Protection;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.SkippedException;
 import io.holdfast.testbed.Testbed;
+import io.holdfast.varlink.Reply;
 import io.holdfast.varlink.VarlinkClient;
+import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
+import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
 
 /** The command as it is installed, used inside as an operator would. */
@@ -207,6 +214,66 @@ final class InstalledHoldfast {
                 "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable holdfast.pattern=1"));
     line.addAll(List.of(more));
     String _ = must(line.toArray(String[]::new));
+  }
+
+  private static final long MARK_AT = 48L << 20;
+  private static final int MARK_BYTES = 1 << 20;
+
+  /**
+   * Runs a VM that has its firmware only, which finds nothing to boot and waits: for what is not
+   * about guests. A part of its memory is filled with what {@link #checkFirmware} looks for.
+   */
+  void runFirmware(String name) throws IOException {
+    Path disk = Path.of("/run", name + ".raw");
+    try (var file = new java.io.RandomAccessFile(disk.toFile(), "rw")) {
+      file.setLength(16 << 20);
+    }
+    String _ =
+        must(
+            "vm",
+            "run",
+            name,
+            "--memory",
+            "64M",
+            "--accel",
+            "tcg",
+            "--cpu",
+            "qemu64",
+            "--disk",
+            disk + ",format=raw");
+    mark(name, true);
+  }
+
+  /** Checks that it runs, and that its memory is what it was. */
+  void checkFirmware(String name) throws IOException {
+    in.check(name + ": its memory is what it was", mark(name, false));
+    try (VarlinkClient agent = agent()) {
+      String state =
+          agent
+              .call("io.holdfast.Vm.Show", JsonObject.of("name", name))
+              .object("vm")
+              .string("state");
+      in.same(name + ": its state", "running", state);
+    }
+  }
+
+  private boolean mark(String name, boolean write) throws IOException {
+    try (VarlinkClient agent = agent();
+        Reply reply = agent.call("io.holdfast.Vm.Memory", JsonObject.of("name", name), List.of());
+        Fd ram = reply.descriptors().take(0);
+        Mapping mapping =
+            in.linux().map(ram, MARK_AT, MARK_BYTES, Protection.READ, Protection.WRITE)) {
+      SplittableRandom random = new SplittableRandom(name.hashCode());
+      boolean same = true;
+      for (long at = 0; at < MARK_BYTES; at += 8) {
+        long word = random.nextLong();
+        if (write) {
+          mapping.segment().set(ValueLayout.JAVA_LONG, at, word);
+        }
+        same &= mapping.segment().get(ValueLayout.JAVA_LONG, at) == word;
+      }
+      return same;
+    }
   }
 
   /** A connection to the agent. */
