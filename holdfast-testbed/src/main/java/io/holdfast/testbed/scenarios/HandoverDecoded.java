@@ -156,18 +156,14 @@ public final class HandoverDecoded implements Scenario {
   }
 
   private static void fill(Linux linux, Fd memfd, long size, Random random) {
-    if (size == 0) {
-      return;
-    }
-    byte[] chunk = new byte[CHUNK];
-    try (Mapping mapped = linux.map(memfd, 0, size, Protection.WRITE)) {
-      for (long at = 0; at < size; at += CHUNK) {
-        // Here and there is a hole, which is filled when the memfd is preserved.
-        if (random.nextInt(5) > 0) {
-          random.nextBytes(chunk);
-          MemorySegment.copy(
-              MemorySegment.ofArray(chunk), 0, mapped.segment(), at, Math.min(CHUNK, size - at));
-        }
+    // Written, not mapped: then a large page needs no place for it in an address space.
+    for (long at = 0; at < size; at += CHUNK) {
+      byte[] chunk = new byte[(int) Math.min(CHUNK, size - at)];
+      // Here and there is a hole, which is filled when the memfd is preserved.
+      if (random.nextInt(5) > 0) {
+        random.nextBytes(chunk);
+        linux.seek(memfd, at);
+        linux.write(memfd, MemorySegment.ofArray(chunk));
       }
     }
   }
