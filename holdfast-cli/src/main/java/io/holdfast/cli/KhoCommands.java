@@ -313,24 +313,27 @@ final class KhoCommands {
 
   private static long written(Invocation invocation, String to, Writing writing) {
     Path file = Path.of(invocation.shell().absolute(to));
-    try (WritableByteChannel out =
-        Channels.newChannel(Files.newOutputStream(file, StandardOpenOption.CREATE_NEW))) {
-      writing.to(out);
+    if (Files.exists(file)) {
+      throw failure(invocation, "io.holdfast.cli.NotWritten", to + " is there already");
+    }
+    boolean whole = false;
+    try {
+      try (WritableByteChannel out =
+          Channels.newChannel(Files.newOutputStream(file, StandardOpenOption.CREATE_NEW))) {
+        writing.to(out);
+        whole = true;
+      } finally {
+        if (!whole && Files.exists(file)) {
+          Files.delete(file);
+        }
+      }
+      return Files.size(file);
     } catch (IOException | UncheckedIOException | IllegalStateException e) {
       throw failure(
           invocation,
           "io.holdfast.cli.NotWritten",
           to + " can't be written: " + e.getClass().getSimpleName() + ": " + e.getMessage());
     }
-    return attempt(
-        invocation,
-        () -> {
-          try {
-            return Files.size(file);
-          } catch (IOException e) {
-            throw new MemoryException(to + " can't be read again", e);
-          }
-        });
   }
 
   private static void write(WritableByteChannel out, MemorySegment bytes) throws IOException {

@@ -209,7 +209,7 @@ final class KhoCommandsTest {
         .isEqualTo(Exit.OK);
     assertThat(Files.size(directory.resolve("metadata"))).isEqualTo(73);
     assertThat(run("kho", "dump", "tree", "--core", "core", "--to", "tree")).isEqualTo(Exit.FAILED);
-    assertThat(err()).contains("kho dump: tree can't be written: FileAlreadyExistsException");
+    assertThat(err()).contains("kho dump: tree is there already");
     assertThat(run("kho", "dump", "web/2", "--core", "core", "--to", "x")).isEqualTo(Exit.FAILED);
     assertThat(err()).contains("web/2 is no memfd that can be read");
     assertThat(run("kho", "dump", "web/7", "--core", "core", "--to", "x")).isEqualTo(Exit.FAILED);

@@ -689,6 +689,10 @@ final class HandoverReader {
 
   private void checkFolios(
       Memfd.Folios folios, long pages, Owner owner, String where, long address) {
+    if (!mapWasRead) {
+      // How large a folio is stands there only.
+      return;
+    }
     long next = 0;
     for (long i = 0; i < folios.count(); i++) {
       Memfd.Folio folio = folios.get(i);

@@ -58,6 +58,9 @@ public record StartingPoint(long stateTree, Optional<List<MemoryRange>> scratch,
   /** So many bytes at once are asked for while memory is searched. */
   private static final long CHUNK = 16 << 20;
 
+  /** So many bytes behind a word are looked at with it. */
+  private static final long BEHIND = 16;
+
   /** Copies the list. */
   public StartingPoint {
     scratch = scratch.map(List::copyOf);
@@ -86,7 +89,7 @@ public record StartingPoint(long stateTree, Optional<List<MemoryRange>> scratch,
    */
   public static Optional<StartingPoint> find(PhysicalMemory memory) {
     Set<KhoData> told = new LinkedHashSet<>();
-    scan(memory, 16, (bytes, at, address) -> addKhoData(memory, bytes, at, address, told));
+    search(memory, KHO_DATA, (_, _, address) -> addKhoData(memory, address, told));
     if (!told.isEmpty()) {
       KhoData data = latest(memory, List.copyOf(told), KhoData::tree);
       Optional<List<MemoryRange>> scratch = scratch(memory, data);
@@ -137,23 +140,24 @@ public record StartingPoint(long stateTree, Optional<List<MemoryRange>> scratch,
     void at(MemorySegment bytes, long at, long address);
   }
 
-  /** Goes through all words of the memory; each is shown if so many bytes follow it. */
-  private static void scan(PhysicalMemory memory, int behind, Seen seen) {
+  /** Goes through all words of the memory; one of this value is shown if 16 bytes follow it. */
+  private static void search(PhysicalMemory memory, long wanted, Seen seen) {
     for (MemoryRange range : memory.ranges()) {
       for (long from = range.address(); from < range.end(); from += CHUNK) {
         // A little more than a chunk, so that nothing is cut in two.
-        MemorySegment bytes = memory.at(from, Math.min(CHUNK + behind, range.end() - from));
-        long end = Math.min(CHUNK, bytes.byteSize() - behind);
+        MemorySegment bytes = memory.at(from, Math.min(CHUNK + BEHIND, range.end() - from));
+        long end = Math.min(CHUNK, bytes.byteSize() - BEHIND);
         for (long at = 0; at < end; at += Long.BYTES) {
-          seen.at(bytes, at, from + at);
+          if (bytes.get(U64, at) == wanted) {
+            seen.at(bytes, at, from + at);
+          }
         }
       }
     }
   }
 
-  private static void addKhoData(
-      PhysicalMemory memory, MemorySegment bytes, long at, long address, Set<KhoData> found) {
-    if (bytes.get(U64, at) != KHO_DATA || !memory.contains(address + 8, 32)) {
+  private static void addKhoData(PhysicalMemory memory, long address, Set<KhoData> found) {
+    if (!memory.contains(address + 8, 32)) {
       return;
     }
     MemorySegment data = memory.at(address + 8, 32);
@@ -230,18 +234,16 @@ public record StartingPoint(long stateTree, Optional<List<MemoryRange>> scratch,
 
   private static Optional<List<MemoryRange>> scratch(PhysicalMemory memory, KhoData data) {
     Set<List<MemoryRange>> found = new LinkedHashSet<>();
-    scan(
+    search(
         memory,
-        16,
+        data.table | DESTINATION,
         (bytes, at, _) -> {
-          if (bytes.get(U64, at) == (data.table | DESTINATION)) {
-            long next = bytes.get(U64, at + 8);
-            if ((next & (PAGE - 1)) == INDIRECTION && memory.contains(next & -PAGE, PAGE)) {
-              next = memory.at(next & -PAGE, 8).get(U64, 0);
-            }
-            if ((next & (PAGE - 1)) == SOURCE) {
-              table(memory, next & -PAGE, data.tableSize).ifPresent(found::add);
-            }
+          long next = bytes.get(U64, at + 8);
+          if ((next & (PAGE - 1)) == INDIRECTION && memory.contains(next & -PAGE, PAGE)) {
+            next = memory.at(next & -PAGE, 8).get(U64, 0);
+          }
+          if ((next & (PAGE - 1)) == SOURCE) {
+            table(memory, next & -PAGE, data.tableSize).ifPresent(found::add);
           }
         });
     // A kernel that has only just booted has it where it was told.

@@ -58,6 +58,7 @@ public final class HandoverDecoded implements Scenario {
   private static final int MOST_BYTES = 4 << 20;
   private static final int CHUNK = 1 << 20;
   private static final String MADE = "memfds";
+  private static final String ENABLED = "shmem_enabled";
   private static final Path HUGE = Path.of("/sys/kernel/mm/transparent_hugepage");
 
   /** A memfd, as both halves and the outside tell of it, by a line of text. */
@@ -113,11 +114,14 @@ public final class HandoverDecoded implements Scenario {
             case 1 -> 1;
             case 2 -> MOST_BYTES;
             // Those that may have large pages are large enough for them.
-            default -> i % 2 == 0 ? MOST_BYTES - random.nextInt(1 << 20) : random.nextInt(1 << 20);
+            default ->
+                i % 2 == 0 || isHuge(i)
+                    ? MOST_BYTES - random.nextInt(1 << 20)
+                    : random.nextInt(1 << 20);
           };
       pages(i);
       Fd memfd = in.linux().memfd("decoded", size, MemfdOption.ALLOW_SEALING);
-      fill(in.linux(), memfd, size, random);
+      fill(in.linux(), memfd, size, random, !isHuge(i));
       Set<Seal> seals = EnumSet.noneOf(Seal.class);
       Stream.of(Seal.GROW, Seal.SHRINK).filter(_ -> random.nextBoolean()).forEach(seals::add);
       in.linux().seal(memfd, seals);
@@ -135,19 +139,24 @@ public final class HandoverDecoded implements Scenario {
     in.kexec();
   }
 
-  /** Has the kernel use pages of one size or another for the next memfd, where it can. */
+  /** Whether a memfd is to be of the largest pages, which the kernel gives to whoever writes. */
+  private static boolean isHuge(int number) {
+    return number % 4 == 1;
+  }
+
+  /**
+   * Has the kernel use pages of one size or another for the next memfd, where it can. What is said
+   * for one size counts for mappings of memfds; what is said for all, for write(2) too (mm/shmem.c,
+   * shmem_allowable_huge_orders()).
+   */
   private static void pages(int number) throws IOException {
     if (!Files.exists(HUGE)) {
       return;
     }
+    Files.writeString(HUGE.resolve(ENABLED), isHuge(number) ? "always" : "never");
     List<Path> sizes;
     try (Stream<Path> folders = Files.list(HUGE)) {
-      sizes =
-          folders
-              .map(each -> each.resolve("shmem_enabled"))
-              .filter(Files::exists)
-              .sorted()
-              .toList();
+      sizes = folders.map(each -> each.resolve(ENABLED)).filter(Files::exists).sorted().toList();
     }
     for (int i = 0; i < sizes.size(); i++) {
       boolean wanted = number % 2 == 0 && i == number / 2 % sizes.size();
@@ -155,18 +164,26 @@ public final class HandoverDecoded implements Scenario {
     }
   }
 
-  private static void fill(Linux linux, Fd memfd, long size, Random random) {
+  /**
+   * Writes random bytes, by write(2) or through a mapping. Here and there a hole is left, which is
+   * filled when the memfd is preserved.
+   */
+  private static void fill(Linux linux, Fd memfd, long size, Random random, boolean mapped) {
     if (size == 0) {
       return;
     }
-    byte[] chunk = new byte[CHUNK];
-    try (Mapping mapped = linux.map(memfd, 0, size, Protection.WRITE)) {
+    try (Mapping mapping = linux.map(memfd, 0, size, Protection.WRITE)) {
       for (long at = 0; at < size; at += CHUNK) {
-        // Here and there is a hole, which is filled when the memfd is preserved.
-        if (random.nextInt(5) > 0) {
-          random.nextBytes(chunk);
-          MemorySegment.copy(
-              MemorySegment.ofArray(chunk), 0, mapped.segment(), at, Math.min(CHUNK, size - at));
+        byte[] chunk = new byte[(int) Math.min(CHUNK, size - at)];
+        if (random.nextInt(5) == 0) {
+          continue;
+        }
+        random.nextBytes(chunk);
+        if (mapped) {
+          MemorySegment.copy(MemorySegment.ofArray(chunk), 0, mapping.segment(), at, chunk.length);
+        } else {
+          linux.seek(memfd, at);
+          linux.write(memfd, MemorySegment.ofArray(chunk));
         }
       }
     }
