@@ -48,10 +48,14 @@ public final class Arrival {
   /** Since the reboot call, in nanoseconds. */
   private final long elapsed;
 
+  /** Since the first program began, at the same moment. */
+  private final long sinceInit;
+
   private final long unpacking;
 
-  private Arrival(long elapsed, long unpacking) {
+  private Arrival(long elapsed, long sinceInit, long unpacking) {
     this.elapsed = elapsed;
+    this.sinceInit = sinceInit;
     this.unpacking = unpacking;
   }
 
@@ -105,7 +109,10 @@ public final class Arrival {
             mapping.segment().asSlice(manifest.journalAt(), manifest.journalBytes());
         write(journal, arrived(text.toArray(ValueLayout.JAVA_BYTE), now, manifest));
       }
-      return new Arrival(now.after(manifest.departed()), System.nanoTime() - began);
+      return new Arrival(
+          now.after(manifest.departed()),
+          now.monotonic() - firstProgram(),
+          System.nanoTime() - began);
     } catch (IndexOutOfBoundsException e) {
       throw new IOException("the manifest from the previous kernel names what is not in it", e);
     }
@@ -172,6 +179,14 @@ public final class Arrival {
     }
   }
 
+  /** When the first program began, by {@link System#nanoTime}, to a hundredth of a second. */
+  private static long firstProgram() throws IOException {
+    String stat = Files.readString(Path.of("/proc/1/stat"));
+    String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ", -1);
+    // Field 22, in hundredths of a second since the kernel's start; nanoTime counts from there.
+    return Long.parseLong(fields[19]) * 10_000_000;
+  }
+
   private static byte[] bytes(Linux linux, Fd memfd) {
     try (Mapping mapping = linux.map(memfd, 0, linux.size(memfd), Protection.READ)) {
       return mapping.segment().toArray(ValueLayout.JAVA_BYTE);
@@ -230,20 +245,12 @@ public final class Arrival {
     }
 
     @Override
-    public void restore(Step step) throws IOException {
+    public void restore(Step step) {
       if (arrival.isPresent()) {
         step.note("kexec-to-agent.ms", millis(arrival.get().elapsed));
-        step.note("kexec-to-init.ms", millis(arrival.get().elapsed - sinceInit()));
+        step.note("kexec-to-init.ms", millis(arrival.get().elapsed - arrival.get().sinceInit));
         step.note("unpacking.ms", millis(arrival.get().unpacking));
       }
-    }
-
-    /** How long the first program runs, in nanoseconds, to a hundredth of a second. */
-    private static long sinceInit() throws IOException {
-      String stat = Files.readString(Path.of("/proc/1/stat"));
-      String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ", -1);
-      // Field 22, in hundredths of a second since the kernel's start; nanoTime counts from there.
-      return System.nanoTime() - Long.parseLong(fields[19]) * 10_000_000;
     }
 
     private static String millis(long nanos) {

@@ -428,6 +428,11 @@ public final class Vm implements AutoCloseable {
         .pretty();
   }
 
+  /** Whether it comes from another kernel, and has yet to run here. */
+  synchronized boolean arriving() {
+    return arriving;
+  }
+
   /** The guest runs in this generation, and what was not at work before is now. */
   synchronized void settled(int running) throws IOException {
     if (arriving) {

@@ -317,7 +317,7 @@ public final class VmUpdate implements Participant {
     try (kept;
         FdPair again = linux.socketPair(SocketType.STREAM);
         Fd copy = linux.memfd("device state", 0)) {
-      QemuProcess started = vm.startSuccessor(linux, probe.binary(target), generation);
+      QemuProcess started = vm.startSuccessor(linux, successorBinary(), generation);
       successor = Optional.of(started);
       resumed = Optional.of(started.qmp().expect("RESUME"));
       step.record(SUCCESSOR, started.identity().toString());
@@ -327,6 +327,15 @@ public final class VmUpdate implements Participant {
       linux.adopt(again.right()).shutdown();
       awaitLoad(step, "the successor, started again,");
     }
+  }
+
+  /**
+   * What to start again. Under another kernel that is what ran before, and asking it once more what
+   * it can do would only be waited for.
+   */
+  private QemuBinary successorBinary() throws QemuUnusableException {
+    QemuBinary before = predecessor.binary();
+    return vm.arriving() && before.path().equals(target) ? before : probe.binary(target);
   }
 
   /** Sends what {@code from} holds, from its start to its end. */

@@ -25,13 +25,15 @@ import java.util.SplittableRandom;
 
 /**
  * 500 memfds in 50 boxes, 1 GiB in all, go over an update of the kernel; and so does a session that
- * another program has made, which Holdfast does not touch.
+ * another program has made, which Holdfast does not touch. A VM that can't come up on the other
+ * side is held, and comes when what it lacked is there.
  */
 public final class BoxesCross implements Scenario {
   private static final int BOXES = 50;
   private static final int ENTRIES = 10;
   private static final long TOTAL = 1L << 30;
   private static final long PAGE = 4096;
+  private static final String VM = "web";
   private static final String FOREIGN = "somebody else's";
 
   @Override
@@ -129,6 +131,7 @@ public final class BoxesCross implements Scenario {
                 there.toString())
             .inheritIO()
             .start();
+    holdfast.runFirmware(VM);
     List<Long> sizes = sizes();
     try (VarlinkClient agent = holdfast.agent()) {
       for (int i = 0; i < sizes.size(); i++) {
@@ -183,6 +186,13 @@ public final class BoxesCross implements Scenario {
       in.same("the foreign session's", "untouched", new String(text, StandardCharsets.US_ASCII));
       session.finish();
     }
+    // Its disk is not there: its QEMU does not come up, and what it is restored from is held.
+    String lost = holdfast.must("vm", "list");
+    in.check("the VM is held: " + lost.replace('\n', '|'), lost.contains("lost"));
+    in.same("trying again, in vain", 1, holdfast.holdfast("update", "retry").exit());
+    Path _ = InstalledHoldfast.disk(VM);
+    in.same("trying again", 0, holdfast.holdfast("update", "retry").exit());
+    holdfast.checkFirmware(VM);
     for (String id : InstalledHoldfast.reports()) {
       in.note(holdfast.must("update", "show", id).replace('\n', '|'));
     }

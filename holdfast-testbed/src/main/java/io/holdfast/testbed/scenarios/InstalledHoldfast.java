@@ -10,6 +10,7 @@ import io.holdfast.varlink.Reply;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -224,10 +225,7 @@ final class InstalledHoldfast {
    * about guests. A part of its memory is filled with what {@link #checkFirmware} looks for.
    */
   void runFirmware(String name) throws IOException {
-    Path disk = Path.of("/run", name + ".raw");
-    try (var file = new java.io.RandomAccessFile(disk.toFile(), "rw")) {
-      file.setLength(16 << 20);
-    }
+    Path disk = disk(name);
     String _ =
         must(
             "vm",
@@ -242,6 +240,15 @@ final class InstalledHoldfast {
             "--disk",
             disk + ",format=raw");
     mark(name, true);
+  }
+
+  /** Makes its disk, which is nothing's but the firmware's and gone with each kernel. */
+  static Path disk(String name) throws IOException {
+    Path disk = Path.of("/run", name + ".raw");
+    try (var file = new RandomAccessFile(disk.toFile(), "rw")) {
+      file.setLength(16 << 20);
+    }
+    return disk;
   }
 
   /** Checks that it runs, and that its memory is what it was. */
