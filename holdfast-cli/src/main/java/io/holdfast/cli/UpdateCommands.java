@@ -438,7 +438,8 @@ final class UpdateCommands {
         Thread.currentThread().interrupt();
         return true;
       }
-      if (invocation.command().equals("update kernel") && leaving) {
+      boolean kernel = invocation.command().equals("update kernel");
+      if (kernel && leaving) {
         lines.say(
             "Interrupted, as the host goes to its next kernel: there `holdfast update list` shows what became of it");
         return false;
@@ -456,7 +457,9 @@ final class UpdateCommands {
                 + update
                 + ": "
                 + failure.text()
-                + ". Waiting for its end");
+                + (kernel ? "" : ". Waiting for its end"));
+        // The host's shutdown waits for this process; nobody is left to hear of the end.
+        return !kernel;
       }
       return true;
     }
