@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 
@@ -24,9 +25,37 @@ final class Boxes {
   private final Linux linux;
   private final Keeper keeper;
 
+  /** Why nothing may be put in or removed, if so. */
+  private Optional<String> closed = Optional.empty();
+
   Boxes(Linux linux, Keeper keeper) {
     this.linux = linux;
     this.keeper = keeper;
+  }
+
+  /** Nothing is put in or removed until {@link #open}: it would not be part of what is going on. */
+  synchronized void close(String why) {
+    closed = Optional.of(why);
+  }
+
+  /** Boxes can be changed again. */
+  synchronized void open() {
+    closed = Optional.empty();
+  }
+
+  private void checkOpen(String box) {
+    if (closed.isPresent()) {
+      throw notPossible(
+          "box "
+              + box
+              + " can't be changed now: "
+              + closed.get()
+              + " is under way; wait for its end");
+    }
+  }
+
+  private static VarlinkError notPossible(String message) {
+    return new VarlinkError("io.holdfast.Box.NotPossible", JsonObject.of("message", message));
   }
 
   private static String label(String box, String label) {
@@ -37,10 +66,7 @@ final class Boxes {
 
   private static void check(String what, String name) {
     if (!Names.valid(name)) {
-      throw new VarlinkError(
-          "io.holdfast.Box.NotPossible",
-          JsonObject.of(
-              "message", "not a valid " + what + ": \"" + name + "\"; it is " + Names.RULE));
+      throw notPossible("not a valid " + what + ": \"" + name + "\"; it is " + Names.RULE);
     }
   }
 
@@ -49,19 +75,17 @@ final class Boxes {
    *
    * @param fd borrowed
    */
-  void put(String box, String label, Fd fd) {
+  synchronized void put(String box, String label, Fd fd) {
     String full = label(box, label);
+    checkOpen(box);
     if (linux.fileSystem(fd) != FileSystem.TMPFS || linux.links(fd) != 0) {
-      throw new VarlinkError(
-          "io.holdfast.Box.NotPossible",
-          JsonObject.of(
-              "message",
-              "entry "
-                  + label
-                  + " of box "
-                  + box
-                  + " is no memfd of ordinary pages, and a box takes nothing else yet: Linux"
-                  + " can't carry it over a kexec"));
+      throw notPossible(
+          "entry "
+              + label
+              + " of box "
+              + box
+              + " is no memfd of ordinary pages, and a box takes nothing else yet: Linux can't carry it"
+              + " over a kexec");
     }
     keeper.keep(full, fd);
   }
@@ -79,8 +103,9 @@ final class Boxes {
   }
 
   /** Takes an entry out for good. */
-  void remove(String box, String label) {
+  synchronized void remove(String box, String label) {
     get(box, label).close();
+    checkOpen(box);
     keeper.drop(Set.of(label(box, label)));
   }
 

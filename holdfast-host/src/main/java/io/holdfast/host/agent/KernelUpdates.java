@@ -96,14 +96,18 @@ final class KernelUpdates {
   /** One update, from when all VMs are taken to when they are let go. */
   private final class Leaving implements AutoCloseable {
     final List<String> claimed = new ArrayList<>();
-    final Map<String, Map<String, Fd>> plain = boxes.memfds();
+    final Map<String, Map<String, Fd>> plain;
     final List<Participant> participants = new ArrayList<>();
     final Departure departure;
 
     Leaving(UpdateId id, JournalFile journal, Wanted wanted) {
+      String why = "update " + id + " of the kernel";
+      // Before anything is this one's: if another is under way, that goes on.
+      vms.close(why);
+      boxes.close(why);
+      plain = boxes.memfds();
       boolean done = false;
       try {
-        vms.close("update " + id + " of the kernel");
         for (Vm vm : vms.all()) {
           Vm _ = vms.claim(vm.promise().name(), "update " + id);
           claimed.add(vm.promise().name());
@@ -138,6 +142,11 @@ final class KernelUpdates {
       }
     }
 
+    Orchestrator orchestrator(UpdateId id, JournalFile journal, Timeline.Listener listener) {
+      return Orchestrator.departing(
+          id, participants, journal, workers, Deadlines.kexec(), departure, listener);
+    }
+
     List<String> names() {
       return participants.stream().map(Participant::name).toList();
     }
@@ -146,6 +155,7 @@ final class KernelUpdates {
     public void close() {
       claimed.forEach(vms::release);
       plain.values().forEach(box -> box.values().forEach(Fd::close));
+      boxes.open();
       vms.open();
     }
   }
@@ -164,15 +174,7 @@ final class KernelUpdates {
   /** The plan of an update. */
   JsonObject planned(UpdateId id, JournalFile journal, Wanted wanted) {
     try (Leaving update = new Leaving(id, journal, wanted)) {
-      Orchestrator orchestrator =
-          Orchestrator.departing(
-              id,
-              update.participants,
-              journal,
-              workers,
-              Deadlines.kexec(),
-              update.departure,
-              _ -> {});
+      Orchestrator orchestrator = update.orchestrator(id, journal, _ -> {});
       Orchestrator.Planned plan = orchestrator.plan();
       return Reports.planned(
           id, new Reports.Subject.Host(update.names()), plan, orchestrator.timeline());
@@ -192,15 +194,7 @@ final class KernelUpdates {
       Consumer<Orchestrator> running,
       Timeline.Listener listener) {
     try (Leaving update = new Leaving(id, journal, wanted)) {
-      Orchestrator orchestrator =
-          Orchestrator.departing(
-              id,
-              update.participants,
-              journal,
-              workers,
-              Deadlines.kexec(),
-              update.departure,
-              listener);
+      Orchestrator orchestrator = update.orchestrator(id, journal, listener);
       running.accept(orchestrator);
       Outcome outcome = orchestrator.run();
       leaving = outcome instanceof Outcome.HandedOver;
