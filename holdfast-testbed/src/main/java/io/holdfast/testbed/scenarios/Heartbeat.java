@@ -19,10 +19,9 @@ import java.util.List;
  * @param boot another one in each boot of the guest
  * @param cpu digest of its CPUID
  * @param wrong pages of its changing pattern that it found wrong
- * @param problems what else it complained of
  * @param gap the largest by its own clock, in nanoseconds
  */
-record Heartbeat(long counter, long boot, long cpu, long wrong, long problems, long gap) {
+record Heartbeat(long counter, long boot, long cpu, long wrong, long gap) {
   private static final long PAGE = 4096;
 
   private static long mix(long value) {
@@ -53,7 +52,6 @@ record Heartbeat(long counter, long boot, long cpu, long wrong, long problems, l
               memory.get(ValueLayout.JAVA_LONG, at + 48),
               memory.get(ValueLayout.JAVA_LONG, at + 64),
               memory.get(ValueLayout.JAVA_LONG, at + 104),
-              memory.get(ValueLayout.JAVA_LONG, at + 120),
               memory.get(ValueLayout.JAVA_LONG, at + 128));
         }
       }

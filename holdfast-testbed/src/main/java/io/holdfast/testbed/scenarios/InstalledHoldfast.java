@@ -301,7 +301,6 @@ final class InstalledHoldfast {
     in.remember(vm + ".counter", heart.counter());
     in.remember(vm + ".boot", heart.boot());
     in.remember(vm + ".cpu", heart.cpu());
-    in.remember(vm + ".problems", heart.problems());
     in.remember(vm + ".seq", counted(vm));
   }
 
@@ -319,12 +318,7 @@ final class InstalledHoldfast {
     in.same(vm + ": it did not boot again", Long.parseLong(in.recall(vm + ".boot")), heart.boot());
     in.same(vm + ": its CPU is the same", Long.parseLong(in.recall(vm + ".cpu")), heart.cpu());
     in.same(vm + ": pages that the guest found wrong", 0L, heart.wrong());
-    // A slow machine makes a guest complain of its clocks at any time; what counts is whether the
-    // update does.
-    in.same(
-        vm + ": what else the guest complained of, " + problems(vm),
-        Long.parseLong(in.recall(vm + ".problems")),
-        heart.problems());
+    in.same(vm + ": what else the guest complained of", List.of(), problems(vm));
     pause(1000);
     boolean beats = heartbeat(vm).counter() > heart.counter();
     in.same(vm + ": its heart beats", runs, beats);
@@ -337,12 +331,17 @@ final class InstalledHoldfast {
     in.note(vm + ": largest gap by the guest's own clock " + heart.gap() / 1_000_000 + " ms");
   }
 
-  /** What a guest has complained of on its console. */
+  /**
+   * What a guest has complained of on its console, but for timers that came late: under emulation a
+   * guest says that at any time, with or without an update.
+   */
   private static List<String> problems(String vm) throws IOException {
     Path log = RUN.resolve("vms").resolve(vm).resolve("console.log");
     return new String(Files.readAllBytes(log), StandardCharsets.ISO_8859_1)
         .lines()
         .filter(line -> line.startsWith("problem"))
+        .filter(line -> !line.contains("hrtimer: interrupt took"))
+        .filter(line -> !line.contains("clocksource: "))
         .limit(5)
         .toList();
   }
