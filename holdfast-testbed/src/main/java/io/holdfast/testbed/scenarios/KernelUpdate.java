@@ -24,7 +24,7 @@ public final class KernelUpdate implements Scenario {
     return Setup.standard()
         .withMemory(3072)
         .withEarly(InstalledHoldfast.early())
-        .withLimit(Duration.ofMinutes(5));
+        .withLimit(Duration.ofMinutes(10));
   }
 
   @Override
