@@ -23,12 +23,14 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * What came from the previous kernel. Unpacking it leaves the keeper and the run directory as an
@@ -42,6 +44,9 @@ import java.util.Set;
 public final class Arrival {
   /** What the keeper's labels of sessions begin with; no box begins so. */
   public static final String SESSIONS = "@session/";
+
+  /** How long somebody else may have the device. */
+  private static final Duration PATIENCE = Duration.ofSeconds(5);
 
   private static final System.Logger LOG = System.getLogger(Arrival.class.getName());
 
@@ -71,19 +76,22 @@ public final class Arrival {
   /**
    * Unpacks what the previous kernel left, if it left anything.
    *
-   * @param guard closed when this returns: the keeper has the sessions then
+   * @param guard closed when this returns, as the keeper has the sessions then; not when it throws
    * @return empty if there is nothing that has yet to be finished
    * @throws IOException if it can't be unpacked; it is held, and can be tried again
    */
   public static Optional<Arrival> unpack(
       Linux linux, Keeper keeper, SessionGuard guard, Places places) throws IOException {
     long began = System.nanoTime();
-    try (guard) {
-      Optional<IncomingSession> main = session(linux, keeper, guard, Manifest.SESSION);
-      return main.isEmpty()
-          ? Optional.empty()
-          : Optional.of(unpack(linux, keeper, guard, places, main.get(), began));
-    }
+    Optional<IncomingSession> main = session(linux, keeper, guard, Manifest.SESSION);
+    Optional<Arrival> arrival =
+        main.isEmpty()
+            ? Optional.empty()
+            : Optional.of(unpack(linux, keeper, guard, places, main.get(), began));
+    // Not after a failure: a session that the keeper could not take is open in the guard only, once
+    // this agent has ended, and the next one finds it there.
+    guard.close();
+    return arrival;
   }
 
   private static Arrival unpack(
@@ -133,7 +141,7 @@ public final class Arrival {
     }
     guard.begin();
     try {
-      IncomingSession session = linux.liveUpdate().retrieve(name);
+      IncomingSession session = retrieve(linux, name);
       keeper.keep(label, session.fd());
       return Optional.of(session);
     } catch (SystemCallException e) {
@@ -150,6 +158,21 @@ public final class Arrival {
         return Optional.empty();
       }
       throw e;
+    }
+  }
+
+  /** Another program that fetches a session of its own has the device open for a moment only. */
+  private static IncomingSession retrieve(Linux linux, String name) {
+    long end = System.nanoTime() + PATIENCE.toNanos();
+    while (true) {
+      try {
+        return linux.liveUpdate().retrieve(name);
+      } catch (SystemCallException e) {
+        if (e.errno() != Errno.EBUSY || System.nanoTime() - end > 0) {
+          throw e;
+        }
+        LockSupport.parkNanos(5_000_000);
+      }
     }
   }
 
