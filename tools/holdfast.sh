@@ -1,7 +1,8 @@
 #!/bin/sh
 # Starts Holdfast: `holdfast agent` the agent, which does without the command-line library, all else the command.
 set -eu
-lib=$(dirname "$(dirname "$(readlink -f "$0")")")/lib
+bin=$(readlink -f "$0") # no more programs than this: each is waited for where a guest waits for the agent
+lib=${bin%/bin/*}/lib
 home=@JAVA_HOME@ # where the JDK was when this was built
 [ -x "$home/bin/java" ] || home=$("$lib/find-jdk")
 main=io.holdfast.cli/io.holdfast.cli.Holdfast

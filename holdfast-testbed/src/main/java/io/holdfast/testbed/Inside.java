@@ -9,9 +9,12 @@ import java.io.Writer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.function.UnaryOperator;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** What a scenario's inside half has: the machine that it runs on, and how to tell the outside. */
 public final class Inside {
@@ -30,8 +33,15 @@ public final class Inside {
 
   private static final Path REMEMBERED = EXCHANGE.resolve("remembered.properties");
   private static final long DUMP_PATIENCE_MILLIS = 30_000;
+  private static final Pattern FIRST_PROGRAM =
+      Pattern.compile("\\[ *(\\d+\\.\\d+)\\] Run \\S+ as init process");
+
+  private static final String DEPARTED = "departed";
+  private static final long SAMPLE_NANOS = 500_000_000;
 
   private final int boot;
+  private final long startCounter = Linux.system().timeStampCounter().orElse(0);
+  private final long startNanos = System.nanoTime();
   private final Properties machine;
   private final String release;
   private volatile boolean quiet;
@@ -111,6 +121,11 @@ public final class Inside {
         .orElseThrow(() -> new IllegalStateException("nothing was remembered as " + key));
   }
 
+  /** A value that was kept, or {@code otherwise}. */
+  public String recall(String key, String otherwise) {
+    return Files.exists(REMEMBERED) ? read(REMEMBERED).getProperty(key, otherwise) : otherwise;
+  }
+
   /** Replaces the kernel; what outgoing sessions hold is handed over. Does not return. */
   public void kexec() {
     kexec(UnaryOperator.identity());
@@ -130,7 +145,36 @@ public final class Inside {
     }
     quiet = true;
     say(new Report.Kexec());
+    remember(DEPARTED, linux().timeStampCounter().orElse(0));
     linux().kexec().execute();
+  }
+
+  /**
+   * How long it took from the reboot call of {@link #kexec()} to when this kernel ran its first
+   * program, by the processor's counter and the kernel's log.
+   *
+   * @return empty if this machine has no such counter
+   * @throws IllegalStateException if the log does not say
+   */
+  public Optional<Duration> kexecToInit() throws IOException {
+    long departed = Long.parseLong(recall(DEPARTED));
+    while (System.nanoTime() - startNanos < SAMPLE_NANOS) {
+      sleep(50);
+    }
+    long counter = linux().timeStampCounter().orElse(0);
+    long nanos = System.nanoTime();
+    double perNano = (counter - startCounter) / (double) (nanos - startNanos);
+    if (departed == 0 || perNano <= 0) {
+      return Optional.empty();
+    }
+    Process dmesg = new ProcessBuilder("dmesg").redirectErrorStream(true).start();
+    String log = new String(dmesg.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    Matcher ran = FIRST_PROGRAM.matcher(log);
+    if (!ran.find()) {
+      throw new IllegalStateException("the kernel's log does not say when it ran its init");
+    }
+    long since = nanos - (long) (Double.parseDouble(ran.group(1)) * 1e9);
+    return Optional.of(Duration.ofNanos((long) ((counter - departed) / perNano) - since));
   }
 
   /** The kernel that {@link #kexec} goes to. */

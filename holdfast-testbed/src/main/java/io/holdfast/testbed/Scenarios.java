@@ -9,6 +9,7 @@ import io.holdfast.testbed.scenarios.HandoverDecoded;
 import io.holdfast.testbed.scenarios.KernelRefusals;
 import io.holdfast.testbed.scenarios.KernelSelftest;
 import io.holdfast.testbed.scenarios.KernelUpdate;
+import io.holdfast.testbed.scenarios.KernelsInARow;
 import io.holdfast.testbed.scenarios.KilledInRestore;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
 import io.holdfast.testbed.scenarios.LuoRefusals;
@@ -41,6 +42,7 @@ public final class Scenarios {
         new NestedGuest(),
         new SystemdKeepsItsStore(),
         new KernelUpdate(),
+        new KernelsInARow(),
         new BoxesCross(),
         new KilledInRestore(),
         new KernelRefusals(),

@@ -18,7 +18,7 @@ import java.util.Optional;
  * @param dumpAt a function of the kernel at which the machine's memory is written to a file (by its
  *     vmlinux's symbols; the kernel then boots with nokaslr)
  * @param start what the kernel starts
- * @param early what a shell starts after each kexec before the inside half, in the background
+ * @param early what a shell does after each kexec before it starts the inside half
  * @param limit how long the whole may take
  */
 public record Setup(
@@ -160,7 +160,7 @@ public record Setup(
     return new Setup(kernel, next, memory, cpus, devices, commandLine, dumpAt, other, early, limit);
   }
 
-  /** With this started first after each kexec: what must not wait for the scenario's own JVM. */
+  /** With this done first after each kexec, before the scenario's own JVM takes a processor. */
   public Setup withEarly(String command) {
     return new Setup(
         kernel,

@@ -354,7 +354,7 @@ public final class Testbed {
                       .append(Inside.BOOT)
                       .append("0*) ;; *) ")
                       .append(early)
-                      .append(" & ;; esac\n"));
+                      .append(" ;; esac\n"));
       List<String> command =
           List.of(
               System.getProperty("java.home") + "/bin/java",

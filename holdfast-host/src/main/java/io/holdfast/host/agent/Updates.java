@@ -166,9 +166,10 @@ final class Updates {
   }
 
   /**
-   * Runs an update of nothing, so that a first real one finds loaded and linked in its blackout
-   * what it needs there. To be called once, after the socket is there: the next update waits for
-   * it.
+   * Runs an update of nothing, and one over a kexec, so that a first real one finds loaded and
+   * linked in its blackout what it needs there; also when the agent's runtime cache is made, which
+   * is what an agent in the next kernel has. To be called once, after the socket is there: the next
+   * update waits for it.
    */
   void rehearse() {
     Thread.ofPlatform()
@@ -179,18 +180,29 @@ final class Updates {
               try {
                 UpdateId id = REHEARSAL;
                 JournalFile journal = JournalFile.open(linux, journal(id));
-                Orchestrator orchestrator =
+                Timeline.Listener listener =
+                    e -> {
+                      var _ = progress(id, "nothing", e, 0);
+                    };
+                Outcome outcome =
                     new Orchestrator(
-                        id,
+                            id,
+                            List.of(new Nothing()),
+                            journal,
+                            workers,
+                            Deadlines.usual(),
+                            listener)
+                        .run();
+                var _ = Reports.of(id, "nothing", outcome, Optional.empty(), false).pretty();
+                // What comes over a kexec is waited for by guests that stand still.
+                Orchestrator.recovery(
+                        Arrival.rehearse(linux, id, "nothing"),
                         List.of(new Nothing()),
                         journal,
                         workers,
-                        Deadlines.usual(),
-                        e -> {
-                          var _ = progress(id, "nothing", e, 0);
-                        });
-                Outcome outcome = orchestrator.run();
-                var _ = Reports.of(id, "nothing", outcome, Optional.empty(), false).pretty();
+                        Deadlines.kexec(),
+                        listener)
+                    .ifPresent(Orchestrator::run);
                 journal.remove();
               } catch (IOException | RuntimeException e) {
                 LOG.log(

@@ -1,5 +1,6 @@
 package io.holdfast.host.carrier;
 
+import io.holdfast.core.CarrierKind;
 import io.holdfast.core.JournalRecord;
 import io.holdfast.core.JournalText;
 import io.holdfast.core.Participant;
@@ -24,11 +25,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.Set;
 import java.util.concurrent.locks.LockSupport;
 
@@ -50,17 +53,17 @@ public final class Arrival {
 
   private static final System.Logger LOG = System.getLogger(Arrival.class.getName());
 
-  /** Since the reboot call, in nanoseconds. */
+  /** When unpacking began, in nanoseconds since the reboot call. */
   private final long elapsed;
 
-  /** Since the first program began, at the same moment. */
-  private final long sinceInit;
+  /** The same moment by {@link System#nanoTime}, which counts from this kernel's start. */
+  private final long began;
 
   private final long unpacking;
 
-  private Arrival(long elapsed, long sinceInit, long unpacking) {
+  private Arrival(long elapsed, long began, long unpacking) {
     this.elapsed = elapsed;
-    this.sinceInit = sinceInit;
+    this.began = began;
     this.unpacking = unpacking;
   }
 
@@ -117,10 +120,8 @@ public final class Arrival {
             mapping.segment().asSlice(manifest.journalAt(), manifest.journalBytes());
         write(journal, arrived(text.toArray(ValueLayout.JAVA_BYTE), now, manifest));
       }
-      return new Arrival(
-          now.after(manifest.departed()),
-          now.monotonic() - firstProgram(),
-          System.nanoTime() - began);
+      long elapsed = now.after(manifest.departed()) - (now.monotonic() - began);
+      return new Arrival(elapsed, began, System.nanoTime() - began);
     } catch (IndexOutOfBoundsException e) {
       throw new IOException("the manifest from the previous kernel names what is not in it", e);
     }
@@ -202,14 +203,6 @@ public final class Arrival {
     }
   }
 
-  /** When the first program began, by {@link System#nanoTime}, to a hundredth of a second. */
-  private static long firstProgram() throws IOException {
-    String stat = Files.readString(Path.of("/proc/1/stat"));
-    String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ", -1);
-    // Field 22, in hundredths of a second since the kernel's start; nanoTime counts from there.
-    return Long.parseLong(fields[19]) * 10_000_000;
-  }
-
   private static byte[] bytes(Linux linux, Fd memfd) {
     try (Mapping mapping = linux.map(memfd, 0, linux.size(memfd), Protection.READ)) {
       return mapping.segment().toArray(ValueLayout.JAVA_BYTE);
@@ -234,6 +227,36 @@ public final class Arrival {
             update, UpdateState.HANDED_OVER, manifest.departed().monotonic() + shift));
     records.forEach(each -> journal.writeBytes(JournalText.encode(each)));
     return journal.toByteArray();
+  }
+
+  /**
+   * Does with a manifest and a journal of nothing what is done with those that arrive.
+   *
+   * @param participant what the journal says took part
+   * @return the records of that journal
+   * @throws IOException never, unless manifests are not read as they are written
+   */
+  public static List<JournalRecord> rehearse(Linux linux, UpdateId update, String participant)
+      throws IOException {
+    Clock now = Clock.now(linux);
+    byte[] journal =
+        JournalText.encode(
+            new JournalRecord.Began(
+                update, CarrierKind.KEXEC, Instant.now(), List.of(participant)));
+    Manifest manifest =
+        new Manifest(
+            update.toString(),
+            now,
+            List.of(
+                new Manifest.CrossedBox(
+                    participant,
+                    Manifest.SESSION + "/" + participant,
+                    List.of(new Manifest.CrossedEntry(VmDeparture.RECORD, 1)))),
+            0,
+            journal.length);
+    Manifest read = Manifest.of(MemorySegment.ofArray(manifest.toBlob()));
+    OptionalLong _ = KernelLog.firstProgram(linux);
+    return JournalText.decode(arrived(journal, now, read)).records();
   }
 
   /** Whether sessions of the previous kernel have yet to be finished. */
@@ -271,7 +294,6 @@ public final class Arrival {
     public void restore(Step step) {
       if (arrival.isPresent()) {
         step.note("kexec-to-agent.ms", millis(arrival.get().elapsed));
-        step.note("kexec-to-init.ms", millis(arrival.get().elapsed - arrival.get().sinceInit));
         step.note("unpacking.ms", millis(arrival.get().unpacking));
       }
     }
@@ -303,6 +325,14 @@ public final class Arrival {
         sessions.values().forEach(Fd::close);
       }
       step.note("sessions", Integer.toString(order.size()));
+      // Here, as nobody waits any more.
+      if (arrival.isPresent()) {
+        OptionalLong init = KernelLog.firstProgram(linux);
+        if (init.isPresent()) {
+          long since = arrival.get().began - init.getAsLong();
+          step.note("kexec-to-init.ms", millis(arrival.get().elapsed - since));
+        }
+      }
     }
 
     private static void finish(IncomingSession session) {

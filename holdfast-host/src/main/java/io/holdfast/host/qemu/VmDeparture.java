@@ -33,6 +33,9 @@ public final class VmDeparture implements Participant {
   /** The label of the VM's record in its box. */
   public static final String RECORD = "record";
 
+  /** How long it took until the guest stood still, in microseconds: a fact, to be told there. */
+  static final String STOPPED_IN = "stop.us";
+
   private static final int CHUNK = 256 << 10;
 
   /** Files that are read once, at the guest's start: a copy serves as well. */
@@ -163,7 +166,9 @@ public final class VmDeparture implements Participant {
   public void freeze(Step step) throws IOException {
     try (Hurry _ = new Hurry(linux)) {
       Hurry.hurry(linux, vm.process());
+      long began = System.nanoTime();
       boolean _ = stopping.stop(step);
+      step.record(STOPPED_IN, Long.toString((System.nanoTime() - began) / 1000));
       if (!promised.equals(Optional.of(vm.promise()))) {
         throw new IOException("a device of VM " + name() + " was unplugged meanwhile; try again");
       }

@@ -317,7 +317,11 @@ public final class VmUpdate implements Participant {
     try (kept;
         FdPair again = linux.socketPair(SocketType.STREAM);
         Fd copy = linux.memfd("device state", 0)) {
+      long began = System.nanoTime();
       QemuProcess started = vm.startSuccessor(linux, successorBinary(), generation);
+      step.note("qemu-up.us", Long.toString((System.nanoTime() - began) / 1000));
+      step.recorded(VmDeparture.STOPPED_IN)
+          .ifPresent(micros -> step.note(VmDeparture.STOPPED_IN, micros));
       successor = Optional.of(started);
       resumed = Optional.of(started.qmp().expect("RESUME"));
       step.record(SUCCESSOR, started.identity().toString());

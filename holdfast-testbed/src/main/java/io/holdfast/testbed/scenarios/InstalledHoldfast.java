@@ -47,9 +47,20 @@ final class InstalledHoldfast {
     }
   }
 
-  /** What a shell starts as soon as there is one. */
-  static String early() {
-    return "mkdir -p " + RUN + "; '" + command() + "' agent >" + LOG + " 2>&1";
+  /**
+   * What a shell does as soon as there is one: starts the agent, and waits until it is ready or
+   * gone. Nothing else runs meanwhile, as where the agent's service comes before the others.
+   *
+   * @param firmware VMs that have their firmware only, whose disks have to be there
+   */
+  static String early(String... firmware) {
+    StringBuilder disks = new StringBuilder();
+    for (String name : firmware) {
+      disks.append("truncate -s 16M /run/").append(name).append(".raw; ");
+    }
+    return disks
+        + "mkdir -p %1$s; '%2$s' agent >%3$s 2>&1 & agent=$!; ".formatted(RUN, command(), LOG)
+        + "while kill -0 $agent && ! grep -q 'ready on' %s; do sleep 0.2; done".formatted(LOG);
   }
 
   /** Waits for an agent that was started {@link #early}. */
@@ -253,6 +264,11 @@ final class InstalledHoldfast {
 
   /** Checks that it runs, and that its memory is what it was. */
   void checkFirmware(String name) throws IOException {
+    checkFirmware(name, "running");
+  }
+
+  /** Checks that it is in this state, and that its memory is what it was. */
+  void checkFirmware(String name, String expected) throws IOException {
     in.check(name + ": its memory is what it was", mark(name, false));
     try (VarlinkClient agent = agent()) {
       String state =
@@ -260,7 +276,7 @@ final class InstalledHoldfast {
               .call("io.holdfast.Vm.Show", JsonObject.of("name", name))
               .object("vm")
               .string("state");
-      in.same(name + ": its state", "running", state);
+      in.same(name + ": its state", expected, state);
     }
   }
 
