@@ -68,6 +68,7 @@ final class CommandLineInterface {
     root.addSubcommand("vm", VmCommands.group());
     root.addSubcommand("update", UpdateCommands.group());
     root.addSubcommand("kho", KhoCommands.group());
+    root.addSubcommand("debugfs", DebugfsCommand.debugfs());
     root.addSubcommand("states", StatesCommand.states());
     root.usageMessage()
         .exitCodeListHeading("%nExit codes:%n")

@@ -1,0 +1,192 @@
+package io.holdfast.cli;
+
+import java.io.IOException;
+import java.time.Instant;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.locks.ReentrantLock;
+
+/**
+ * One file of the debug view. To look at it pins a generation of it: its size, and what an open
+ * serves. There is one generation at a time, because the kernel caches pages and size by file: who
+ * looks when there is something new is given that, once nobody needs the one before. Those are who
+ * has it open, and who has looked and may be about to open it.
+ *
+ * <p>Any thread may call it.
+ */
+final class Pinned {
+  /** What a file consists of at the moment. */
+  interface Source {
+    /**
+     * Asks for it.
+     *
+     * @return the caller's to close
+     * @throws java.nio.file.NoSuchFileException if there is no such file any more
+     */
+    Content get() throws IOException;
+  }
+
+  /**
+   * A generation.
+   *
+   * @param since when it was first seen
+   */
+  record Generation(Content content, Instant since) {}
+
+  /** How long who has looked may take to open it. */
+  static final long PROMISE_NANOS = 500_000_000;
+
+  /** Who has had it open for so long is not waited for: others are given what that one has. */
+  static final long PATIENCE_NANOS = 500_000_000;
+
+  private final Source source;
+
+  /** Held by the one who asks what there is now, and waits until that may be given. */
+  private final ReentrantLock looking = new ReentrantLock();
+
+  private Optional<Generation> current = Optional.empty();
+
+  /** Who looked and has not opened yet, and until when that counts. */
+  private final Map<Integer, Long> promises = new HashMap<>();
+
+  private int opens;
+  private long opened;
+  private boolean retired;
+
+  Pinned(Source source) {
+    this.source = source;
+  }
+
+  /**
+   * Pins what there is now.
+   *
+   * @param thread the number of the thread that looks
+   * @return empty if this object is not in use any more, and another one is to be asked
+   * @throws IOException as {@link Source#get}; what was pinned stays so for who has it
+   */
+  Optional<Generation> look(int thread) throws IOException {
+    synchronized (this) {
+      if (promised(thread)) {
+        return current;
+      }
+    }
+    looking.lock();
+    try {
+      while (true) {
+        synchronized (this) {
+          if (retired) {
+            return Optional.empty();
+          }
+        }
+        Content now = source.get();
+        boolean taken = false;
+        try {
+          synchronized (this) {
+            boolean news = current.filter(each -> each.content().same(now)).isEmpty();
+            if (!news || held()) {
+              return promise(thread);
+            }
+            long busy = busyUntil();
+            if (busy == 0) {
+              drop();
+              current = Optional.of(new Generation(now, Instant.now()));
+              taken = true;
+              return promise(thread);
+            }
+            long nanos = busy - System.nanoTime();
+            if (nanos > 0) {
+              wait(nanos / 1_000_000, (int) (nanos % 1_000_000));
+            }
+          }
+        } catch (InterruptedException e) {
+          Thread.currentThread().interrupt();
+          throw new IOException("interrupted", e);
+        } finally {
+          if (!taken) {
+            now.close();
+          }
+        }
+      }
+    } finally {
+      looking.unlock();
+    }
+  }
+
+  private boolean promised(int thread) {
+    Long until = promises.get(thread);
+    return until != null && current.isPresent() && until - System.nanoTime() > 0;
+  }
+
+  private Optional<Generation> promise(int thread) {
+    promises.put(thread, System.nanoTime() + PROMISE_NANOS);
+    return current;
+  }
+
+  /** Whether somebody has had it open for longer than is waited for. */
+  private boolean held() {
+    return opens > 0 && System.nanoTime() - opened > PATIENCE_NANOS;
+  }
+
+  /** Until when somebody needs the generation that there is; 0 if nobody does. */
+  private long busyUntil() {
+    long now = System.nanoTime();
+    promises.values().removeIf(until -> until - now <= 0);
+    if (opens > 0) {
+      return opened + PATIENCE_NANOS + 1_000_000;
+    }
+    return promises.values().stream().mapToLong(Long::longValue).max().orElse(0);
+  }
+
+  /**
+   * Opens what this thread has looked at; to be given back by {@link #release}.
+   *
+   * @return empty if that is not the generation any more: the thread must look again, or it would
+   *     take one's size for another's
+   */
+  synchronized Optional<Generation> open(int thread) {
+    if (!promised(thread)) {
+      return Optional.empty();
+    }
+    promises.remove(thread);
+    if (opens++ == 0) {
+      opened = System.nanoTime();
+    }
+    notifyAll();
+    return current;
+  }
+
+  /** Gives back what {@link #open} gave. */
+  synchronized void release() {
+    opens--;
+    notifyAll();
+  }
+
+  /**
+   * Lets go of what nobody needs.
+   *
+   * @return whether this object is not in use any more
+   */
+  boolean retire() {
+    if (!looking.tryLock()) {
+      return false;
+    }
+    try {
+      synchronized (this) {
+        retired = opens == 0 && busyUntil() == 0;
+        if (retired) {
+          drop();
+        }
+        return retired;
+      }
+    } finally {
+      looking.unlock();
+    }
+  }
+
+  private void drop() {
+    current.ifPresent(each -> each.content().close());
+    current = Optional.empty();
+    promises.clear();
+  }
+}
