@@ -95,7 +95,7 @@ final class DebugfsOperations implements FuseOperations {
           if (open != null) {
             return file(stat, open.generation());
           }
-          if (tree.folder(path).isPresent()) {
+          if (tree.isFolder(path)) {
             return fill(stat, FOLDER_MODE, 0, mounted);
           }
           return file(stat, look(path));
@@ -150,9 +150,7 @@ final class DebugfsOperations implements FuseOperations {
     return attempt(
         () -> {
           Opened open = opened.get(fi.getFh());
-          return open == null
-              ? -errno.ebadf()
-              : open.generation().content().read(into, offset);
+          return open == null ? -errno.ebadf() : open.generation().content().read(into, offset);
         });
   }
 
@@ -172,13 +170,10 @@ final class DebugfsOperations implements FuseOperations {
   public int readdir(String path, DirFiller filler, long offset, FileInfo fi, int flags) {
     return attempt(
         () -> {
-          Optional<List<String>> names = tree.folder(path);
-          if (names.isEmpty()) {
-            return -errno.enotdir();
-          }
+          List<String> names = tree.list(path);
           filler.fill(".");
           filler.fill("..");
-          for (String name : names.get()) {
+          for (String name : names) {
             filler.fill(name);
           }
           return 0;

@@ -159,7 +159,8 @@ final class DebugfsRender {
             .append(span.participant())
             .append('/')
             .append(span.step().replace(' ', '-'));
-        span.notes().forEach((key, value) -> line.append(' ').append(key).append('=').append(value));
+        span.notes()
+            .forEach((key, value) -> line.append(' ').append(key).append('=').append(value));
         text.append("  ").append(clean(line.toString())).append('\n');
       }
     }

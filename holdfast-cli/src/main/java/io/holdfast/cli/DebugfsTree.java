@@ -30,6 +30,8 @@ final class DebugfsTree {
   private static final List<String> ROOT =
       List.of("state", "manifest", "preserved", "timeline", BOXES, VMS);
 
+  private static final List<String> FOLDERS = List.of(BOXES, VMS);
+
   private final Linux linux;
   private final Supplier<Link> agent;
   private final ConcurrentMap<String, Pinned> pins = new ConcurrentHashMap<>();
@@ -45,29 +47,42 @@ final class DebugfsTree {
   }
 
   /**
-   * The names in a folder, if it is one; empty for a file.
+   * Whether there is a folder at a path; where there is none may be a file. Those that are always
+   * there need no agent.
    *
    * @param path from the tree's root, which is {@code /}
    * @throws NoSuchFileException if there is neither
    * @throws IOException if the agent can't be asked
    */
-  Optional<List<String>> folder(String path) throws IOException {
+  boolean isFolder(String path) throws IOException {
+    List<String> names = names(path);
+    if (!names.isEmpty() && !ROOT.contains(names.getFirst())) {
+      throw new NoSuchFileException(path);
+    }
+    boolean below = names.size() < 2 || FOLDERS.contains(names.getFirst());
+    if (!below || names.size() > 3) {
+      throw new NoSuchFileException(path);
+    }
+    return switch (names.size()) {
+      case 0 -> true;
+      case 1 -> FOLDERS.contains(names.getFirst());
+      case 2 -> !box(path).entries().isEmpty();
+      default -> false;
+    };
+  }
+
+  /**
+   * The names in a folder.
+   *
+   * @throws NoSuchFileException if there is none at this path
+   * @throws IOException if the agent can't be asked
+   */
+  List<String> list(String path) throws IOException {
     List<String> names = names(path);
     return switch (names.size()) {
-      case 0 -> Optional.of(ROOT);
-      case 1 ->
-          switch (names.getFirst()) {
-            case BOXES -> Optional.of(boxes().stream().map(Box::name).toList());
-            case VMS -> Optional.of(vms().stream().map(Box::name).toList());
-            default -> {
-              if (!ROOT.contains(names.getFirst())) {
-                throw new NoSuchFileException(path);
-              }
-              yield Optional.empty();
-            }
-          };
-      case 2 -> Optional.of(box(path).entries().stream().map(Entry::label).toList());
-      case 3 -> Optional.empty();
+      case 0 -> ROOT;
+      case 1 -> boxes(path, names.getFirst()).stream().map(Box::name).toList();
+      case 2 -> box(path).entries().stream().map(Entry::label).toList();
       default -> throw new NoSuchFileException(path);
     };
   }
@@ -117,7 +132,8 @@ final class DebugfsTree {
     try (Link link = agent.get();
         Reply reply =
             link.request("io.holdfast.Box.Get", JsonObject.of("box", box, "label", label));
-        Fd memfd = reply.descriptors().take(Math.toIntExact(reply.parameters().number("descriptor")))) {
+        Fd memfd =
+            reply.descriptors().take(Math.toIntExact(reply.parameters().number("descriptor")))) {
       return new Content.Memfd(linux, memfd);
     } catch (Failure | JsonException e) {
       throw failed(path, e);
@@ -127,7 +143,8 @@ final class DebugfsTree {
   private Content manifest() throws IOException {
     try (Link link = agent.get();
         Reply reply = link.request("io.holdfast.Debug.Manifest", JsonObject.empty());
-        Fd memfd = reply.descriptors().take(Math.toIntExact(reply.parameters().number("descriptor")));
+        Fd memfd =
+            reply.descriptors().take(Math.toIntExact(reply.parameters().number("descriptor")));
         Content.Memfd content = new Content.Memfd(linux, memfd)) {
       // Each is a memfd of its own: only their bytes tell whether two say the same.
       ByteBuffer bytes = ByteBuffer.allocate((int) content.size());
@@ -224,19 +241,20 @@ final class DebugfsTree {
         ask("/boxes", "io.holdfast.Box.List"),
         "boxes",
         box ->
-            new Box(
-                box.string("name"), Optional.empty(), Answers.each(box, "entries", Entry::of)));
+            new Box(box.string("name"), Optional.empty(), Answers.each(box, "entries", Entry::of)));
+  }
+
+  private List<Box> boxes(String path, String folder) throws IOException {
+    return switch (folder) {
+      case BOXES -> boxes();
+      case VMS -> vms();
+      default -> throw new NoSuchFileException(path);
+    };
   }
 
   private Box box(String path) throws IOException {
     List<String> names = names(path);
-    List<Box> all =
-        switch (names.getFirst()) {
-          case BOXES -> boxes();
-          case VMS -> vms();
-          default -> List.of();
-        };
-    return all.stream()
+    return boxes(path, names.getFirst()).stream()
         .filter(box -> box.name().equals(names.get(1)))
         .findFirst()
         .orElseThrow(() -> new NoSuchFileException(path));

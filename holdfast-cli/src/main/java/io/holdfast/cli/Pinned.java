@@ -1,6 +1,7 @@
 package io.holdfast.cli;
 
 import java.io.IOException;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.HashMap;
 import java.util.Map;
@@ -34,13 +35,10 @@ final class Pinned {
    */
   record Generation(Content content, Instant since) {}
 
-  /** How long who has looked may take to open it. */
-  static final long PROMISE_NANOS = 500_000_000;
-
-  /** Who has had it open for so long is not waited for: others are given what that one has. */
-  static final long PATIENCE_NANOS = 500_000_000;
+  private static final Duration GRACE = Duration.ofMillis(500);
 
   private final Source source;
+  private final long grace;
 
   /** Held by the one who asks what there is now, and waits until that may be given. */
   private final ReentrantLock looking = new ReentrantLock();
@@ -55,7 +53,18 @@ final class Pinned {
   private boolean retired;
 
   Pinned(Source source) {
+    this(source, GRACE);
+  }
+
+  /**
+   * Makes a file that nobody has looked at.
+   *
+   * @param grace how long who has looked may take to open it; and who has had it open for so long
+   *     is not waited for: others are given what that one has
+   */
+  Pinned(Source source, Duration grace) {
     this.source = source;
+    this.grace = grace.toNanos();
   }
 
   /**
@@ -119,13 +128,13 @@ final class Pinned {
   }
 
   private Optional<Generation> promise(int thread) {
-    promises.put(thread, System.nanoTime() + PROMISE_NANOS);
+    promises.put(thread, System.nanoTime() + grace);
     return current;
   }
 
   /** Whether somebody has had it open for longer than is waited for. */
   private boolean held() {
-    return opens > 0 && System.nanoTime() - opened > PATIENCE_NANOS;
+    return opens > 0 && System.nanoTime() - opened > grace;
   }
 
   /** Until when somebody needs the generation that there is; 0 if nobody does. */
@@ -133,7 +142,7 @@ final class Pinned {
     long now = System.nanoTime();
     promises.values().removeIf(until -> until - now <= 0);
     if (opens > 0) {
-      return opened + PATIENCE_NANOS + 1_000_000;
+      return opened + grace + 1_000_000;
     }
     return promises.values().stream().mapToLong(Long::longValue).max().orElse(0);
   }

@@ -233,9 +233,7 @@ public final class Agent implements AutoCloseable {
             call ->
                 boxes.remove(call.parameters().string("box"), call.parameters().string("label")))
         .on("io.holdfast.Box.List", call -> call.reply(JsonObject.of("boxes", boxes.list())))
-        .on(
-            "io.holdfast.Debug.Boxes",
-            call -> call.reply(JsonObject.of("boxes", debugView.held())))
+        .on("io.holdfast.Debug.Boxes", call -> call.reply(JsonObject.of("boxes", debugView.held())))
         .on("io.holdfast.Debug.Manifest", this::manifest)
         .on(
             "io.holdfast.Debug.UnderWay",
