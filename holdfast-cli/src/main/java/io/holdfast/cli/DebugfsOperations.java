@@ -10,6 +10,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import org.cryptomator.jfuse.api.DirFiller;
 import org.cryptomator.jfuse.api.Errno;
@@ -40,7 +41,20 @@ final class DebugfsOperations implements FuseOperations {
   private final AtomicLong handles = new AtomicLong();
   private final ConcurrentMap<Long, Opened> opened = new ConcurrentHashMap<>();
 
-  private record Opened(Pinned pinned, Pinned.Generation generation) {}
+  /**
+   * What was opened.
+   *
+   * @param thread who opened it
+   * @param closed whether that one has closed it
+   */
+  private record Opened(
+      Pinned pinned, Pinned.Generation generation, int thread, AtomicBoolean closed) {
+    void close() {
+      if (!closed.getAndSet(true)) {
+        pinned.close(thread);
+      }
+    }
+  }
 
   /**
    * Makes them.
@@ -79,6 +93,7 @@ final class DebugfsOperations implements FuseOperations {
   @Override
   public Set<FuseOperations.Operation> supportedOperations() {
     return Set.of(
+        FuseOperations.Operation.FLUSH,
         FuseOperations.Operation.GET_ATTR,
         FuseOperations.Operation.INIT,
         FuseOperations.Operation.OPEN,
@@ -134,12 +149,13 @@ final class DebugfsOperations implements FuseOperations {
     return attempt(
         () -> {
           Pinned pinned = tree.file(path);
-          Optional<Pinned.Generation> generation = pinned.open(linux.fuseCaller());
+          int thread = linux.fuseCaller();
+          Optional<Pinned.Generation> generation = pinned.open(thread);
           if (generation.isEmpty()) {
             return -ESTALE;
           }
           long handle = handles.incrementAndGet();
-          opened.put(handle, new Opened(pinned, generation.get()));
+          opened.put(handle, new Opened(pinned, generation.get(), thread, new AtomicBoolean()));
           fi.setFh(handle);
           return 0;
         });
@@ -154,12 +170,26 @@ final class DebugfsOperations implements FuseOperations {
         });
   }
 
+  /** The kernel tells of a close at once, and of the last one some time later by a release. */
+  @Override
+  public int flush(String path, FileInfo fi) {
+    return attempt(
+        () -> {
+          Opened open = opened.get(fi.getFh());
+          if (open != null) {
+            open.close();
+          }
+          return 0;
+        });
+  }
+
   @Override
   public int release(String path, FileInfo fi) {
     return attempt(
         () -> {
           Opened open = opened.remove(fi.getFh());
           if (open != null) {
+            open.close();
             open.pinned().release();
           }
           return 0;

@@ -48,6 +48,9 @@ final class Pinned {
   /** Who looked and has not opened yet, and until when that counts. */
   private final Map<Integer, Long> promises = new HashMap<>();
 
+  /** Who has opened and not closed it, and how often. */
+  private final Map<Integer, Integer> openers = new HashMap<>();
+
   private int opens;
   private long opened;
   private boolean retired;
@@ -76,7 +79,7 @@ final class Pinned {
    */
   Optional<Generation> look(int thread) throws IOException {
     synchronized (this) {
-      if (promised(thread)) {
+      if (promised(thread) || openers.containsKey(thread)) {
         return current;
       }
     }
@@ -158,6 +161,7 @@ final class Pinned {
       return Optional.empty();
     }
     promises.remove(thread);
+    openers.merge(thread, 1, Integer::sum);
     if (opens++ == 0) {
       opened = System.nanoTime();
     }
@@ -165,7 +169,15 @@ final class Pinned {
     return current;
   }
 
-  /** Gives back what {@link #open} gave. */
+  /**
+   * The thread that opened it has closed it: what it looks at next is what there is then. Others
+   * may still have what it opened.
+   */
+  synchronized void close(int thread) {
+    openers.computeIfPresent(thread, (_, times) -> times == 1 ? null : times - 1);
+  }
+
+  /** Gives back what {@link #open} gave, after {@link #close}: nobody has it any more. */
   synchronized void release() {
     opens--;
     notifyAll();

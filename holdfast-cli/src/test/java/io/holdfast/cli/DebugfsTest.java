@@ -237,7 +237,7 @@ class DebugfsTest {
         assertThat(root.property("update").orElseThrow().string()).isEqualTo("none");
         for (FdtNode box : root.child("boxes").orElseThrow().children()) {
           assertThat(box.property("session").orElseThrow().string())
-              .isEqualTo("holdfast/" + box.property("name").orElseThrow().string());
+              .isEqualTo("holdfast/" + box.property("box").orElseThrow().string());
         }
       }
       case "preserved" -> {

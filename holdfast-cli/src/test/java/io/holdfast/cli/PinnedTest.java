@@ -79,6 +79,8 @@ class PinnedTest {
     now.set("another");
     assertThat(look(TAR)).as("looked at again before it is opened").isEqualTo("one");
     assertThat(text(file.open(TAR).orElseThrow())).isEqualTo("one");
+    assertThat(look(TAR)).as("looked at while it is open").isEqualTo("one");
+    file.close(TAR);
     file.release();
     assertThat(look(TAR)).isEqualTo("another");
   }
