@@ -209,10 +209,7 @@ class DebugfsTest {
   private Ran run(String... words) throws IOException, InterruptedException {
     Path err = Files.createTempFile(directory, "err", "");
     Process process =
-        new ProcessBuilder(words)
-            .directory(mounted.toFile())
-            .redirectError(err.toFile())
-            .start();
+        new ProcessBuilder(words).directory(mounted.toFile()).redirectError(err.toFile()).start();
     byte[] out = process.getInputStream().readAllBytes();
     int exit = process.waitFor();
     String said = Files.readString(err);
@@ -228,8 +225,7 @@ class DebugfsTest {
     }
     String text = new String(bytes, UTF_8);
     switch (path) {
-      case "state" ->
-          assertThat(text).startsWith("state:    NORMAL\n").endsWith("vms:      0\n");
+      case "state" -> assertThat(text).startsWith("state:    NORMAL\n").endsWith("vms:      0\n");
       case "timeline" -> assertThat(text).isEmpty();
       case "manifest" -> {
         FdtNode root = FdtBlob.of(MemorySegment.ofArray(bytes)).tree().root();
@@ -243,10 +239,7 @@ class DebugfsTest {
       case "preserved" -> {
         List<String> lines = text.lines().filter(line -> !line.startsWith("#")).toList();
         long pages =
-            lines.stream()
-                .skip(1)
-                .mapToLong(line -> Long.parseLong(line.split(" +", -1)[6]))
-                .sum();
+            lines.stream().skip(1).mapToLong(line -> Long.parseLong(line.split(" +", -1)[6])).sum();
         assertThat(text)
             .endsWith(
                 "# %d entries, %d pages, %d of them present\n"

@@ -24,6 +24,7 @@ class PinnedTest {
       new Pinned.Generation(new Content.Bytes(""), Instant.EPOCH);
 
   private final AtomicReference<String> now = new AtomicReference<>("one");
+
   /** One whose readers are as slow as they like. */
   private final Pinned file = file(Duration.ofSeconds(40));
 
