@@ -419,10 +419,32 @@ class DebugfsTest {
     assertThat(process.exitValue()).isZero();
   }
 
-  private Exit fails(String... arguments) {
+  /** The same boxes by the commands. */
+  @Test
+  void boxesAreFilledAndReadByCommands() throws Exception {
+    startAgent();
+    Files.writeString(directory.resolve("index.bin"), "one\n");
+    assertThat(runs("box", "put", "cache", "index", "index.bin")).isEqualTo(Exit.OK);
+    assertThat(runs("box", "put", "cache", "index", "nothing.bin")).isEqualTo(Exit.FAILED);
+    assertThat(said.toString(UTF_8)).contains("nothing.bin can't be read");
+    assertThat(runs("box", "get", "cache", "index", "--to", "copy.bin")).isEqualTo(Exit.OK);
+    assertThat(directory.resolve("copy.bin")).hasContent("one\n");
+    assertThat(runs("box", "get", "cache", "index", "--to", "copy.bin")).isEqualTo(Exit.FAILED);
+    assertThat(said.toString(UTF_8)).contains("copy.bin is there already");
+    assertThat(runs("box", "list")).isEqualTo(Exit.OK);
+    assertThat(printed.toString(UTF_8)).contains("cache  index  memfd      4\n");
+    assertThat(runs("box", "remove", "cache", "index")).isEqualTo(Exit.OK);
+    assertThat(runs("box", "get", "cache", "index")).isEqualTo(Exit.FAILED);
+    assertThat(said.toString(UTF_8))
+        .contains("box cache has no entry index; `holdfast box list` shows what there is");
+    assertThat(runs("box", "put", "../x", "index", "index.bin")).isEqualTo(Exit.FAILED);
+    assertThat(said.toString(UTF_8)).contains("not a valid box");
+  }
+
+  private Exit runs(String... arguments) {
     Shell shell =
         new Shell(
-            new PrintStream(new ByteArrayOutputStream(), false, UTF_8),
+            new PrintStream(printed, false, UTF_8),
             new PrintStream(said, false, UTF_8),
             false,
             100,
@@ -432,21 +454,23 @@ class DebugfsTest {
             () -> socket,
             _ -> {});
     said.reset();
+    printed.reset();
     return new CommandLineInterface(shell, new Interrupts()).run(arguments);
   }
 
   private final ByteArrayOutputStream said = new ByteArrayOutputStream();
+  private final ByteArrayOutputStream printed = new ByteArrayOutputStream();
 
   @Test
   void saysWhyItCanNotBeMounted() throws IOException {
-    assertThat(fails("debugfs", "missing")).isEqualTo(Exit.FAILED);
+    assertThat(runs("debugfs", "missing")).isEqualTo(Exit.FAILED);
     assertThat(said.toString(UTF_8)).contains("there is no such directory; make it: mkdir -p ");
     Path file = Files.createFile(directory.resolve("file"));
-    assertThat(fails("debugfs", "file")).isEqualTo(Exit.FAILED);
+    assertThat(runs("debugfs", "file")).isEqualTo(Exit.FAILED);
     assertThat(said.toString(UTF_8)).contains("it is no directory");
-    assertThat(fails("debugfs", ".")).isEqualTo(Exit.FAILED);
+    assertThat(runs("debugfs", ".")).isEqualTo(Exit.FAILED);
     assertThat(said.toString(UTF_8)).contains("it is not empty");
-    assertThat(fails("debugfs", "/proc")).isEqualTo(Exit.FAILED);
+    assertThat(runs("debugfs", "/proc")).isEqualTo(Exit.FAILED);
     assertThat(said.toString(UTF_8)).contains("something is mounted there already");
     assertThat(file).exists();
   }
@@ -454,7 +478,7 @@ class DebugfsTest {
   @Test
   void needsAnAgent() throws IOException {
     needFuse();
-    assertThat(fails("debugfs", mounted.toString())).isEqualTo(Exit.NO_AGENT);
+    assertThat(runs("debugfs", mounted.toString())).isEqualTo(Exit.NO_AGENT);
     assertThat(said.toString(UTF_8)).contains("no agent listens on");
   }
 }
