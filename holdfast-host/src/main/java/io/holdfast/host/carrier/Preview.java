@@ -34,6 +34,9 @@ public record Preview(List<Box> boxes) {
   public static final class Builder {
     private final List<Box> boxes = new ArrayList<>();
 
+    /** Begins with no box. */
+    public Builder() {}
+
     /** Adds the next box. */
     public Builder box(String name, List<String> labels) {
       boxes.add(new Box(name, Outgoing.sessionName(name, boxes.size() + 1), labels));
