@@ -10,6 +10,7 @@ import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
@@ -124,7 +125,7 @@ final class DebugfsCommand {
     Path path = Path.of(invocation.shell().absolute(invocation.argument()));
     try {
       Path real = path.toRealPath();
-      if (!Files.isDirectory(real)) {
+      if (!Files.readAttributes(real, BasicFileAttributes.class).isDirectory()) {
         throw failure(invocation, "it is no directory; name an empty one");
       }
       if (mountInfo().stream().anyMatch(each -> each.path().equals(real.toString()))) {
