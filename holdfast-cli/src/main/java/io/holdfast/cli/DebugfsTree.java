@@ -208,6 +208,11 @@ final class DebugfsTree {
           number(json, "token"));
     }
 
+    /** Under a name that a file may have, as sysfs has it: some labels have a slash in them. */
+    Entry named() {
+      return new Entry(label.replace('/', '!'), kind, bytes, present, token);
+    }
+
     private static Optional<Long> number(JsonObject json, String key) {
       var number = json.optionalNumber(key);
       return number.isPresent() ? Optional.of(number.getAsLong()) : Optional.empty();
@@ -233,7 +238,15 @@ final class DebugfsTree {
   }
 
   private List<Box> vms() throws IOException {
-    return held().stream().filter(box -> !box.name().startsWith("@")).toList();
+    return held().stream()
+        .filter(box -> !box.name().startsWith("@"))
+        .map(
+            box ->
+                new Box(
+                    box.name(),
+                    box.session(),
+                    box.entries().stream().map(Entry::named).toList()))
+        .toList();
   }
 
   private List<Box> boxes() throws IOException {

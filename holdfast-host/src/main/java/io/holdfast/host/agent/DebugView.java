@@ -52,7 +52,8 @@ record DebugView(Linux linux, Keeper keeper, Vms vms, Boxes boxes, Updates updat
         .kept()
         .forEach(
             (label, fd) -> {
-              int slash = label.lastIndexOf('/');
+              // What backends keep for a VM may have more of them in its label.
+              int slash = label.startsWith("@") ? label.lastIndexOf('/') : label.indexOf('/');
               all.computeIfAbsent(label.substring(0, Math.max(0, slash)), _ -> new TreeMap<>())
                   .put(label.substring(slash + 1), fd);
             });
