@@ -174,7 +174,12 @@ final class Pinned {
    * may still have what it opened.
    */
   synchronized void close(int thread) {
-    openers.computeIfPresent(thread, (_, times) -> times == 1 ? null : times - 1);
+    int times = openers.getOrDefault(thread, 0);
+    if (times > 1) {
+      openers.put(thread, times - 1);
+    } else {
+      openers.remove(thread);
+    }
   }
 
   /** Gives back what {@link #open} gave, after {@link #close}: nobody has it any more. */
