@@ -243,9 +243,7 @@ final class DebugfsTree {
         .map(
             box ->
                 new Box(
-                    box.name(),
-                    box.session(),
-                    box.entries().stream().map(Entry::named).toList()))
+                    box.name(), box.session(), box.entries().stream().map(Entry::named).toList()))
         .toList();
   }
 
