@@ -7,6 +7,7 @@ home=@JAVA_HOME@ # where the JDK was when this was built
 [ -x "$home/bin/java" ] || home=$("$lib/find-jdk")
 main=io.holdfast.cli/io.holdfast.cli.Holdfast
 heap=64m
+native=io.holdfast.linux,org.cryptomator.jfuse.linux.amd64
 cache=
 case " $* " in
   *' kho '*) heap=512m ;; # what unpacks a kernel may take 128 MiB
@@ -14,9 +15,10 @@ esac
 if [ "${1:-}" = agent ]; then
   shift
   main=io.holdfast.host/io.holdfast.host.agent.Agent
+  native=io.holdfast.linux
   heap=512m # for the plan of another kernel, which unpacks that; else it needs a fraction
   [ ! -e "$lib/agent.aot" ] || cache=$lib/agent.aot # what the agent loads and links when it starts
 fi
 # Small and quick to start: one collector thread, the first compiler only.
-exec "$home/bin/java" ${cache:+"-XX:AOTCache=$cache"} --module-path "$lib" --enable-native-access=io.holdfast.linux \
+exec "$home/bin/java" ${cache:+"-XX:AOTCache=$cache"} --module-path "$lib" "--enable-native-access=$native" \
   -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Xmx$heap" -m "$main" "$@"

@@ -7,4 +7,5 @@ module io.holdfast.cli {
   requires io.holdfast.linux;
   requires io.holdfast.varlink;
   requires info.picocli;
+  requires org.cryptomator.jfuse.api;
 }

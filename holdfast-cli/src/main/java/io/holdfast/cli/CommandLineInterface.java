@@ -67,7 +67,9 @@ final class CommandLineInterface {
     root.addSubcommand("status", AgentCommands.status());
     root.addSubcommand("vm", VmCommands.group());
     root.addSubcommand("update", UpdateCommands.group());
+    root.addSubcommand("box", BoxCommands.group());
     root.addSubcommand("kho", KhoCommands.group());
+    root.addSubcommand("debugfs", DebugfsCommand.debugfs());
     root.addSubcommand("states", StatesCommand.states());
     root.usageMessage()
         .exitCodeListHeading("%nExit codes:%n")

@@ -1,5 +1,6 @@
 package io.holdfast.cli;
 
+import io.holdfast.linux.Fd;
 import io.holdfast.varlink.Reply;
 import io.holdfast.varlink.json.JsonObject;
 import java.util.function.Consumer;
@@ -16,9 +17,10 @@ interface Link extends AutoCloseable {
   /**
    * As {@link #call}, with the descriptors that come along; the reply is the caller's to close.
    *
+   * @param descriptors sent along; borrowed
    * @throws Failure if the agent answers with an error or goes away
    */
-  Reply request(String method, JsonObject parameters);
+  Reply request(String method, JsonObject parameters, Fd... descriptors);
 
   /**
    * Calls a method with "more".

@@ -1,6 +1,7 @@
 package io.holdfast.cli;
 
 import io.holdfast.linux.Errno;
+import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.varlink.Reply;
@@ -75,9 +76,9 @@ final class VarlinkLink implements Link {
   }
 
   @Override
-  public Reply request(String method, JsonObject parameters) {
+  public Reply request(String method, JsonObject parameters, Fd... descriptors) {
     try {
-      return client.call(method, parameters, List.of());
+      return client.call(method, parameters, List.of(descriptors));
     } catch (VarlinkException e) {
       throw answered(e);
     } catch (VarlinkConnectionException e) {

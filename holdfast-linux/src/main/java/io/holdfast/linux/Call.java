@@ -20,6 +20,8 @@ public enum Call {
   FSTATFS,
   FSYNC,
   FTRUNCATE,
+  /** libfuse's, which must be loaded: whom a file system in this process serves. */
+  FUSE_GET_CONTEXT(Returns.LONG),
   GETEUID,
   GETSOCKNAME,
   GETSOCKOPT,

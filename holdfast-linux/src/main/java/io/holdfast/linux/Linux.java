@@ -26,6 +26,7 @@ public final class Linux {
 
   static final int O_CLOEXEC = 0x80000;
   private static final int O_NOCTTY = 0x100;
+  private static final long FUSE_CONTEXT_PID = 16;
   private static final int MFD_CLOEXEC = 0x1;
   static final int F_SETFD = 2;
   private static final int F_GETFL = 3;
@@ -715,6 +716,20 @@ public final class Linux {
   }
 
   // ---------------------------------------------------------------------------------------------------- the kernel
+
+  /**
+   * Which thread made the call that a FUSE file system in this process serves at the moment, on the
+   * thread that serves it; 0 if it is in another PID namespace.
+   *
+   * @throws UnsupportedOperationException if libfuse is not loaded
+   */
+  public int fuseCaller() {
+    // struct fuse_context: a pointer, uid, gid, and then it.
+    long context = calls.make(Call.FUSE_GET_CONTEXT, "the calling thread");
+    return MemorySegment.ofAddress(context)
+        .reinterpret(FUSE_CONTEXT_PID + Integer.BYTES)
+        .get(ValueLayout.JAVA_INT, FUSE_CONTEXT_PID);
+  }
 
   /** Writing file systems out, and unmounting them. */
   public Mounts mounts() {

@@ -4,6 +4,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.util.Map;
@@ -98,14 +99,19 @@ final class NativeKernel implements Kernel {
       return rdtsc();
     }
     String function = call.systemCall() == Call.NO_NUMBER ? call.function() : "syscall";
-    return Linker.nativeLinker()
-        .defaultLookup()
+    SymbolLookup libraries = Linker.nativeLinker().defaultLookup();
+    if (call == Call.FUSE_GET_CONTEXT) {
+      libraries = SymbolLookup.loaderLookup();
+    }
+    return libraries
         .find(function)
         .orElseThrow(
             () ->
                 new UnsupportedOperationException(
-                    "this machine's C library has no "
-                        + function
-                        + "; Holdfast needs Linux with glibc 2.34 or newer"));
+                    call == Call.FUSE_GET_CONTEXT
+                        ? "libfuse is not loaded"
+                        : "this machine's C library has no "
+                            + function
+                            + "; Holdfast needs Linux with glibc 2.34 or newer"));
   }
 }

@@ -11,6 +11,8 @@ import io.holdfast.host.qemu.QemuProbe;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.MemfdOption;
+import io.holdfast.linux.Seal;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.UnixListener;
 import io.holdfast.varlink.Call;
@@ -20,6 +22,7 @@ import io.holdfast.varlink.json.JsonArray;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.io.InputStream;
+import java.lang.foreign.MemorySegment;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
 import java.nio.charset.StandardCharsets;
@@ -28,6 +31,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -69,6 +73,7 @@ public final class Agent implements AutoCloseable {
   private final Vms vms;
   private final Boxes boxes;
   private final Updates updates;
+  private final DebugView debugView;
   private final List<String> recovered = new ArrayList<>();
   private final long started = System.nanoTime();
   private final VarlinkServer server;
@@ -110,6 +115,7 @@ public final class Agent implements AutoCloseable {
     this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()));
     this.boxes = new Boxes(linux, keeper);
     this.updates = new Updates(linux, places, vms, boxes, keeper, arrival);
+    this.debugView = new DebugView(linux, keeper, vms, boxes, updates);
     vms.recover(recovered);
     updates.recover(recovered);
     this.server = serve(listener);
@@ -184,6 +190,7 @@ public final class Agent implements AutoCloseable {
         .implement(definition("Vm"))
         .implement(definition("Update"))
         .implement(definition("Box"))
+        .implement(definition("Debug"))
         .allow(peer -> peer.uid() == 0 || peer.uid() == me)
         .on("io.holdfast.Agent.Status", call -> call.reply(status()))
         .on(
@@ -226,6 +233,11 @@ public final class Agent implements AutoCloseable {
             call ->
                 boxes.remove(call.parameters().string("box"), call.parameters().string("label")))
         .on("io.holdfast.Box.List", call -> call.reply(JsonObject.of("boxes", boxes.list())))
+        .on("io.holdfast.Debug.Boxes", call -> call.reply(JsonObject.of("boxes", debugView.held())))
+        .on("io.holdfast.Debug.Manifest", this::manifest)
+        .on(
+            "io.holdfast.Debug.UnderWay",
+            call -> call.reply(JsonObject.of("reports", updates.underWay())))
         .on("io.holdfast.Update.Cancel", call -> updates.cancel(call.parameters().string("id")))
         .on("io.holdfast.Update.List", call -> call.reply(JsonObject.of("reports", updates.list())))
         .on(
@@ -337,6 +349,15 @@ public final class Agent implements AutoCloseable {
     JsonObject asked = call.parameters();
     try (Fd memfd = call.takeDescriptor("descriptor")) {
       boxes.put(asked.string("box"), asked.string("label"), memfd);
+    }
+  }
+
+  private void manifest(Call call) {
+    byte[] manifest = debugView.manifest();
+    try (Fd memfd = linux.memfd("manifest", 0, MemfdOption.ALLOW_SEALING)) {
+      linux.write(memfd, MemorySegment.ofArray(manifest));
+      linux.seal(memfd, EnumSet.allOf(Seal.class));
+      call.reply(JsonObject.of("descriptor", 0, "bytes", manifest.length), List.of(memfd));
     }
   }
 

@@ -165,6 +165,12 @@ final class Reports {
     return report(id, subject, name, message, obstacles, losses, outcome.timeline());
   }
 
+  /** One that has not ended: its message is the state that it is in. */
+  static JsonObject underWay(
+      UpdateId id, Subject subject, UpdateState state, Timeline.Snapshot timeline) {
+    return report(id, subject, "under way", state.toString(), List.of(), List.of(), timeline);
+  }
+
   /** One that was refused before it was even planned. */
   static JsonObject refused(UpdateId id, String target, Instant now, Obstacle obstacle) {
     Timeline.Snapshot nothing =

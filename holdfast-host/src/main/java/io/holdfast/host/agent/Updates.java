@@ -41,6 +41,7 @@ import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
@@ -76,7 +77,7 @@ final class Updates {
   private final Vms vms;
   private final VmUpdate.DeviceState deviceStates;
   private final Workers workers = new PlatformWorkers();
-  private final Map<String, Orchestrator> running = new ConcurrentHashMap<>();
+  private final Map<String, Running> running = new ConcurrentHashMap<>();
   private final Map<String, Batch> batches = new ConcurrentHashMap<>();
   private final Turns turns = new QuietTurns();
   private final CountDownLatch rehearsed = new CountDownLatch(1);
@@ -93,6 +94,9 @@ final class Updates {
     this.kernels =
         new KernelUpdates(linux, vms, boxes, keeper, deviceStates, workers, arrival, places);
   }
+
+  /** An update that is under way. */
+  private record Running(UpdateId id, Reports.Subject subject, Orchestrator orchestrator) {}
 
   /**
    * Replaces the host's kernel. If that succeeds nobody is left to return.
@@ -120,7 +124,10 @@ final class Updates {
                 id,
                 journal,
                 wanted,
-                orchestrator -> running.put(id.toString(), orchestrator),
+                orchestrator ->
+                    running.put(
+                        id.toString(),
+                        new Running(id, new Reports.Subject.Host(List.of()), orchestrator)),
                 event -> progress(id, "host", event, zero).ifPresent(progress));
         keep(id, report);
         return report;
@@ -438,7 +445,7 @@ final class Updates {
       this.orchestrator =
           new Orchestrator(
               id, List.of(participant), journal, workers, Deadlines.usual(), turns, listener);
-      running.put(id.toString(), orchestrator);
+      running.put(id.toString(), new Running(id, new Reports.Subject.OneVm(target), orchestrator));
     }
 
     JsonObject run() throws IOException {
@@ -811,7 +818,8 @@ final class Updates {
 
   /** Asks a running update, or a batch of them, to cancel. */
   void cancel(String id) {
-    Orchestrator orchestrator = running.get(id);
+    Running update = running.get(id);
+    Orchestrator orchestrator = update == null ? null : update.orchestrator();
     Batch batch = batches.get(id);
     try {
       if (orchestrator != null && orchestrator.state() == UpdateState.SHUTTING_DOWN) {
@@ -862,6 +870,28 @@ final class Updates {
     // Ids begin with the time of day.
     found.sort(null);
     return found;
+  }
+
+  /** A report on each update that is under way, the oldest first. */
+  List<JsonObject> underWay() {
+    return running.values().stream()
+        .sorted(Comparator.comparing(each -> each.id().toString()))
+        .map(
+            each ->
+                Reports.underWay(
+                    each.id(),
+                    each.subject(),
+                    each.orchestrator().state(),
+                    each.orchestrator().timeline()))
+        .toList();
+  }
+
+  /** The id of the update of the kernel that is under way, if one is. */
+  Optional<String> kernelUnderWay() {
+    return running.values().stream()
+        .filter(each -> each.subject() instanceof Reports.Subject.Host)
+        .map(each -> each.id().toString())
+        .findFirst();
   }
 
   /** All reports, the oldest first. */

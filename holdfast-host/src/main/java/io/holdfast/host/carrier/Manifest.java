@@ -74,7 +74,7 @@ record Manifest(
     int number = 0;
     for (CrossedBox box : boxes) {
       FdtNode node = all.add("box@" + Integer.toHexString(++number));
-      FdtNode _ = node.set("name", box.name());
+      FdtNode _ = node.set("box", box.name());
       FdtNode _ = node.set("session", box.session());
       for (CrossedEntry entry : box.entries()) {
         FdtNode each = node.add("entry@" + Long.toHexString(entry.token()));
@@ -113,7 +113,7 @@ record Manifest(
         }
         boxes.add(
             new CrossedBox(
-                property(node, "name").string(), property(node, "session").string(), entries));
+                property(node, "box").string(), property(node, "session").string(), entries));
       }
       return new Manifest(
           property(root, "update").string(),

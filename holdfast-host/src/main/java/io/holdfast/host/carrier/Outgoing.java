@@ -24,11 +24,15 @@ final class Outgoing implements CrossingBox {
   Outgoing(LiveUpdate luo, String name, int number) {
     this.luo = luo;
     this.name = name;
+    this.sessionName = sessionName(name, number);
+  }
+
+  /** The name of the session that a box becomes; {@code number} as with the constructor. */
+  static String sessionName(String name, int number) {
     String wanted = Manifest.SESSION + "/" + name;
-    this.sessionName =
-        wanted.getBytes(StandardCharsets.UTF_8).length <= LiveUpdate.NAME_BYTES
-            ? wanted
-            : Manifest.SESSION + "/#" + number;
+    return wanted.getBytes(StandardCharsets.UTF_8).length <= LiveUpdate.NAME_BYTES
+        ? wanted
+        : Manifest.SESSION + "/#" + number;
   }
 
   @Override

@@ -419,7 +419,7 @@ public final class Vm implements AutoCloseable {
   }
 
   /** The record that says that this process runs it. */
-  synchronized String recordFor(QemuProcess.Identity identity) {
+  public synchronized String recordFor(QemuProcess.Identity identity) {
     return JsonObject.of(
             "promise", promise.toJson(),
             "generation", generation,

@@ -16,6 +16,7 @@ import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -70,6 +71,17 @@ public final class VmDeparture implements Participant {
   @Override
   public String name() {
     return vm.promise().name();
+  }
+
+  /**
+   * The labels of what {@link #prepare} would put into a VM's box now, in that order. {@link
+   * #freeze} adds what there is only once the guest stands still: the device state, the console's
+   * log.
+   */
+  public static List<String> labels(Vm vm) {
+    List<String> labels = new ArrayList<>(vm.inherited().keySet());
+    labels.add(RECORD);
+    return labels;
   }
 
   @Override
