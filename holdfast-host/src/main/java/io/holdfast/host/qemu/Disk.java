@@ -31,7 +31,8 @@ public record Disk(String id, String path, String format, boolean readOnly, Stri
     arguments.add("-blockdev");
     arguments.add(
         "driver=%s,node-name=%s-file,filename=%s,read-only=%s,auto-read-only=off"
-            .formatted(isRegular() ? "file" : "host_device", id, CommandLine.escaped(path), access));
+            .formatted(
+                isRegular() ? "file" : "host_device", id, CommandLine.escaped(path), access));
     arguments.add("-blockdev");
     arguments.add(
         "driver=%s,node-name=%s,file=%s-file,read-only=%s".formatted(format, id, id, access));

@@ -106,7 +106,7 @@ final class BridgeTest {
   @Test
   void onlyUplinksAreMissed() throws IOException {
     String uplink = NAME + "u";
-    must("link", "add", uplink, "type", "dummy");
+    must("link", "add", uplink, "type", "veth", "peer", "name", uplink + "p");
     try {
       must("link", "set", uplink, "master", NAME);
       try (var tap = linux.tap(NAME + "t", 1)) {

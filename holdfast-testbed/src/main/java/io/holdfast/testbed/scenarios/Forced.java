@@ -203,17 +203,14 @@ public abstract class Forced implements Scenario {
       }
       byte[] changed = Files.readAllBytes(code);
       out.check("the kernel has luo-v5 in it", replace(changed, "luo-v5", "luo-v6") > 0);
+      forgetConfiguration(changed);
       Files.write(code, changed);
-      // A little better than it was packed, as it must find room where that is.
       String _ =
           out.command(
               List.of(
                   "sh",
                   "-c",
-                  "xz -c --check=crc32 --x86 --lzma2=preset=6,nice=273,dict=128MiB "
-                      + code
-                      + " >"
-                      + again));
+                  "xz -c --check=crc32 --x86 --lzma2=dict=128MiB " + code + " >" + again));
       byte[] fits = Files.readAllBytes(again);
       if (fits.length > length) {
         throw new IOException("packed again it has " + fits.length + " bytes, not " + length);
@@ -226,16 +223,34 @@ public abstract class Forced implements Scenario {
       }
     }
 
+    /**
+     * Wipes the kernel's own copy of its configuration, which is packed already: so that all of it
+     * packed again finds room where it was.
+     */
+    private static void forgetConfiguration(byte[] code) {
+      int from = indexOf(code, "IKCFG_ST", 0);
+      int to = from < 0 ? -1 : indexOf(code, "IKCFG_ED", from);
+      if (to > 0) {
+        Arrays.fill(code, from + "IKCFG_ST".length(), to, (byte) 0);
+      }
+    }
+
+    private static int indexOf(byte[] bytes, String text, int from) {
+      byte[] wanted = text.getBytes(StandardCharsets.US_ASCII);
+      for (int at = from; at + wanted.length <= bytes.length; at++) {
+        if (Arrays.equals(bytes, at, at + wanted.length, wanted, 0, wanted.length)) {
+          return at;
+        }
+      }
+      return -1;
+    }
+
     private static int replace(byte[] bytes, String from, String to) {
-      byte[] old = from.getBytes(StandardCharsets.US_ASCII);
       byte[] other = to.getBytes(StandardCharsets.US_ASCII);
       int changed = 0;
-      for (int at = 0; at + old.length <= bytes.length; at++) {
-        if (bytes[at] == old[0]
-            && Arrays.equals(bytes, at, at + old.length, old, 0, old.length)) {
-          System.arraycopy(other, 0, bytes, at, other.length);
-          changed++;
-        }
+      for (int at = indexOf(bytes, from, 0); at >= 0; at = indexOf(bytes, from, at + 1)) {
+        System.arraycopy(other, 0, bytes, at, other.length);
+        changed++;
       }
       return changed;
     }
@@ -249,7 +264,9 @@ public abstract class Forced implements Scenario {
     public void outside(Outside out) throws IOException {
       String console = out.console();
       String second = console.substring(console.lastIndexOf("Linux version"));
-      out.check("it was the next kernel, after a kexec", console.indexOf("Linux version") < console.length() - second.length());
+      out.check(
+          "it was the next kernel, after a kexec",
+          console.indexOf("Linux version") < console.length() - second.length());
       List<String> why =
           second
               .lines()

@@ -232,7 +232,7 @@ final class InstalledHoldfast {
                 }
               })
           .start();
-      in.awaitKexec(100);
+      in.awaitKexec(300);
     } catch (IllegalStateException e) {
       in.note("after all: " + Files.readString(log).replace('\n', '|') + said().replace('\n', '|'));
       throw e;
@@ -264,7 +264,8 @@ final class InstalledHoldfast {
                 "--initrd",
                 guest.resolve("initramfs.cpio").toString(),
                 "--append",
-                "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable holdfast.pattern=1 " + words));
+                "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable holdfast.pattern=1 "
+                    + words));
     line.addAll(List.of(more));
     String _ = must(line.toArray(String[]::new));
   }

@@ -53,7 +53,7 @@ public final class KernelUpdate implements Scenario {
                 + PLUG_IN
                 + " 2>/dev/null; do sleep 0.2; done) & "
                 + InstalledHoldfast.early())
-        .withLimit(Duration.ofMinutes(10));
+        .withLimit(Duration.ofMinutes(15));
   }
 
   @Override

@@ -26,7 +26,7 @@ final class Peer {
   static final String PROGRESS = "peer";
 
   private static final long SEED = 0x686f6c6466617374L;
-  private static final int BUFFER = 16 << 10;
+  private static final int BUFFER = 8 << 10;
   private static final long PAUSE_MILLIS = 10;
   private static final long TELL_NANOS = 250_000_000;
 
