@@ -56,26 +56,21 @@ public abstract class Forced implements Scenario {
   static final class Swapping {
     private Swapping() {}
 
-    /** Told a word that the command line shall lack, and what to put there; or an image. */
+    /** Told {@code line} and a whole command line, or {@code image} and a kernel's image. */
     public static void main(String[] arguments) throws IOException {
       InstalledHoldfast.serve(
           (call, a, b, c, d, e, f) -> {
             if (call != Call.KEXEC_FILE_LOAD || a < 0) {
               return Kernel.system().call(call, a, b, c, d, e, f);
             }
-            try (Arena arena = Arena.ofConfined()) {
-              if (arguments.length == 1) {
-                try (Fd other = Linux.system().open(Path.of(arguments[0]))) {
-                  return Kernel.system().call(call, other.number(), b, c, d, e, f);
-                }
+            if (arguments[0].equals("image")) {
+              try (Fd other = Linux.system().open(Path.of(arguments[1]))) {
+                return Kernel.system().call(call, other.number(), b, c, d, e, f);
               }
-              String line =
-                  MemorySegment.ofAddress(d)
-                      .reinterpret(c)
-                      .getString(0)
-                      .replace(arguments[0], arguments[1]);
-              MemorySegment text = arena.allocateFrom(line);
-              return Kernel.system().call(call, a, b, text.byteSize(), text.address(), e, f);
+            }
+            try (Arena arena = Arena.ofConfined()) {
+              MemorySegment line = arena.allocateFrom(arguments[1]);
+              return Kernel.system().call(call, a, b, line.byteSize(), line.address(), e, f);
             }
           });
     }
@@ -119,7 +114,7 @@ public abstract class Forced implements Scenario {
 
     @Override
     public void before(Inside in) throws IOException {
-      update(in, " liveupdate=on", "");
+      update(in, "line", in.nextCommandLine().replace(" liveupdate=on", ""));
     }
 
     @Override
@@ -142,7 +137,7 @@ public abstract class Forced implements Scenario {
 
     @Override
     public void before(Inside in) throws IOException {
-      update(in, " kho=on", " kho=off");
+      update(in, "line", in.nextCommandLine().replace(" kho=on", " kho=off"));
     }
 
     @Override
@@ -257,7 +252,7 @@ public abstract class Forced implements Scenario {
 
     @Override
     public void before(Inside in) throws IOException {
-      update(in, in.exchange().resolve(IMAGE).toString());
+      update(in, "image", in.exchange().resolve(IMAGE).toString());
     }
 
     @Override
