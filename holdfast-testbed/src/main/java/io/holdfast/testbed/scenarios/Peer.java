@@ -88,22 +88,24 @@ final class Peer {
     byte[] buffer = new byte[BUFFER];
     long last = System.nanoTime();
     long told = last;
+    long read = 0;
     end = "open";
     for (int n = in.read(buffer); n > 0; n = in.read(buffer)) {
       long now = System.nanoTime();
-      if (right > BEGUN && now - last > gap) {
+      if (read > BEGUN && now - last > gap) {
         gap = now - last;
-        beforeGap = right;
+        beforeGap = read;
       }
       last = now;
       for (int i = 0; i < n; i++) {
-        long at = right + i;
+        long at = read + i;
         if (buffer[i] != (byte) (Guest.word(SEED, at / 8) >>> (at % 8 * 8))) {
           end = "byte " + at + " is wrong";
           return;
         }
       }
-      right += n;
+      read += n;
+      right = read;
       if (now - told > TELL_NANOS) {
         told = now;
         tell();
@@ -127,7 +129,7 @@ final class Peer {
   void check(Outside out) {
     out.note(
         "the peer read %d KiB in all, %d KiB after a gap of %d ms; its connection's end: %s"
-            .formatted(right >> 10, right - beforeGap >> 10, gap / 1_000_000, end));
+            .formatted(right >> 10, (right - beforeGap) >> 10, gap / 1_000_000, end));
     out.check("every byte of the stream was right: " + end, !end.contains("wrong"));
     out.check("the stream had begun before the kexec", beforeGap > BEGUN);
     out.check("the guest stood still meanwhile, seen by its peer", gap > 1_000_000_000L);
