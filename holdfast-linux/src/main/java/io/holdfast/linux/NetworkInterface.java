@@ -4,6 +4,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 
 /**
  * A network interface of the caller's network namespace, by its name (netdevice(7)); it need not
@@ -30,8 +31,10 @@ public final class NetworkInterface {
   private static final int SIOCGIFMTU = 0x8921;
   private static final int SIOCSIFMTU = 0x8922;
   private static final int SIOCSIFHWADDR = 0x8924;
+  private static final int SIOCGIFHWADDR = 0x8927;
   private static final int SIOCGIFINDEX = 0x8933;
   private static final int SIOCETHTOOL = 0x8946;
+  private static final int SIOCBRADDBR = 0x89a0;
   private static final int SIOCBRADDIF = 0x89a2;
   private static final int SIOCBRDELIF = 0x89a3;
 
@@ -121,9 +124,59 @@ public final class NetworkInterface {
         });
   }
 
+  /** Its Ethernet address, of {@link #ADDRESS_BYTES} bytes. */
+  public byte[] address() {
+    return get(SIOCGIFHWADDR, "address of ")
+        .asSlice(SA_DATA, ADDRESS_BYTES)
+        .toArray(ValueLayout.JAVA_BYTE);
+  }
+
+  /** The IP addresses that it has for good: none that a lease, or the network, gave it. */
+  public List<InterfaceAddress> ipAddresses() {
+    return RouteSocket.addresses(calls, index(), "addresses of " + this);
+  }
+
+  /**
+   * Gives it an IP address, for good.
+   *
+   * @return false if it has that one already
+   * @throws SystemCallException EPERM; EOPNOTSUPP, EAFNOSUPPORT if the kernel has no IPv6, or that
+   *     is off on this interface
+   */
+  public boolean addIpAddress(InterfaceAddress address) {
+    return RouteSocket.add(calls, index(), address, address + " for " + this);
+  }
+
+  /**
+   * Makes a bridge of this name, which is down, without ports, and has an address by chance.
+   *
+   * @return false if there is a network interface of this name, of whatever kind
+   * @throws SystemCallException EPERM; ENOPKG, EINVAL, ENOTTY if the kernel has no bridges, or they
+   *     are not loaded
+   */
+  public boolean makeBridge() {
+    try (Arena arena = Arena.ofConfined()) {
+      long result = attempt(SIOCBRADDBR, request(arena, name));
+      if (result == -Errno.EEXIST.number()) {
+        return false;
+      }
+      check(result, "making of bridge " + name);
+      return true;
+    }
+  }
+
+  /** Whether it is in operation. */
+  public boolean isUp() {
+    return (flags() & IFF_UP) != 0;
+  }
+
+  private short flags() {
+    return get(SIOCGIFFLAGS, "flags of ").get(ValueLayout.JAVA_SHORT, VALUE);
+  }
+
   /** Takes it into operation; does nothing to one that is up. */
   public void up() {
-    short flags = get(SIOCGIFFLAGS, "flags of ").get(ValueLayout.JAVA_SHORT, VALUE);
+    short flags = flags();
     set(
         SIOCSIFFLAGS,
         "up ",

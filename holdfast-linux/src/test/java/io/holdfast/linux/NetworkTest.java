@@ -165,6 +165,59 @@ class NetworkTest {
     }
   }
 
+  @Test
+  void aBridgeIsMadeOnceAndHasAddresses() throws IOException {
+    assumeAllowed();
+    NetworkInterface made = linux.networkInterface(bridge);
+    assertThat(made.makeBridge()).isTrue();
+    try {
+      assertThat(made.makeBridge()).isFalse();
+      assertThat(made.isBridge()).isTrue();
+      assertThat(made.isUp()).isFalse();
+      byte[] address = {0x52, 0x54, 0, 1, 2, 3};
+      made.setAddress(address);
+      made.up();
+      assertThat(made.isUp()).isTrue();
+      assertThat(made.address()).isEqualTo(address);
+      // For documentation; nobody's.
+      InterfaceAddress first = InterfaceAddress.of("192.0.2.1/30");
+      assertThat(made.addIpAddress(first)).isTrue();
+      assertThat(made.addIpAddress(first)).isFalse();
+      assertThat(made.addIpAddress(InterfaceAddress.of("198.51.100.7/32"))).isTrue();
+      run(
+          "ip",
+          "address",
+          "add",
+          "203.0.113.1/24",
+          "valid_lft",
+          "600",
+          "preferred_lft",
+          "600",
+          "dev",
+          bridge);
+      assertThat(made.ipAddresses().stream().map(InterfaceAddress::toString))
+          .as("not the one with an end")
+          .contains("192.0.2.1/30", "198.51.100.7/32")
+          .noneMatch(each -> each.startsWith("203."));
+    } finally {
+      run("ip", "link", "delete", bridge);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"192.0.2.1", "192.0.2.1/33", "192.0.2.1/-1", "web/24", "/24", "::1/129"})
+  void noInterfaceAddress(String text) {
+    assertThatIllegalArgumentException().isThrownBy(() -> InterfaceAddress.of(text));
+  }
+
+  @Test
+  void interfaceAddressesAreReadAsTheyAreWritten() {
+    for (String each : List.of("192.0.2.1/24", "2001:db8:0:0:0:0:0:1/64")) {
+      assertThat(InterfaceAddress.of(each)).hasToString(each);
+      assertThat(InterfaceAddress.of(each)).isEqualTo(InterfaceAddress.of(each));
+    }
+  }
+
   /** To all, from somebody, of an experiment's protocol, behind an empty virtio header. */
   private static MemorySegment packet(Arena arena, byte last) {
     MemorySegment packet = arena.allocate(HEADER + 60);

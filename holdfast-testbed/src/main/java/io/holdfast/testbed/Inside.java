@@ -31,7 +31,7 @@ public final class Inside {
   /** Made by the outside when the debugger is ready to dump. */
   static final String DUMP_ARMED = "dump-armed";
 
-  private static final Path REMEMBERED = EXCHANGE.resolve("remembered.properties");
+  static final String REMEMBERED = "remembered.properties";
   private static final long DUMP_PATIENCE_MILLIS = 30_000;
   private static final Pattern FIRST_PROGRAM =
       Pattern.compile("\\[ *(\\d+\\.\\d+)\\] Run \\S+ as init process");
@@ -102,9 +102,10 @@ public final class Inside {
 
   /** Keeps a value over the kexec, outside. */
   public void remember(String key, Object value) {
-    Properties all = Files.exists(REMEMBERED) ? read(REMEMBERED) : new Properties();
+    Path file = EXCHANGE.resolve(REMEMBERED);
+    Properties all = Files.exists(file) ? read(file) : new Properties();
     all.setProperty(key, value.toString());
-    try (Writer out = Files.newBufferedWriter(REMEMBERED)) {
+    try (Writer out = Files.newBufferedWriter(file)) {
       all.store(out, "kept over the kexec");
     } catch (IOException e) {
       throw new UncheckedIOException("remembering " + key, e);
@@ -117,7 +118,7 @@ public final class Inside {
    * @throws IllegalStateException if there is none
    */
   public String recall(String key) {
-    return Optional.ofNullable(read(REMEMBERED).getProperty(key))
+    return Optional.ofNullable(read(EXCHANGE.resolve(REMEMBERED)).getProperty(key))
         .orElseThrow(() -> new IllegalStateException("nothing was remembered as " + key));
   }
 

@@ -1,12 +1,14 @@
 package io.holdfast.testbed;
 
 import java.io.IOException;
+import java.io.Reader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.Properties;
 
 /** What a scenario's outside half has: the run's folder and what is in it. */
 public final class Outside {
@@ -63,6 +65,20 @@ public final class Outside {
   /** The kernel that it kexecs into. */
   public Kernel next() {
     return next;
+  }
+
+  /**
+   * What the inside has remembered; as {@link Inside#recall}.
+   *
+   * @throws IOException if there is no such thing
+   */
+  public String remembered(String key) throws IOException {
+    Properties all = new Properties();
+    try (Reader in = Files.newBufferedReader(exchange().resolve(Inside.REMEMBERED))) {
+      all.load(in);
+    }
+    return Optional.ofNullable(all.getProperty(key))
+        .orElseThrow(() -> new IOException("nothing was remembered as " + key));
   }
 
   /** The console up to now. */

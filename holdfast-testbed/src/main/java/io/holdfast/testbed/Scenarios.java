@@ -5,9 +5,11 @@ import io.holdfast.testbed.scenarios.BoxesCross;
 import io.holdfast.testbed.scenarios.ClosingDiscards;
 import io.holdfast.testbed.scenarios.DevicesAreThere;
 import io.holdfast.testbed.scenarios.DumpAtKexec;
+import io.holdfast.testbed.scenarios.Forced;
 import io.holdfast.testbed.scenarios.HandoverDecoded;
 import io.holdfast.testbed.scenarios.KernelRefusals;
 import io.holdfast.testbed.scenarios.KernelSelftest;
+import io.holdfast.testbed.scenarios.KernelUndone;
 import io.holdfast.testbed.scenarios.KernelUpdate;
 import io.holdfast.testbed.scenarios.KernelsInARow;
 import io.holdfast.testbed.scenarios.KilledInRestore;
@@ -46,6 +48,10 @@ public final class Scenarios {
         new BoxesCross(),
         new KilledInRestore(),
         new KernelRefusals(),
+        new KernelUndone(),
+        new Forced.WithoutLiveupdate(),
+        new Forced.WithoutKho(),
+        new Forced.OtherLuo(),
         new AgentUnderSystemd(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),

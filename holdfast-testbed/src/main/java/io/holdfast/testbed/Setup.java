@@ -77,6 +77,16 @@ public record Setup(
     record Disk(long bytes) implements Device {}
 
     /**
+     * A network card, eth0, on a network of QEMU's own (10.0.2.0/24), which survives a kexec; from
+     * outside a TCP port of it is reached on loopback, and from there nothing is.
+     *
+     * @param port on 127.0.0.1 outside
+     * @param address who is reached by it
+     * @param inside the port there
+     */
+    record Uplink(int port, String address, int inside) implements Device {}
+
+    /**
      * Whatever QEMU calls so.
      *
      * @param option the value of {@code -device}
@@ -222,6 +232,14 @@ public record Setup(
                   "if=virtio,format=raw,cache=unsafe,file=" + disk(run, disks).toString()));
           disks++;
         }
+        case Device.Uplink(int port, String address, int inside) ->
+            options.addAll(
+                List.of(
+                    "-netdev",
+                    "user,id=uplink,restrict=on,hostfwd=tcp:127.0.0.1:%d-%s:%d"
+                        .formatted(port, address, inside),
+                    "-device",
+                    "virtio-net-pci,netdev=uplink,romfile="));
         case Device.Other(String option) -> options.addAll(List.of("-device", option));
       }
     }

@@ -62,6 +62,11 @@ final class TestbedCommand implements Callable<Integer> {
           "build it from this Debian package, such as linux-source-7.2; the newest unless told")
   private Optional<String> sourcePackage = Optional.empty();
 
+  @Option(
+      names = "--debug",
+      description = "the kernel that checks itself, before and after the kexec; slower")
+  private boolean debug;
+
   @Option(names = "--memory", paramLabel = "MIB", description = "the machine's memory")
   private Optional<Integer> memory = Optional.empty();
 
@@ -187,7 +192,8 @@ final class TestbedCommand implements Callable<Integer> {
     }
     List<Setup.Device> more = devices.stream().map(this::device).toList();
     return setup -> {
-      Setup changed = setup.withDevices(more.toArray(Setup.Device[]::new));
+      Setup changed = debug ? setup.withKernel(Kernel.Config.DEBUG) : setup;
+      changed = changed.withDevices(more.toArray(Setup.Device[]::new));
       changed = changed.withCommandLine(append.toArray(String[]::new));
       changed = memory.isPresent() ? changed.withMemory(memory.get()) : changed;
       return cpus.isPresent() ? changed.withCpus(cpus.get()) : changed;

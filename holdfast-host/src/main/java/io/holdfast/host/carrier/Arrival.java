@@ -116,6 +116,7 @@ public final class Arrival {
         for (Manifest.CrossedBox box : manifest.boxes()) {
           take(linux, keeper, guard, places, box);
         }
+        manifest.bridges().forEach(bridge -> make(linux, bridge));
         MemorySegment text =
             mapping.segment().asSlice(manifest.journalAt(), manifest.journalBytes());
         write(journal, arrived(text.toArray(ValueLayout.JAVA_BYTE), now, manifest));
@@ -124,6 +125,18 @@ public final class Arrival {
       return new Arrival(elapsed, began, System.nanoTime() - began);
     } catch (IndexOutOfBoundsException e) {
       throw new IOException("the manifest from the previous kernel names what is not in it", e);
+    }
+  }
+
+  /** Without it a VM that is in it does not come up, and says so; nothing is lost. */
+  private static void make(Linux linux, Bridge bridge) {
+    try {
+      boolean made = bridge.make(linux);
+      LOG.log(
+          System.Logger.Level.DEBUG,
+          "bridge " + bridge.name() + (made ? " is made again" : " is there already"));
+    } catch (SystemCallException e) {
+      LOG.log(System.Logger.Level.ERROR, "bridge " + bridge.name() + " could not be made again", e);
     }
   }
 

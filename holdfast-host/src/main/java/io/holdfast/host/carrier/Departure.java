@@ -51,6 +51,8 @@ public final class Departure implements Participant, Crossing {
   private final Map<String, Map<String, Fd>> plainBoxes;
   private final List<Outgoing> boxes = new ArrayList<>();
   private final Set<String> others;
+  private final Set<String> bridgeNames;
+  private final List<Bridge> bridges = new ArrayList<>();
   private final Clock begun;
   private Optional<OutgoingSession> session = Optional.empty();
   private Optional<Fd> manifest = Optional.empty();
@@ -61,6 +63,7 @@ public final class Departure implements Participant, Crossing {
    *
    * @param journal of the update, which travels along
    * @param others the names of all other participants
+   * @param bridgeNames the bridges that VMs are plugged into
    * @param plainBoxes memfds by label, by box: those that no participant sees to; borrowed
    * @param checks what is in the way, found out when the plan is made
    */
@@ -70,6 +73,7 @@ public final class Departure implements Participant, Crossing {
       NextKernel next,
       Journal journal,
       Set<String> others,
+      Set<String> bridgeNames,
       Map<String, Map<String, Fd>> plainBoxes,
       HostShutdown shutdown,
       Supplier<List<Obstacle>> checks) {
@@ -78,6 +82,7 @@ public final class Departure implements Participant, Crossing {
     this.next = next;
     this.journal = journal;
     this.others = Set.copyOf(others);
+    this.bridgeNames = Set.copyOf(bridgeNames);
     this.plainBoxes = Map.copyOf(plainBoxes);
     this.shutdown = shutdown;
     this.checks = checks;
@@ -130,12 +135,22 @@ public final class Departure implements Participant, Crossing {
       int entries = plainBoxes.values().stream().mapToInt(Map::size).sum();
       preserved.add(plainBoxes.size() + " boxes with " + entries + " memfds");
     }
+    List<String> losses = new ArrayList<>();
+    losses.add("everything else on the host is stopped: " + shutdown.describe());
+    for (String name : bridgeNames) {
+      preserved.add("bridge " + name + ", made again where the host's configuration has not yet");
+      List<String> uplinks = Bridge.uplinks(name);
+      if (!uplinks.isEmpty()) {
+        losses.add(
+            "bridge "
+                + name
+                + " is without "
+                + String.join(", ", uplinks)
+                + " until the host's own configuration plugs that in again");
+      }
+    }
     return new Plan(
-        preserved,
-        obstacles,
-        List.of("everything else on the host is stopped: " + shutdown.describe()),
-        Optional.empty(),
-        Optional.of(BESIDES.plus(boot())));
+        preserved, obstacles, losses, Optional.empty(), Optional.of(BESIDES.plus(boot())));
   }
 
   /** How long the running kernel took to its first program: so will, by and large, the next one. */
@@ -167,11 +182,19 @@ public final class Departure implements Participant, Crossing {
           CrossingBox box = box(name);
           entries.forEach(box::put);
         });
+    bridges.clear();
+    for (String name : bridgeNames) {
+      bridges.add(Bridge.of(linux, name));
+    }
     int entries;
     synchronized (boxes) {
       entries = boxes.stream().mapToInt(box -> 4 + box.crossed().entries().size()).sum();
     }
-    long bytes = SPARE + 512L * entries + (long) PER_PARTICIPANT * (1 + others.size());
+    long bytes =
+        SPARE
+            + 512L * entries
+            + 2048L * bridges.size()
+            + (long) PER_PARTICIPANT * (1 + others.size());
     Fd memfd = linux.memfd("manifest of " + update, bytes);
     manifest = Optional.of(memfd);
     linux.allocate(memfd, 0, bytes);
@@ -211,8 +234,9 @@ public final class Departure implements Participant, Crossing {
       crossed = boxes.stream().map(Outgoing::crossed).toList();
     }
     Clock now = Clock.now(linux).since(begun);
-    int size = new Manifest(update.toString(), now, crossed, 0, 0).toBlob().length;
-    byte[] blob = new Manifest(update.toString(), now, crossed, size, text.size()).toBlob();
+    int size = new Manifest(update.toString(), now, crossed, bridges, 0, 0).toBlob().length;
+    byte[] blob =
+        new Manifest(update.toString(), now, crossed, bridges, size, text.size()).toBlob();
     long room = linux.size(memfd);
     if (blob.length + text.size() > room) {
       throw new IOException(

@@ -5,10 +5,14 @@ import io.holdfast.fdt.FdtException;
 import io.holdfast.fdt.FdtNode;
 import io.holdfast.fdt.FdtProperty;
 import io.holdfast.fdt.FdtTree;
+import io.holdfast.linux.InterfaceAddress;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 
 /**
  * What the next kernel's agent is told: which sessions there are, and what is in them. A flattened
@@ -21,11 +25,17 @@ import java.util.List;
  * @param update the update's id
  * @param departed when this was written, just before the reboot call
  * @param boxes in the order in which they were begun
+ * @param bridges that VMs are plugged into
  * @param journalAt where the journal begins in the memfd, in bytes
  * @param journalBytes its length
  */
 record Manifest(
-    String update, Clock departed, List<CrossedBox> boxes, long journalAt, long journalBytes) {
+    String update,
+    Clock departed,
+    List<CrossedBox> boxes,
+    List<Bridge> bridges,
+    long journalAt,
+    long journalBytes) {
   /** The session that the manifest is in; all others are named in it. */
   static final String SESSION = "holdfast";
 
@@ -36,6 +46,7 @@ record Manifest(
 
   Manifest {
     boxes = List.copyOf(boxes);
+    bridges = List.copyOf(bridges);
   }
 
   /**
@@ -83,6 +94,20 @@ record Manifest(
         FdtNode _ = each.set("token", entry.token());
       }
     }
+    FdtNode networks = root.add("bridges");
+    number = 0;
+    for (Bridge bridge : bridges) {
+      FdtNode node = networks.add("bridge@" + Integer.toHexString(++number));
+      FdtNode _ = node.set("name", bridge.name());
+      FdtNode _ = node.set("mac", bridge.mac());
+      FdtNode _ = node.set("mtu", bridge.mtu());
+      bridge.addresses().stream()
+          .map(address -> address + "\0")
+          .reduce(String::concat)
+          .ifPresent(list -> node.set("addresses", list.getBytes(StandardCharsets.UTF_8)));
+      FdtNode settings = node.add("settings");
+      bridge.settings().forEach(settings::set);
+    }
     return tree.toBlob();
   }
 
@@ -123,6 +148,7 @@ record Manifest(
               property(clock, "tsc").u64(),
               property(clock, "tsc-hz").u64()),
           boxes,
+          bridges(root),
           property(root, "journal-at").u64(),
           property(root, "journal-bytes").u64());
     } catch (FdtException | IllegalStateException e) {
@@ -132,6 +158,34 @@ record Manifest(
               + ". What it describes is held and was not touched",
           e);
     }
+  }
+
+  /** None where the manifest is older than they are. */
+  private static List<Bridge> bridges(FdtNode root) throws IOException {
+    List<Bridge> bridges = new ArrayList<>();
+    if (root.child("bridges").isEmpty()) {
+      return bridges;
+    }
+    for (FdtNode node : child(root, "bridges").children()) {
+      Map<String, String> settings = new HashMap<>();
+      for (FdtProperty each : child(node, "settings").properties()) {
+        settings.put(each.name(), each.string());
+      }
+      List<String> addresses =
+          node.property("addresses").map(FdtProperty::strings).orElse(List.of());
+      try {
+        bridges.add(
+            new Bridge(
+                property(node, "name").string(),
+                property(node, "mac").string(),
+                property(node, "mtu").u32(),
+                settings,
+                addresses.stream().map(InterfaceAddress::of).toList()));
+      } catch (IllegalArgumentException e) {
+        throw new IOException("the manifest from the previous kernel is damaged: " + e, e);
+      }
+    }
+    return bridges;
   }
 
   private static FdtProperty property(FdtNode node, String name) throws IOException {

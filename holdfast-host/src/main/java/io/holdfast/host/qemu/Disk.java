@@ -1,6 +1,8 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.varlink.json.JsonObject;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -28,8 +30,9 @@ public record Disk(String id, String path, String format, boolean readOnly, Stri
     List<String> arguments = new ArrayList<>();
     arguments.add("-blockdev");
     arguments.add(
-        "driver=file,node-name=%s-file,filename=%s,read-only=%s,auto-read-only=off"
-            .formatted(id, CommandLine.escaped(path), access));
+        "driver=%s,node-name=%s-file,filename=%s,read-only=%s,auto-read-only=off"
+            .formatted(
+                isRegular() ? "file" : "host_device", id, CommandLine.escaped(path), access));
     arguments.add("-blockdev");
     arguments.add(
         "driver=%s,node-name=%s,file=%s-file,read-only=%s".formatted(format, id, id, access));
@@ -42,6 +45,11 @@ public record Disk(String id, String path, String format, boolean readOnly, Stri
     int last = arguments.size() - 1;
     arguments.set(last, arguments.get(last) + ",drive=" + id);
     return arguments;
+  }
+
+  /** QEMU wants to be told; a disk that is not there is refused elsewhere, or by QEMU. */
+  private boolean isRegular() {
+    return !Files.exists(Path.of(path)) || Files.isRegularFile(Path.of(path));
   }
 
   @Override

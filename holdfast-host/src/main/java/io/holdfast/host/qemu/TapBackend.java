@@ -135,6 +135,16 @@ final class TapBackend implements Backend {
 
   @Override
   public void plan(Findings findings) throws IOException {
+    plan(findings, " stays in bridge " + network.bridge() + ", connections included");
+  }
+
+  /** The bridge is the carrier's to make again. */
+  @Override
+  public void planCrossing(Findings findings) throws IOException {
+    plan(findings, " is in bridge " + network.bridge() + " again, its connections go on");
+  }
+
+  private void plan(Findings findings, String outlook) throws IOException {
     String what = "network " + network.id();
     boolean there = bridge.exists();
     if (!there || !bridge.isBridge()) {
@@ -146,13 +156,7 @@ final class TapBackend implements Backend {
           "Make it again: ip link add " + network.bridge() + " type bridge.");
       return;
     }
-    findings.preserved(
-        what
-            + " ("
-            + network.mac()
-            + ") stays in bridge "
-            + network.bridge()
-            + ", connections included");
+    findings.preserved(what + " (" + network.mac() + ")" + outlook);
     long silence = forwardDelay();
     if (silence > 0) {
       findings.loss(

@@ -5,10 +5,12 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.fdt.FdtBlob;
 import io.holdfast.fdt.FdtTree;
+import io.holdfast.linux.InterfaceAddress;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
@@ -26,6 +28,15 @@ final class ManifestTest {
                       new Manifest.CrossedEntry("ram", 1),
                       new Manifest.CrossedEntry("console@crossed+0", 2))),
               new Manifest.CrossedBox("@box/cache", "holdfast/#2", List.of())),
+          List.of(
+              new Bridge(
+                  "br0",
+                  "52:54:00:12:34:56",
+                  1400,
+                  Map.of("stp_state", "0", "forward_delay", "1500"),
+                  List.of(
+                      InterfaceAddress.of("192.0.2.1/24"), InterfaceAddress.of("2001:db8::1/64"))),
+              new Bridge("br1", "52:54:00:12:34:57", 1500, Map.of(), List.of())),
           4096,
           512);
 

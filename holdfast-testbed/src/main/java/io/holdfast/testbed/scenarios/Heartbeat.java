@@ -24,17 +24,6 @@ import java.util.List;
 record Heartbeat(long counter, long boot, long cpu, long wrong, long gap) {
   private static final long PAGE = 4096;
 
-  private static long mix(long value) {
-    long z = value;
-    z = (z ^ (z >>> 30)) * 0xbf58476d1ce4e5b9L;
-    z = (z ^ (z >>> 27)) * 0x94d049bb133111ebL;
-    return z ^ (z >>> 31);
-  }
-
-  private static long magic(int k) {
-    return mix(0x484f4c4446415354L + k);
-  }
-
   /** Reads it. */
   static Heartbeat of(Linux linux, VarlinkClient agent, String vm) throws IOException {
     try (Reply reply = agent.call("io.holdfast.Vm.Memory", JsonObject.of("name", vm), List.of());
@@ -44,7 +33,7 @@ record Heartbeat(long counter, long boot, long cpu, long wrong, long gap) {
       for (long at = 0; at < memory.byteSize(); at += PAGE) {
         boolean page = true;
         for (int k = 0; page && k < 4; k++) {
-          page = memory.get(ValueLayout.JAVA_LONG, at + 8L * k) == magic(k);
+          page = memory.get(ValueLayout.JAVA_LONG, at + 8L * k) == Guest.magic(k);
         }
         if (page) {
           return new Heartbeat(

@@ -1,6 +1,11 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.host.agent.Agent;
+import io.holdfast.host.agent.Places;
+import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.Kernel;
+import io.holdfast.linux.Linux;
 import io.holdfast.linux.Mapping;
 import io.holdfast.linux.Protection;
 import io.holdfast.testbed.Inside;
@@ -18,6 +23,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 
 /** The command as it is installed, used inside as an operator would. */
@@ -25,6 +31,7 @@ final class InstalledHoldfast {
   static final Path RUN = Path.of("/run/holdfast");
   private static final Path LOG = Path.of("/run/agent.log");
   private static final long PATIENCE_MILLIS = 120_000;
+  private static final int SIGKILL = 9;
 
   private final Inside in;
 
@@ -87,13 +94,41 @@ final class InstalledHoldfast {
     return agent;
   }
 
-  /** Starts another program as the agent, and does not wait. */
-  Process startAgent(String... command) throws IOException {
+  /** Starts a scenario's own program as the agent, and does not wait; see {@link #serve}. */
+  Process startAgent(Class<?> main, String... arguments) throws IOException {
     Files.createDirectories(RUN);
+    List<String> command =
+        new ArrayList<>(
+            List.of(
+                System.getProperty("java.home") + "/bin/java",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-Xmx512m",
+                "--enable-native-access=ALL-UNNAMED",
+                "-cp",
+                System.getProperty("java.class.path"),
+                main.getName()));
+    command.addAll(List.of(arguments));
     return new ProcessBuilder(command)
         .redirectErrorStream(true)
         .redirectOutput(ProcessBuilder.Redirect.appendTo(LOG.toFile()))
         .start();
+  }
+
+  /** What such a program does: it is the agent, on a kernel of the scenario's. Does not return. */
+  static void serve(Kernel kernel) throws IOException {
+    try (Agent agent = new Agent(new Linux(kernel), new Places(RUN, Places.defaultSocket(RUN)))) {
+      agent.recovered().forEach(System.err::println);
+      System.err.println("ready on " + RUN);
+      new CountDownLatch(1).await();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  /** Ends a process as nothing it could prepare for. */
+  static void kill(long pid) {
+    long _ = Kernel.system().call(Call.KILL, pid, SIGKILL, 0, 0, 0, 0);
   }
 
   /** Whether an agent gets ready; if not, it has ended. */
@@ -108,8 +143,17 @@ final class InstalledHoldfast {
   }
 
   void awaitAgent(Process agent) throws IOException {
+    awaitAgent(agent, 1);
+  }
+
+  /**
+   * Waits for an agent.
+   *
+   * @param number how many there were on this kernel, this one included
+   */
+  void awaitAgent(Process agent, int number) throws IOException {
     long start = System.nanoTime();
-    while (!said().contains("ready on")) {
+    while (said().split("ready on", -1).length <= number) {
       if (!agent.isAlive() || System.nanoTime() - start > PATIENCE_MILLIS * 1_000_000) {
         throw new IOException("the agent did not get ready: " + said());
       }
@@ -160,20 +204,23 @@ final class InstalledHoldfast {
     return answer.out();
   }
 
+  /** What asks for an update of the kernel. */
+  List<String> kernelUpdate() {
+    return List.of(
+        "update",
+        "kernel",
+        "--kernel",
+        in.nextKernel().toString(),
+        "--from",
+        in.runningKernel().toString(),
+        "--append",
+        in.nextCommandLine());
+  }
+
   /** Asks for the update of the kernel, which ends this half; throws if it does not. */
   void updateKernel(String... more) throws IOException {
-    List<String> line =
-        new ArrayList<>(
-            List.of(
-                command().toString(),
-                "update",
-                "kernel",
-                "--kernel",
-                in.nextKernel().toString(),
-                "--from",
-                in.runningKernel().toString(),
-                "--append",
-                in.nextCommandLine()));
+    List<String> line = new ArrayList<>(List.of(command().toString()));
+    line.addAll(kernelUpdate());
     line.addAll(List.of(more));
     Path log = Path.of("/run/update.log");
     Process process =
@@ -196,15 +243,20 @@ final class InstalledHoldfast {
                 }
               })
           .start();
-      in.awaitKexec(100);
+      in.awaitKexec(300);
     } catch (IllegalStateException e) {
       in.note("after all: " + Files.readString(log).replace('\n', '|') + said().replace('\n', '|'));
       throw e;
     }
   }
 
-  /** Runs a VM with the test guest. */
-  void runGuest(String name, String accelerator, String... more) throws IOException {
+  /**
+   * Runs a VM with the test guest.
+   *
+   * @param words more words for the guest's kernel
+   * @param more options
+   */
+  void runGuest(String name, String accelerator, String words, String... more) throws IOException {
     Path guest = Path.of(System.getenv("HOLDFAST_GUEST"));
     List<String> line =
         new ArrayList<>(
@@ -223,7 +275,8 @@ final class InstalledHoldfast {
                 "--initrd",
                 guest.resolve("initramfs.cpio").toString(),
                 "--append",
-                "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable holdfast.pattern=1"));
+                "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable holdfast.pattern=1 "
+                    + words));
     line.addAll(List.of(more));
     String _ = must(line.toArray(String[]::new));
   }
@@ -362,6 +415,11 @@ final class InstalledHoldfast {
         .toList();
   }
 
+  /** Where what a guest has said is. */
+  static Path console(String vm) {
+    return RUN.resolve("vms").resolve(vm).resolve("console.log");
+  }
+
   /** How far a guest has counted on its console without a gap from 1; -1 if there is one. */
   static int counted(String name) throws IOException {
     Path log = RUN.resolve("vms").resolve(name).resolve("console.log");
@@ -396,7 +454,7 @@ final class InstalledHoldfast {
 
   static void pause(long millis) {
     try {
-      boolean _ = new java.util.concurrent.CountDownLatch(1).await(millis, TimeUnit.MILLISECONDS);
+      boolean _ = new CountDownLatch(1).await(millis, TimeUnit.MILLISECONDS);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }

@@ -5,14 +5,36 @@ import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
 import io.holdfast.testbed.Setup;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
 
 /**
  * {@code holdfast update kernel} as an operator does it: the host gets a new kernel under a running
- * Linux guest, which goes on counting where it stood.
+ * Linux guest, which goes on counting where it stood, writes on its disk what follows from what it
+ * wrote last, and sends its peer on the network the next byte.
  */
 public final class KernelUpdate implements Scenario {
   private static final String VM = "web";
+  private static final String BRIDGE = "br0";
+  private static final String BRIDGE_MAC = "52:54:00:0b:01:d9";
+  private static final String BRIDGE_ADDRESS = "10.0.2.100/24";
+  private static final String GUEST_ADDRESS = "10.0.2.15";
+  private static final Path BRIDGE_FILES = Path.of("/sys/class/net", BRIDGE);
+  private static final String CONSOLE = "console-of-the-guest";
+  private static final long DISK_BYTES = 64L << 20;
+
+  /** What a host's network configuration does, some time after its start. */
+  private static final String PLUG_IN = "ip link set dev eth0 up master " + BRIDGE;
+
+  private static final long ONE_MEBIBYTE = 1 << 20;
+  private static final long PATIENCE_MILLIS = 90_000;
+
+  private final int port = Peer.freePort();
+  private Optional<Peer> peer = Optional.empty();
 
   @Override
   public String title() {
@@ -23,22 +45,70 @@ public final class KernelUpdate implements Scenario {
   public Setup setup() {
     return Setup.standard()
         .withMemory(3072)
-        .withEarly(InstalledHoldfast.early())
-        .withLimit(Duration.ofMinutes(10));
+        .withDevices(
+            new Setup.Device.Disk(DISK_BYTES),
+            new Setup.Device.Uplink(port, GUEST_ADDRESS, Peer.SENDS))
+        .withEarly(
+            "(until "
+                + PLUG_IN
+                + " 2>/dev/null; do sleep 0.2; done) & "
+                + InstalledHoldfast.early())
+        .withLimit(Duration.ofMinutes(15));
   }
 
   @Override
   public void prepare(Outside out) {
     InstalledHoldfast.require();
+    peer = Optional.of(Peer.start(port, out.exchange()));
+  }
+
+  private static void run(Inside in, String command) throws IOException {
+    Process process =
+        new ProcessBuilder(List.of("sh", "-c", command)).redirectErrorStream(true).start();
+    String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    try {
+      if (process.waitFor() != 0) {
+        in.note(command + ": " + said.strip());
+        throw new IOException(command + ": " + said.strip());
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  /** How far the peer outside has read. */
+  private static long read(Inside in) throws IOException {
+    Path progress = in.exchange().resolve(Peer.PROGRESS);
+    return Files.exists(progress) ? Long.parseLong(Files.readString(progress).strip()) : 0;
+  }
+
+  private static void awaitStream(Inside in, String what, long least) throws IOException {
+    long start = System.nanoTime();
+    while (read(in) < least && System.nanoTime() - start < PATIENCE_MILLIS * 1_000_000) {
+      InstalledHoldfast.pause(200);
+    }
+    in.check("the guest's stream " + what + ", " + read(in) + " bytes", read(in) >= least);
   }
 
   @Override
   public void before(Inside in) throws IOException {
+    run(
+        in,
+        "ip link add %1$s address %2$s type bridge && ip address add %3$s dev %1$s && ip link set %1$s up && %4$s"
+            .formatted(BRIDGE, BRIDGE_MAC, BRIDGE_ADDRESS, PLUG_IN));
     InstalledHoldfast holdfast = new InstalledHoldfast(in);
     Process _ = holdfast.startAgent();
-    holdfast.runGuest(VM, "kvm");
+    holdfast.runGuest(
+        VM,
+        "kvm",
+        "holdfast.net=" + GUEST_ADDRESS + "/24",
+        "--disk",
+        "/dev/vda,format=raw",
+        "--net",
+        "tap,bridge=" + BRIDGE);
     int before = holdfast.awaitCount(VM, 5);
     in.check("the guest counts before the update", before >= 5);
+    awaitStream(in, "has begun", 2 * ONE_MEBIBYTE);
     holdfast.remember(VM);
     holdfast.updateKernel();
   }
@@ -48,9 +118,27 @@ public final class KernelUpdate implements Scenario {
     InstalledHoldfast holdfast = new InstalledHoldfast(in);
     holdfast.awaitEarlyAgent();
     in.note("the agent says: " + holdfast.said().replace('\n', '|'));
+    in.same(
+        "the bridge's address",
+        BRIDGE_MAC,
+        Files.readString(BRIDGE_FILES.resolve("address")).strip());
+    run(in, "ip address show dev " + BRIDGE + " | grep -q 'inet " + BRIDGE_ADDRESS + "'");
+    in.check("the bridge has its IP address", true);
     holdfast.check(VM, true);
+    awaitStream(in, "goes on", read(in) + 2 * ONE_MEBIBYTE);
+    Files.copy(InstalledHoldfast.console(VM), in.exchange().resolve(CONSOLE));
     for (String id : InstalledHoldfast.reports()) {
       in.note(holdfast.must("update", "show", id).replace('\n', '|'));
     }
+  }
+
+  @Override
+  public void outside(Outside out) throws IOException {
+    Witness.check(
+        out,
+        out.disk(0),
+        out.exchange().resolve(CONSOLE),
+        Integer.parseInt(out.remembered(VM + ".seq")));
+    peer.orElseThrow().check(out);
   }
 }

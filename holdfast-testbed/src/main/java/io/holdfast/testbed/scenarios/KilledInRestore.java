@@ -1,10 +1,7 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.host.agent.Agent;
-import io.holdfast.host.agent.Places;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Kernel;
-import io.holdfast.linux.Linux;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -12,7 +9,6 @@ import io.holdfast.testbed.Setup;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /**
@@ -46,31 +42,22 @@ public final class KilledInRestore implements Scenario {
 
   /** The agent on a kernel that kills it right after its n-th ioctl of live update. */
   static final class Mortal {
-    private static final int SIGKILL = 9;
     private static final int LIVE_UPDATE = 0xBA;
 
     private Mortal() {}
 
-    /** The run directory, and n. */
-    public static void main(String[] arguments) throws IOException, InterruptedException {
-      int last = Integer.parseInt(arguments[1]);
+    /** Told n. */
+    public static void main(String[] arguments) throws IOException {
+      int last = Integer.parseInt(arguments[0]);
       AtomicInteger count = new AtomicInteger();
-      Kernel kernel =
+      InstalledHoldfast.serve(
           (call, a, b, c, d, e, f) -> {
             long result = Kernel.system().call(call, a, b, c, d, e, f);
             if (call == Call.IOCTL && (b >> 8) == LIVE_UPDATE && count.incrementAndGet() == last) {
-              long _ =
-                  Kernel.system()
-                      .call(Call.KILL, ProcessHandle.current().pid(), SIGKILL, 0, 0, 0, 0);
+              InstalledHoldfast.kill(ProcessHandle.current().pid());
             }
             return result;
-          };
-      Path run = Path.of(arguments[0]);
-      try (Agent agent = new Agent(new Linux(kernel), new Places(run, Places.defaultSocket(run)))) {
-        agent.recovered().forEach(System.err::println);
-        System.err.println("ready on " + run);
-        new CountDownLatch(1).await();
-      }
+          });
     }
   }
 
@@ -89,18 +76,7 @@ public final class KilledInRestore implements Scenario {
     int killed = 0;
     boolean alive = false;
     for (int n : AFTER) {
-      Process agent =
-          holdfast.startAgent(
-              System.getProperty("java.home") + "/bin/java",
-              "-XX:+UseSerialGC",
-              "-XX:TieredStopAtLevel=1",
-              "-Xmx128m",
-              "--enable-native-access=ALL-UNNAMED",
-              "-cp",
-              System.getProperty("java.class.path"),
-              Mortal.class.getName(),
-              InstalledHoldfast.RUN.toString(),
-              Integer.toString(n));
+      Process agent = holdfast.startAgent(Mortal.class, Integer.toString(n));
       alive = holdfast.readyOrDead(agent);
       killed += alive ? 0 : 1;
     }
