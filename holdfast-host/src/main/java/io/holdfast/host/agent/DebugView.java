@@ -42,7 +42,7 @@ record DebugView(Linux linux, Keeper keeper, Vms vms, Boxes boxes, Updates updat
 
   /** The manifest of an update of the kernel that began now. */
   byte[] manifest() {
-    return preview().manifest(updates.kernelUnderWay().orElse(NO_UPDATE));
+    return preview().manifest(linux, updates.kernelUnderWay().orElse(NO_UPDATE), vms.bridges());
   }
 
   /** All that is held, as {@code Box}es. */

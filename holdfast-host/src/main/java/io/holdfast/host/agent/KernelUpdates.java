@@ -20,7 +20,6 @@ import io.holdfast.host.carrier.ProcessShutdown;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.CrossingBox;
 import io.holdfast.host.qemu.GuestClock;
-import io.holdfast.host.qemu.TapNetwork;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.host.qemu.VmDeparture;
 import io.holdfast.host.qemu.VmUpdate;
@@ -38,7 +37,6 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Consumer;
-import java.util.stream.Collectors;
 
 /** Updates of the host's kernel: up to the reboot call, and on the other side from there on. */
 final class KernelUpdates {
@@ -127,7 +125,7 @@ final class KernelUpdates {
                 wanted.next(),
                 journal,
                 new HashSet<>(claimed),
-                bridges(),
+                vms.bridges(),
                 plain,
                 shutdown(),
                 () -> checks.obstacles(wanted.next(), all));
@@ -143,14 +141,6 @@ final class KernelUpdates {
           close();
         }
       }
-    }
-
-    private Set<String> bridges() {
-      return claimed.stream()
-          .flatMap(name -> vms.get(name).promise().devices().stream())
-          .filter(TapNetwork.class::isInstance)
-          .map(each -> ((TapNetwork) each).bridge())
-          .collect(Collectors.toSet());
     }
 
     Orchestrator orchestrator(UpdateId id, JournalFile journal, Timeline.Listener listener) {

@@ -20,6 +20,7 @@ import io.holdfast.host.qemu.QemuUnusableException;
 import io.holdfast.host.qemu.Qmp;
 import io.holdfast.host.qemu.QmpException;
 import io.holdfast.host.qemu.RunState;
+import io.holdfast.host.qemu.TapNetwork;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -44,6 +45,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.Collectors;
 
 /**
  * The agent's VMs, by name. One operation at a time has a VM: who wants another is told what has
@@ -435,6 +437,15 @@ final class Vms {
   /** All VMs. */
   synchronized List<Vm> all() {
     return List.copyOf(vms.values());
+  }
+
+  /** The names of the bridges that they are plugged into. */
+  Set<String> bridges() {
+    return all().stream()
+        .flatMap(vm -> vm.promise().devices().stream())
+        .filter(TapNetwork.class::isInstance)
+        .map(each -> ((TapNetwork) each).bridge())
+        .collect(Collectors.toSet());
   }
 
   /** The VM of this name, if there is one. */

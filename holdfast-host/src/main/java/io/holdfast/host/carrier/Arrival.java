@@ -265,6 +265,7 @@ public final class Arrival {
                     participant,
                     Manifest.SESSION + "/" + participant,
                     List.of(new Manifest.CrossedEntry(VmDeparture.RECORD, 1)))),
+            List.of(),
             0,
             journal.length);
     Manifest read = Manifest.of(MemorySegment.ofArray(manifest.toBlob()));

@@ -1,7 +1,11 @@
 package io.holdfast.host.carrier;
 
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.SystemCallException;
+import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 
 /**
  * What an update of the kernel would preserve if it began now: the boxes, in the order and under
@@ -10,6 +14,8 @@ import java.util.List;
  * @param boxes in that order
  */
 public record Preview(List<Box> boxes) {
+  private static final System.Logger LOG = System.getLogger(Preview.class.getName());
+
   /** Copies the list. */
   public Preview {
     boxes = List.copyOf(boxes);
@@ -54,8 +60,9 @@ public record Preview(List<Box> boxes) {
    * departed.
    *
    * @param update the id of the update, or what stands for one
+   * @param bridgeNames the bridges that VMs are plugged into; one that is gone is left out
    */
-  public byte[] manifest(String update) {
+  public byte[] manifest(Linux linux, String update, Set<String> bridgeNames) {
     List<Manifest.CrossedBox> crossed = new ArrayList<>();
     for (Box box : boxes) {
       List<Manifest.CrossedEntry> entries = new ArrayList<>();
@@ -64,8 +71,16 @@ public record Preview(List<Box> boxes) {
       }
       crossed.add(new Manifest.CrossedBox(box.name(), box.session(), entries));
     }
+    List<Bridge> bridges = new ArrayList<>();
+    for (String name : bridgeNames) {
+      try {
+        bridges.add(Bridge.of(linux, name));
+      } catch (IOException | SystemCallException e) {
+        LOG.log(System.Logger.Level.DEBUG, "no bridge " + name, e);
+      }
+    }
     Clock nowhere = new Clock(0, 0, 0, 0);
-    int size = new Manifest(update, nowhere, crossed, 0, 0).toBlob().length;
-    return new Manifest(update, nowhere, crossed, size, 0).toBlob();
+    int size = new Manifest(update, nowhere, crossed, bridges, 0, 0).toBlob().length;
+    return new Manifest(update, nowhere, crossed, bridges, size, 0).toBlob();
   }
 }
