@@ -20,6 +20,9 @@ final class Dumper implements AutoCloseable {
   /** What a line about a call begins with. */
   private static final String CALL = "call: ";
 
+  /** So many of its arguments; the stack follows. */
+  private static final int ARGUMENTS = 3;
+
   private static final String ARMED = "Hardware assisted breakpoint";
   private static final long PATIENCE_SECONDS = 60;
   private static final long POLL_MILLIS = 50;
@@ -104,7 +107,7 @@ final class Dumper implements AutoCloseable {
     script.add("while $pc != " + address(function));
     for (String each : recorded) {
       script.add("if $pc == " + address(each));
-      script.add("printf \"" + CALL + each + " %lx %lx %lx\\n\", $rdi, $rsi, $rdx");
+      script.add("printf \"" + CALL + each + " %lx %lx %lx %lx\\n\", $rdi, $rsi, $rdx, $rsp");
       script.add("end");
     }
     script.add("continue");
@@ -123,14 +126,23 @@ final class Dumper implements AutoCloseable {
   /** The calls that were written down in a run. */
   static List<Outside.Call> calls(Path run) throws IOException {
     List<Outside.Call> calls = new ArrayList<>();
+    String last = "";
     for (String line : Files.readAllLines(run.resolve(LOG))) {
-      if (line.startsWith(CALL)) {
+      // A processor that takes an interrupt when it is let go comes to the same breakpoint again:
+      // with the same stack, which no other call of the same function right after it has been seen
+      // to have with the same arguments, too.
+      if (line.startsWith(CALL) && !line.equals(last)) {
         String[] words = line.substring(CALL.length()).split(" ", -1);
         calls.add(
             new Outside.Call(
                 words[0],
-                Stream.of(words).skip(1).map(each -> Long.parseUnsignedLong(each, 16)).toList()));
+                Stream.of(words)
+                    .skip(1)
+                    .limit(ARGUMENTS)
+                    .map(each -> Long.parseUnsignedLong(each, 16))
+                    .toList()));
       }
+      last = line.startsWith(CALL) ? line : last;
     }
     return calls;
   }
