@@ -144,7 +144,8 @@ final class KhoMap {
       // Names need more room than a row has; where memory goes on elsewhere one is needed.
       boolean gap = y > 0 && row.address() != end(rows.get(y - 1));
       if (gap || y - named >= NAMED_ROWS) {
-        svg.append(text(MARGIN - CELL, (y + 1) * CELL, "end", "0x" + Long.toHexString(row.address())));
+        svg.append(
+            text(MARGIN - CELL, (y + 1) * CELL, "end", "0x" + Long.toHexString(row.address())));
         named = y;
       }
       for (int x = 0; x < row.cells(); ) {

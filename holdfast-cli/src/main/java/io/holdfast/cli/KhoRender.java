@@ -56,7 +56,10 @@ final class KhoRender {
                                 "file")))
             .orElse("none"));
     for (LuoState.FileBoundObject each : luo.map(LuoState::objects).orElse(List.of())) {
-      line(text, "file-bound object", "%s, for %s".formatted(each.name(), counted(each.files(), "file")));
+      line(
+          text,
+          "file-bound object",
+          "%s, for %s".formatted(each.name(), counted(each.files(), "file")));
     }
     for (ReservedRegion each : handover.regions()) {
       line(
