@@ -53,6 +53,18 @@ public final class RadixTree {
   public interface Keys {
     /** A key. */
     void is(long key);
+
+    /**
+     * Up to 64 keys at once, as they stand in a leaf; who is told of very many may want that.
+     *
+     * @param first the key of bit 0
+     * @param bits a bit for each key, at least one
+     */
+    default void are(long first, long bits) {
+      for (long left = bits; left != 0; left &= left - 1) {
+        is(first | Long.numberOfTrailingZeros(left));
+      }
+    }
   }
 
   /**
@@ -309,9 +321,8 @@ public final class RadixTree {
 
     private static void leaf(long[] node, long prefix, Keys keys) {
       for (int i = 0; i < TABLE; i++) {
-        long base = prefix | (long) i * Long.SIZE;
-        for (long word = node[i]; word != 0; word &= word - 1) {
-          keys.is(base | Long.numberOfTrailingZeros(word));
+        if (node[i] != 0) {
+          keys.are(prefix | (long) i * Long.SIZE, node[i]);
         }
       }
     }
