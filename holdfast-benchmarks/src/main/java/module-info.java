@@ -5,6 +5,8 @@ module io.holdfast.benchmarks {
   requires transitive io.holdfast.linux;
   requires io.holdfast.fdt;
   requires io.holdfast.host;
+  requires io.holdfast.kho;
   requires io.holdfast.varlink;
+  requires jdk.management;
   requires HdrHistogram;
 }

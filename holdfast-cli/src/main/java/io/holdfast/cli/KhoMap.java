@@ -16,6 +16,13 @@ final class KhoMap {
   private static final int SVG_ROWS = 96;
   private static final int CELL = 8;
   private static final int MARGIN = 120;
+
+  /** A row with its address for so many. */
+  private static final int NAMED_ROWS = 4;
+
+  /** The height of what explains a colour. */
+  private static final int KEY = 18;
+
   private static final String FREE = "#e8e8e8";
   private static final String SCRATCH = "#f2c14e";
   private static final String UNKNOWN = "#555555";
@@ -100,31 +107,78 @@ final class KhoMap {
     return colours;
   }
 
-  /** As a picture. */
+  /** As a picture that needs nothing else. */
   static String svg(Handover handover) {
+    return picture(handover, keys(handover));
+  }
+
+  /** What each colour stands for. */
+  private static Map<String, String> keys(Handover handover) {
+    Map<String, String> keys = colours(handover);
+    keys.put("nobody that is known", UNKNOWN);
+    keys.put("scratch", SCRATCH);
+    keys.put("not preserved", FREE);
+    return keys;
+  }
+
+  /**
+   * Draws the map.
+   *
+   * @param keys the colours that are explained below it
+   */
+  private static String picture(Handover handover, Map<String, String> keys) {
     List<Row> rows = rows(handover, SVG_COLUMNS, SVG_ROWS);
     Map<String, String> colours = colours(handover);
+    int below = (rows.size() + 1) * CELL;
+    int height = below + keys.size() * KEY;
     StringBuilder svg = new StringBuilder();
     svg.append(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"monospace\" font-size=\"9\">\n"
-            .formatted(MARGIN + SVG_COLUMNS * CELL, (rows.size() + 1) * CELL));
+        """
+        <svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="monospace" font-size="11">
+        <rect width="100%%" height="100%%" fill="#ffffff"/>
+        """
+            .formatted(MARGIN + SVG_COLUMNS * CELL, height));
+    int named = -NAMED_ROWS;
     for (int y = 0; y < rows.size(); y++) {
       Row row = rows.get(y);
-      svg.append(
-          "<text x=\"0\" y=\"%d\">0x%x</text>\n".formatted((y + 1) * CELL - 1, row.address()));
+      // Names need more room than a row has; where memory goes on elsewhere one is needed.
+      boolean gap = y > 0 && row.address() != end(rows.get(y - 1));
+      if (gap || y - named >= NAMED_ROWS) {
+        svg.append(
+            text(MARGIN - CELL, (y + 1) * CELL, "end", "0x" + Long.toHexString(row.address())));
+        named = y;
+      }
       for (int x = 0; x < row.cells(); ) {
         String colour = colour(handover, row, x, colours);
         int end = x + 1;
         while (end < row.cells() && colour(handover, row, end, colours).equals(colour)) {
           end++;
         }
-        svg.append(
-            "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"%s\"/>\n"
-                .formatted(MARGIN + x * CELL, y * CELL, (end - x) * CELL, CELL - 1, colour));
+        svg.append(rect(MARGIN + x * CELL, y * CELL, (end - x) * CELL, CELL - 1, colour));
         x = end;
       }
     }
+    int y = below;
+    for (Map.Entry<String, String> each : keys.entrySet()) {
+      svg.append(rect(MARGIN, y, KEY - 4, KEY - 4, each.getValue()));
+      svg.append(text(MARGIN + KEY, y + KEY - 6, "start", each.getKey()));
+      y += KEY;
+    }
     return svg.append("</svg>\n").toString();
+  }
+
+  private static long end(Row row) {
+    return row.address() + row.cells() * row.cell();
+  }
+
+  private static String rect(int x, int y, int width, int height, String colour) {
+    return "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"%s\"/>\n"
+        .formatted(x, y, width, height, colour);
+  }
+
+  private static String text(int x, int y, String anchor, String text) {
+    return "<text x=\"%d\" y=\"%d\" text-anchor=\"%s\">%s</text>\n"
+        .formatted(x, y, anchor, escaped(text));
   }
 
   private static String colour(Handover handover, Row row, int cell, Map<String, String> colours) {
@@ -172,11 +226,8 @@ final class KhoMap {
         .append("Each cell is ")
         .append(Size.text(rows(handover, SVG_COLUMNS, SVG_ROWS).getFirst().cell()))
         .append(".</p>\n<p>");
-    colours(handover).forEach((group, colour) -> legend(html, colour, group));
-    legend(html, UNKNOWN, "nobody that is known");
-    legend(html, SCRATCH, "scratch");
-    legend(html, FREE, "not preserved");
-    html.append("</p>\n").append(svg(handover));
+    keys(handover).forEach((group, colour) -> legend(html, colour, group));
+    html.append("</p>\n").append(picture(handover, Map.of()));
     html.append("<table><tr><th>For<th>Blocks<th>Size\n");
     for (Ownership.Share each : handover.ownership().shares()) {
       html.append(

@@ -46,15 +46,20 @@ final class KhoRender {
         "live update",
         luo.map(
                 each ->
-                    "%s, number %d: %d sessions, %d files"
+                    "%s, number %d: %s, %s"
                         .formatted(
                             each.format().version(),
                             each.updates(),
-                            each.sessions().size(),
-                            each.sessions().stream().mapToInt(s -> s.files().size()).sum()))
+                            counted(each.sessions().size(), "session"),
+                            counted(
+                                each.sessions().stream().mapToInt(s -> s.files().size()).sum(),
+                                "file")))
             .orElse("none"));
     for (LuoState.FileBoundObject each : luo.map(LuoState::objects).orElse(List.of())) {
-      line(text, "file-bound object", "%s, for %d files".formatted(each.name(), each.files()));
+      line(
+          text,
+          "file-bound object",
+          "%s, for %s".formatted(each.name(), counted(each.files(), "file")));
     }
     for (ReservedRegion each : handover.regions()) {
       line(
@@ -78,6 +83,10 @@ final class KhoRender {
                 handover.map().blocks(),
                 handover.nodes()));
     return text.toString();
+  }
+
+  private static String counted(long count, String what) {
+    return count + " " + what + (count == 1 ? "" : "s");
   }
 
   private static void scratch(StringBuilder text, Optional<List<MemoryRange>> areas) {
@@ -194,8 +203,7 @@ final class KhoRender {
 
   static String verification(Handover.Verification found) {
     if (!found.clean()) {
-      return found.count()
-          + " violations"
+      return counted(found.count(), "violation")
           + (found.count() > found.defects().size()
               ? ", the first " + found.defects().size() + " of them:\n"
               : ":\n");
@@ -205,11 +213,13 @@ final class KhoRender {
             .handover()
             .map(
                 each ->
-                    ": %d blocks, %d pages, %d sessions"
+                    ": %s, %s, %s"
                             .formatted(
-                                each.map().blocks(),
-                                each.map().pages(),
-                                each.luo().map(luo -> luo.sessions().size()).orElse(0))
+                                counted(each.map().blocks(), "block"),
+                                counted(each.map().pages(), "page"),
+                                counted(
+                                    each.luo().map(luo -> luo.sessions().size()).orElse(0),
+                                    "session"))
                         + (each.start().scratch().isEmpty()
                             ? "; scratch areas are not known, so whether one is preserved was not checked"
                             : ""))

@@ -186,8 +186,10 @@ final class KhoCommandsTest {
     assertThat(out().lines()).allMatch(each -> each.length() <= 80);
     String html = Files.readString(directory.resolve("map.html"));
     String svg = Files.readString(directory.resolve("map.svg"));
-    assertThat(html).contains(svg).contains("session web").doesNotContain("src=", "href=");
+    assertThat(html).contains("<svg ", "session web").doesNotContain("src=", "href=");
+    // The picture alone says what its colours and addresses are, too.
     assertThat(svg).startsWith("<svg ").endsWith("</svg>\n");
+    assertThat(svg).contains(">session web</text>", ">scratch</text>", ">0x40000000</text>");
     assertThat(run("--json", "kho", "memory", "--core", "core")).isEqualTo(Exit.OK);
     JsonObject json = Json.parse(out());
     long owned =

@@ -53,7 +53,12 @@ public record PreservedBlock(long address, int order) {
 
   /** Its key in the map. */
   public long key() {
-    return (1L << (KEY_BITS - order)) | (address >>> (PAGE_SHIFT + order));
+    return key(order, address >>> (PAGE_SHIFT + order));
+  }
+
+  /** The key of the block of an order with this number among all blocks of that order. */
+  static long key(int order, long number) {
+    return (1L << (KEY_BITS - order)) | number;
   }
 
   /** The order that a key says, which need not be one: from -11 to 52, or -12 of key 0. */

@@ -4,10 +4,10 @@ import static io.holdfast.kho.memory.MemoryRange.PAGE;
 
 import io.holdfast.kho.memory.MemoryRange;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
-import java.util.stream.IntStream;
 
 /**
  * The map of preserved memory, as a set of blocks: the one that a kernel wrote, or one that is
@@ -26,11 +26,23 @@ import java.util.stream.IntStream;
  */
 public final class PreservedMap {
   private final List<MemoryRange> scratch;
-  private final List<PageBits> orders =
-      IntStream.rangeClosed(0, PreservedBlock.MAX_ORDER).mapToObj(_ -> new PageBits()).toList();
+  private final MemoryRange[] scratchRanges;
+  private final PageBits[] orders = new PageBits[PreservedBlock.MAX_ORDER + 1];
   private final PageBits pages = new PageBits();
   private long used; // a bit for each order that has blocks, or had
   private boolean isFinal;
+
+  /** Is told of bitmaps of blocks. */
+  interface EachLeaf {
+    /**
+     * A bitmap.
+     *
+     * @param order of all its blocks
+     * @param first the number, among all blocks of this order, that its first bit stands for
+     * @param words its bits; not to be changed
+     */
+    void is(int order, long first, long[] words);
+  }
 
   /** Is told of blocks. */
   public interface Each {
@@ -45,6 +57,8 @@ public final class PreservedMap {
    */
   public PreservedMap(List<MemoryRange> scratch) {
     this.scratch = List.copyOf(scratch);
+    this.scratchRanges = scratch.toArray(MemoryRange[]::new);
+    Arrays.setAll(orders, _ -> new PageBits());
   }
 
   /** The scratch areas. */
@@ -65,9 +79,14 @@ public final class PreservedMap {
    */
   public void preserve(long address, long count) {
     long from = pageNumber(address, count);
-    refuse(from, from + count);
-    pages.setAll(from, from + count);
-    forBlocks(from, from + count, this::put);
+    long to = from + count;
+    refuse(from, to);
+    pages.setAll(from, to);
+    for (long page = from; page < to; ) {
+      int order = largest(page, to);
+      put(page, order);
+      page += 1L << order;
+    }
   }
 
   /**
@@ -82,25 +101,29 @@ public final class PreservedMap {
   }
 
   private void put(long page, int order) {
-    orders.get(order).set(page >>> order);
+    orders[order].set(page >>> order);
     used |= 1L << order;
   }
 
   private void refuse(long from, long to) {
     refuseIfFinal();
-    MemoryRange wanted = new MemoryRange(from * PAGE, (to - from) * PAGE);
-    for (MemoryRange each : scratch) {
-      if (each.overlaps(wanted)) {
+    // No object is made where nothing is wrong: one call for each page is how a kernel is asked.
+    for (MemoryRange each : scratchRanges) {
+      if (from * PAGE < each.end() && each.address() < to * PAGE) {
         throw new IllegalStateException(
             "%s is in scratch, %s: the next kernel boots from there, nothing can be preserved in it"
-                .formatted(wanted, each));
+                .formatted(range(from, to), each));
       }
     }
     long twice = pages.first(from, to);
     if (twice >= 0) {
       throw new IllegalStateException(
-          "page 0x%x of %s is preserved already".formatted(twice * PAGE, wanted));
+          "page 0x%x of %s is preserved already".formatted(twice * PAGE, range(from, to)));
     }
+  }
+
+  private static MemoryRange range(long from, long to) {
+    return new MemoryRange(from * PAGE, (to - from) * PAGE);
   }
 
   private void refuseIfFinal() {
@@ -119,10 +142,17 @@ public final class PreservedMap {
    */
   public void unpreserve(long address, long count) {
     long from = pageNumber(address, count);
+    long to = from + count;
     refuseIfFinal();
-    forBlocks(from, from + count, this::refuseIfNot);
-    forBlocks(from, from + count, (page, order) -> orders.get(order).clear(page >>> order));
-    pages.clearAll(from, from + count);
+    for (long page = from; page < to; page += 1L << largest(page, to)) {
+      refuseIfNot(page, largest(page, to));
+    }
+    for (long page = from; page < to; ) {
+      int order = largest(page, to);
+      orders[order].clear(page >>> order);
+      page += 1L << order;
+    }
+    pages.clearAll(from, to);
   }
 
   /** Drops one block. As {@link #unpreserve(long, long)}. */
@@ -130,12 +160,12 @@ public final class PreservedMap {
     long from = block.address() / PAGE;
     refuseIfFinal();
     refuseIfNot(from, block.order());
-    orders.get(block.order()).clear(from >>> block.order());
+    orders[block.order()].clear(from >>> block.order());
     pages.clearAll(from, from + (1L << block.order()));
   }
 
   private void refuseIfNot(long page, int order) {
-    if (!orders.get(order).get(page >>> order)) {
+    if (!orders[order].get(page >>> order)) {
       throw new IllegalStateException(
           "no block of order %d at 0x%x is preserved".formatted(order, page * PAGE));
     }
@@ -152,25 +182,17 @@ public final class PreservedMap {
     return address / PAGE;
   }
 
-  private interface Block {
-    void is(long page, int order);
-  }
-
-  private static void forBlocks(long from, long to, Block block) {
-    for (long page = from; page < to; ) {
-      // Page 0 is aligned to everything.
-      int order =
-          Math.min(
-              Math.min(Long.numberOfTrailingZeros(page), PreservedBlock.MAX_ORDER),
-              Long.SIZE - 1 - Long.numberOfLeadingZeros(to - page));
-      block.is(page, order);
-      page += 1L << order;
-    }
+  /** The order of the largest block that starts at a page and ends within a range. */
+  private static int largest(long page, long to) {
+    // Page 0 is aligned to everything.
+    return Math.min(
+        Math.min(Long.numberOfTrailingZeros(page), PreservedBlock.MAX_ORDER),
+        Long.SIZE - 1 - Long.numberOfLeadingZeros(to - page));
   }
 
   /** Whether a block is in the map, with exactly this order. */
   public boolean contains(PreservedBlock block) {
-    return orders.get(block.order()).get((block.address() / PAGE) >>> block.order());
+    return orders[block.order()].get((block.address() / PAGE) >>> block.order());
   }
 
   /** The order of the block that starts at an address, if one does. */
@@ -181,7 +203,7 @@ public final class PreservedMap {
     }
     for (long left = used; left != 0; left &= left - 1) {
       int order = Long.numberOfTrailingZeros(left);
-      if ((page & ((1L << order) - 1)) == 0 && orders.get(order).get(page >>> order)) {
+      if ((page & ((1L << order) - 1)) == 0 && orders[order].get(page >>> order)) {
         return OptionalInt.of(order);
       }
     }
@@ -196,7 +218,7 @@ public final class PreservedMap {
     }
     for (long left = used; left != 0; left &= left - 1) {
       int order = Long.numberOfTrailingZeros(left);
-      if (orders.get(order).get(page >>> order)) {
+      if (orders[order].get(page >>> order)) {
         return Optional.of(new PreservedBlock(((page >>> order) << order) << 12, order));
       }
     }
@@ -211,12 +233,12 @@ public final class PreservedMap {
 
   /** How many blocks of an order there are. */
   public long blocks(int order) {
-    return orders.get(order).count();
+    return orders[order].count();
   }
 
   /** How many blocks there are. */
   public long blocks() {
-    return orders.stream().mapToLong(PageBits::count).sum();
+    return Arrays.stream(orders).mapToLong(PageBits::count).sum();
   }
 
   /** How many pages are preserved. */
@@ -229,15 +251,19 @@ public final class PreservedMap {
     return pages.count(range.address() / PAGE, (range.end() + PAGE - 1) / PAGE);
   }
 
-  PageBits pageBits() {
-    return pages;
+  /** Tells all bitmaps of an order that have a block, by address. */
+  void forEachLeaf(EachLeaf each) {
+    for (long left = used; left != 0; left &= left - 1) {
+      int order = Long.numberOfTrailingZeros(left);
+      orders[order].forEachLeaf((first, words) -> each.is(order, first, words));
+    }
   }
 
   /** Tells all blocks, by order from 0 on, then by address. */
   public void forEach(Each each) {
     for (long left = used; left != 0; left &= left - 1) {
       int order = Long.numberOfTrailingZeros(left);
-      orders.get(order).forEach(number -> each.is((number << order) << 12, order));
+      orders[order].forEach(number -> each.is((number << order) << 12, order));
     }
   }
 

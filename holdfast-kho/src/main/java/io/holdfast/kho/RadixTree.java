@@ -19,10 +19,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Map;
 import java.util.Set;
 
 /**
@@ -44,6 +42,8 @@ public final class RadixTree {
   private static final ValueLayout.OfLong U64 =
       ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
+  private static final long LEAF_MASK = (1L << PageBits.LEAF_SHIFT) - 1;
+
   /** In place of an entry's number. */
   private static final int ROOT = -1;
 
@@ -53,6 +53,18 @@ public final class RadixTree {
   public interface Keys {
     /** A key. */
     void is(long key);
+
+    /**
+     * Up to 64 keys at once, as they stand in a leaf; who is told of very many may want that.
+     *
+     * @param first the key of bit 0
+     * @param bits a bit for each key, at least one
+     */
+    default void are(long first, long bits) {
+      for (long left = bits; left != 0; left &= left - 1) {
+        is(first | Long.numberOfTrailingZeros(left));
+      }
+    }
   }
 
   /**
@@ -192,23 +204,25 @@ public final class RadixTree {
 
   private static void write(PreservedMap map, MemoryArena pages, List<Long> nodes) {
     nodes.add(pages.take(0));
-    Map<Long, Long> byPrefix = new HashMap<>();
-    map.forEach(
-        (address, order) -> {
-          long key = new PreservedBlock(address, order).key();
-          long leaf = leaf(key, nodes, byPrefix, pages);
-          long bit = key & ((1L << PageBits.LEAF_SHIFT) - 1);
-          MemorySegment word = pages.at(leaf + bit / Long.SIZE * Long.BYTES, Long.BYTES);
-          word.set(U64, 0, word.get(U64, 0) | (1L << bit));
+    map.forEachLeaf(
+        (order, first, words) -> {
+          // The bitmaps of a map are leaves already, but for the bit of the order in the key.
+          long key = PreservedBlock.key(order, first);
+          MemorySegment leaf = pages.at(leaf(key, nodes, pages), PAGE);
+          int at = (int) (key & LEAF_MASK) / Long.SIZE;
+          if (at == 0) {
+            MemorySegment.copy(words, 0, leaf, U64, 0, TABLE);
+            return;
+          }
+          // Of blocks as large as these there are few, and their orders share a leaf.
+          for (int i = at; i < TABLE; i++) {
+            long word = leaf.get(U64, (long) i * Long.BYTES) | words[i - at];
+            leaf.set(U64, (long) i * Long.BYTES, word);
+          }
         });
   }
 
-  private static long leaf(
-      long key, List<Long> nodes, Map<Long, Long> byPrefix, MemoryArena pages) {
-    Long found = byPrefix.get(prefix(key, 0));
-    if (found != null) {
-      return found;
-    }
+  private static long leaf(long key, List<Long> nodes, MemoryArena pages) {
     long node = nodes.getFirst();
     for (int level = TOP; level > 0; level--) {
       MemorySegment entry = pages.at(node + index(key, level) * Long.BYTES, Long.BYTES);
@@ -220,7 +234,6 @@ public final class RadixTree {
       }
       node = below;
     }
-    byPrefix.put(prefix(key, 0), node);
     return node;
   }
 
@@ -240,6 +253,9 @@ public final class RadixTree {
     private final Keys keys;
     private final MemoryIndex index;
     private final Set<Long> nodes = new LinkedHashSet<>();
+
+    /** A node of each level: what is copied at once is read faster than word by word. */
+    private final long[][] words = new long[TOP + 1][TABLE];
 
     Walk(PhysicalMemory memory, Findings findings, Keys keys) {
       this.memory = memory;
@@ -276,13 +292,14 @@ public final class RadixTree {
             "each node once");
         return;
       }
-      MemorySegment node = memory.at(address, PAGE);
+      long[] node = words[level];
+      MemorySegment.copy(memory.at(address, PAGE), U64, 0, node, 0, TABLE);
       if (level == 0) {
-        leaf(node, prefix);
+        leaf(node, prefix, keys);
         return;
       }
       for (int i = 0; i < TABLE; i++) {
-        long below = node.get(U64, (long) i * Long.BYTES);
+        long below = node[i];
         if (below != 0) {
           long at = address + (long) i * Long.BYTES;
           node(
@@ -302,11 +319,10 @@ public final class RadixTree {
               .formatted(entry, level + 1);
     }
 
-    private void leaf(MemorySegment node, long prefix) {
+    private static void leaf(long[] node, long prefix, Keys keys) {
       for (int i = 0; i < TABLE; i++) {
-        long base = prefix | (long) i * Long.SIZE;
-        for (long word = node.get(U64, (long) i * Long.BYTES); word != 0; word &= word - 1) {
-          keys.is(base | Long.numberOfTrailingZeros(word));
+        if (node[i] != 0) {
+          keys.are(prefix | (long) i * Long.SIZE, node[i]);
         }
       }
     }

@@ -4,15 +4,25 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 
 /**
  * Writes the machine's memory to a file when the kernel comes to a function: gdb, at QEMU's stub,
- * sets a hardware breakpoint there and has QEMU's monitor dump. The kernel must not be moved
- * (nokaslr).
+ * sets a hardware breakpoint there and has QEMU's monitor dump. Until then it writes down the calls
+ * of other functions, if it is told to. The kernel must not be moved (nokaslr).
  */
 final class Dumper implements AutoCloseable {
+  private static final String LOG = "gdb.log";
+
+  /** What a line about a call begins with. */
+  private static final String CALL = "call: ";
+
+  /** So many of its arguments; the stack follows. */
+  private static final int ARGUMENTS = 3;
+
   private static final String ARMED = "Hardware assisted breakpoint";
   private static final long PATIENCE_SECONDS = 60;
   private static final long POLL_MILLIS = 50;
@@ -36,15 +46,25 @@ final class Dumper implements AutoCloseable {
   }
 
   /**
-   * Attaches, and returns when the breakpoint is set.
+   * Attaches, and returns when the breakpoints are set.
    *
    * @param stub QEMU's
    * @param monitor QEMU's
+   * @param recorded functions whose calls are written down
    * @param into the dump's file
    */
-  static Dumper arm(Path run, Path vmlinux, Path stub, Path monitor, String function, Path into)
+  static Dumper arm(
+      Path run,
+      Path vmlinux,
+      Path stub,
+      Path monitor,
+      List<String> recorded,
+      String function,
+      Path into)
       throws IOException {
-    Path log = run.resolve("gdb.log");
+    Path log = run.resolve(LOG);
+    Path script = run.resolve("gdb.script");
+    Files.write(script, script(stub, recorded, function, into));
     List<String> command =
         List.of(
             "setpriv",
@@ -53,24 +73,9 @@ final class Dumper implements AutoCloseable {
             "gdb",
             "-nx",
             "-batch",
-            "-iex",
-            "set pagination off",
-            "-iex",
-            // Writing a dump takes longer than a debugger waits for an answer.
-            "set remotetimeout 300",
-            vmlinux.toString(),
-            "-ex",
-            "target remote " + stub,
-            "-ex",
-            "hbreak " + function,
-            "-ex",
-            "continue",
-            "-ex",
-            "monitor dump-guest-memory " + into,
-            "-ex",
-            "delete",
-            "-ex",
-            "detach");
+            "-x",
+            script.toString(),
+            vmlinux.toString());
     Process gdb =
         new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile()).start();
     gdb.getOutputStream().close();
@@ -87,6 +92,59 @@ final class Dumper implements AutoCloseable {
     }
     dumper.close();
     throw new IOException("gdb did not set a breakpoint at " + function + ": " + dumper.said());
+  }
+
+  private static List<String> script(Path stub, List<String> recorded, String function, Path into) {
+    List<String> script = new ArrayList<>();
+    script.add("set pagination off");
+    // Writing a dump takes longer than a debugger waits for an answer.
+    script.add("set remotetimeout 300");
+    script.add("set breakpoint always-inserted on");
+    script.add("target remote " + stub);
+    recorded.forEach(each -> script.add("hbreak *" + address(each)));
+    script.add("hbreak *" + address(function));
+    script.add("continue");
+    script.add("while $pc != " + address(function));
+    for (String each : recorded) {
+      script.add("if $pc == " + address(each));
+      script.add("printf \"" + CALL + each + " %lx %lx %lx %lx\\n\", $rdi, $rsi, $rdx, $rsp");
+      script.add("end");
+    }
+    script.add("continue");
+    script.add("end");
+    script.add("monitor dump-guest-memory " + into);
+    script.add("delete");
+    script.add("detach");
+    return script;
+  }
+
+  /** The first instruction, before it has touched a register. */
+  private static String address(String function) {
+    return "(unsigned long)&" + function;
+  }
+
+  /** The calls that were written down in a run. */
+  static List<Outside.Call> calls(Path run) throws IOException {
+    List<Outside.Call> calls = new ArrayList<>();
+    String last = "";
+    for (String line : Files.readAllLines(run.resolve(LOG))) {
+      // A processor that takes an interrupt when it is let go comes to the same breakpoint again:
+      // with the same stack, which no other call of the same function right after it has been seen
+      // to have with the same arguments, too.
+      if (line.startsWith(CALL) && !line.equals(last)) {
+        String[] words = line.substring(CALL.length()).split(" ", -1);
+        calls.add(
+            new Outside.Call(
+                words[0],
+                Stream.of(words)
+                    .skip(1)
+                    .limit(ARGUMENTS)
+                    .map(each -> Long.parseUnsignedLong(each, 16))
+                    .toList()));
+      }
+      last = line.startsWith(CALL) ? line : last;
+    }
+    return calls;
   }
 
   /**

@@ -7,7 +7,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 
@@ -47,8 +46,8 @@ public interface Kernels {
   }
 
   /**
-   * Those that were built before this started: HOLDFAST_KERNEL and HOLDFAST_KERNEL_DEBUG name the
-   * folders that {@code testbed/kernel/build} printed.
+   * Those that were built before this started: HOLDFAST_KERNEL, HOLDFAST_KERNEL_DEBUG and
+   * HOLDFAST_KERNEL_OLDER name the folders that {@code testbed/kernel/build} printed.
    */
   static Kernels fromEnvironment() {
     return config -> {
@@ -58,8 +57,8 @@ public interface Kernels {
       if (folder.isEmpty()) {
         throw new SkippedException(
             variable
-                + " names no kernel; `testbed/kernel/build --config "
-                + config.name().toLowerCase(Locale.ROOT)
+                + " names no kernel; `testbed/kernel/build "
+                + String.join(" ", config.options())
                 + "` builds one and prints its folder");
       }
       return in(Path.of(folder), config);
@@ -82,19 +81,27 @@ public interface Kernels {
   }
 
   private static Kernel build(Path testbed, List<String> options, Kernel.Config config) {
-    List<String> command =
-        new ArrayList<>(
-            List.of(
-                testbed.resolve("kernel/build").toString(),
-                "--config",
-                config.name().toLowerCase(Locale.ROOT)));
-    command.addAll(options);
+    boolean older = config == Kernel.Config.OLDER;
+    List<String> command = new ArrayList<>(List.of(testbed.resolve("kernel/build").toString()));
+    command.addAll(config.options());
+    command.addAll(older ? List.of() : options);
     try {
+      ProcessBuilder builder = new ProcessBuilder(command);
+      if (older) {
+        builder.environment().put("HOLDFAST_NO_INSTALL", "1");
+      }
       Process build =
-          new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
+          builder
+              .redirectError(
+                  older ? ProcessBuilder.Redirect.DISCARD : ProcessBuilder.Redirect.INHERIT)
+              .start();
       String folder =
           new String(build.getInputStream().readAllBytes(), StandardCharsets.UTF_8).strip();
       int status = build.waitFor();
+      if (status != 0 && older) {
+        throw new SkippedException(
+            "this kernel was not built before; `" + String.join(" ", command) + "` does");
+      }
       if (status != 0) {
         throw new KernelBuildException(
             String.join(" ", command) + " failed with " + status + "; it said why, above",
@@ -113,9 +120,7 @@ public interface Kernels {
     try {
       String release = Files.readString(folder.resolve("release")).strip();
       return new Kernel(
-          folder.resolve("bzImage"),
-          Optional.of(folder),
-          release + ", " + config.name().toLowerCase(Locale.ROOT));
+          folder.resolve("bzImage"), Optional.of(folder), release + ", " + config.shown());
     } catch (IOException e) {
       throw new SkippedException(
           folder + " is not what testbed/kernel/build makes: " + e.getMessage());

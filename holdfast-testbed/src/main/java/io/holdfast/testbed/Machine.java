@@ -101,6 +101,9 @@ final class Machine implements AutoCloseable {
             "-cpu",
             "max"));
     command.addAll(setup.options(run));
+    if (!setup.recorded().isEmpty()) {
+      command.add("-S"); // The processors stand until the debugger lets them go.
+    }
     command.addAll(
         List.of(
             "-chardev", "file,id=console,path=" + run.resolve(CONSOLE),

@@ -46,6 +46,23 @@ public final class Outside {
   }
 
   /**
+   * A call of a function of the kernel.
+   *
+   * @param function its name
+   * @param arguments the first three, as far as it has them: what the registers had
+   */
+  public record Call(String function, List<Long> arguments) {}
+
+  /**
+   * The calls that were recorded ({@link Setup#withRecorded}), in their order.
+   *
+   * @throws IOException if the debugger's log can't be read
+   */
+  public List<Call> calls() throws IOException {
+    return Dumper.calls(run);
+  }
+
+  /**
    * Gives a machine that starts from a root file system of its own ({@link Setup.Start.Root}) that.
    */
   public void root(Path folder) {

@@ -7,6 +7,7 @@ import io.holdfast.testbed.scenarios.DevicesAreThere;
 import io.holdfast.testbed.scenarios.DumpAtKexec;
 import io.holdfast.testbed.scenarios.Forced;
 import io.holdfast.testbed.scenarios.HandoverDecoded;
+import io.holdfast.testbed.scenarios.HandoverDecodedOfOlderKernel;
 import io.holdfast.testbed.scenarios.KernelRefusals;
 import io.holdfast.testbed.scenarios.KernelSelftest;
 import io.holdfast.testbed.scenarios.KernelUndone;
@@ -19,6 +20,7 @@ import io.holdfast.testbed.scenarios.MemfdCrosses;
 import io.holdfast.testbed.scenarios.MemfdCrossesFromAnotherKernel;
 import io.holdfast.testbed.scenarios.MissingLiveupdateLoses;
 import io.holdfast.testbed.scenarios.NestedGuest;
+import io.holdfast.testbed.scenarios.PreserveCallsReplayed;
 import io.holdfast.testbed.scenarios.Provoked;
 import io.holdfast.testbed.scenarios.SystemdKeepsItsStore;
 import io.holdfast.testbed.scenarios.UnfinishedIsLost;
@@ -40,6 +42,8 @@ public final class Scenarios {
         new MissingLiveupdateLoses(),
         new DumpAtKexec(),
         new HandoverDecoded(),
+        new HandoverDecodedOfOlderKernel(),
+        new PreserveCallsReplayed(),
         new DevicesAreThere(),
         new NestedGuest(),
         new SystemdKeepsItsStore(),

@@ -17,6 +17,8 @@ import java.util.Optional;
  * @param commandLine words for the kernel's command line, added to the testbed's
  * @param dumpAt a function of the kernel at which the machine's memory is written to a file (by its
  *     vmlinux's symbols; the kernel then boots with nokaslr)
+ * @param recorded functions of that kernel whose calls are recorded, from its first instruction to
+ *     the dump
  * @param start what the kernel starts
  * @param early what a shell does after each kexec before it starts the inside half
  * @param limit how long the whole may take
@@ -29,6 +31,7 @@ public record Setup(
     List<Device> devices,
     List<String> commandLine,
     Optional<String> dumpAt,
+    List<String> recorded,
     Start start,
     Optional<String> early,
     Duration limit) {
@@ -37,6 +40,7 @@ public record Setup(
   public Setup {
     devices = List.copyOf(devices);
     commandLine = List.copyOf(commandLine);
+    recorded = List.copyOf(recorded);
   }
 
   /** What the kernel starts. */
@@ -107,6 +111,7 @@ public record Setup(
         List.of(),
         List.of(),
         Optional.empty(),
+        List.of(),
         new Start.Inside(),
         Optional.empty(),
         Duration.ofMinutes(3));
@@ -115,39 +120,41 @@ public record Setup(
   /** On this kernel, before and after. */
   public Setup withKernel(Kernel.Config config) {
     return new Setup(
-        config, config, memory, cpus, devices, commandLine, dumpAt, start, early, limit);
+        config, config, memory, cpus, devices, commandLine, dumpAt, recorded, start, early, limit);
   }
 
   /** Into this kernel. */
   public Setup withNext(Kernel.Config config) {
     return new Setup(
-        kernel, config, memory, cpus, devices, commandLine, dumpAt, start, early, limit);
+        kernel, config, memory, cpus, devices, commandLine, dumpAt, recorded, start, early, limit);
   }
 
   /** With so much memory, in MiB. */
   public Setup withMemory(int mebibytes) {
     return new Setup(
-        kernel, next, mebibytes, cpus, devices, commandLine, dumpAt, start, early, limit);
+        kernel, next, mebibytes, cpus, devices, commandLine, dumpAt, recorded, start, early, limit);
   }
 
   /** With so many processors. */
   public Setup withCpus(int number) {
     return new Setup(
-        kernel, next, memory, number, devices, commandLine, dumpAt, start, early, limit);
+        kernel, next, memory, number, devices, commandLine, dumpAt, recorded, start, early, limit);
   }
 
   /** With these devices too. */
   public Setup withDevices(Device... more) {
     List<Device> all = new ArrayList<>(devices);
     all.addAll(List.of(more));
-    return new Setup(kernel, next, memory, cpus, all, commandLine, dumpAt, start, early, limit);
+    return new Setup(
+        kernel, next, memory, cpus, all, commandLine, dumpAt, recorded, start, early, limit);
   }
 
   /** With these words on the kernel's command line too. */
   public Setup withCommandLine(String... words) {
     List<String> all = new ArrayList<>(commandLine);
     all.addAll(List.of(words));
-    return new Setup(kernel, next, memory, cpus, devices, all, dumpAt, start, early, limit);
+    return new Setup(
+        kernel, next, memory, cpus, devices, all, dumpAt, recorded, start, early, limit);
   }
 
   /** With a dump of the memory at this function of the kernel, such as {@code machine_kexec}. */
@@ -160,6 +167,26 @@ public record Setup(
         devices,
         commandLine,
         Optional.of(function),
+        recorded,
+        start,
+        early,
+        limit);
+  }
+
+  /**
+   * With a record of all calls of these functions of the kernel until the dump, {@link
+   * Outside#calls}. Each call stops the machine for some milliseconds.
+   */
+  public Setup withRecorded(String... functions) {
+    return new Setup(
+        kernel,
+        next,
+        memory,
+        cpus,
+        devices,
+        commandLine,
+        dumpAt,
+        List.of(functions),
         start,
         early,
         limit);
@@ -167,7 +194,8 @@ public record Setup(
 
   /** Starting this. */
   public Setup withStart(Start other) {
-    return new Setup(kernel, next, memory, cpus, devices, commandLine, dumpAt, other, early, limit);
+    return new Setup(
+        kernel, next, memory, cpus, devices, commandLine, dumpAt, recorded, other, early, limit);
   }
 
   /** With this done first after each kexec, before the scenario's own JVM takes a processor. */
@@ -180,6 +208,7 @@ public record Setup(
         devices,
         commandLine,
         dumpAt,
+        recorded,
         start,
         Optional.of(command),
         limit);
@@ -187,7 +216,8 @@ public record Setup(
 
   /** With this limit of time. */
   public Setup withLimit(Duration other) {
-    return new Setup(kernel, next, memory, cpus, devices, commandLine, dumpAt, start, early, other);
+    return new Setup(
+        kernel, next, memory, cpus, devices, commandLine, dumpAt, recorded, start, early, other);
   }
 
   /** The kernel's command line, apart from what starts it ({@code init}, {@code root}). */

@@ -157,6 +157,9 @@ public final class Testbed {
       Machine.End end;
       try (Machine machine = Machine.start(folder, setup, kernel, program)) {
         try {
+          if (!setup.recorded().isEmpty()) {
+            arm(outside, machine); // Now, and the debugger starts the processors.
+          }
           end = machine.watch(heard(outside, machine));
           if (end instanceof Machine.End.Done && dumper.isPresent()) {
             dumper.get().await(outside.dump());
@@ -272,23 +275,28 @@ public final class Testbed {
               (System.nanoTime() - since) / 1e9,
               number == 0 ? "start" : "kexec"));
       watcher.progress(booted.getLast());
-      if (number > 0 || setup.dumpAt().isEmpty()) {
+      if (number > 0 || setup.dumpAt().isEmpty() || dumper.isPresent()) {
         return;
       }
       try {
-        dumper =
-            Optional.of(
-                Dumper.arm(
-                    folder,
-                    outside.kernel().vmlinux().orElseThrow(),
-                    machine.gdb(),
-                    machine.monitor(),
-                    setup.dumpAt().get(),
-                    outside.dump()));
-        Files.createFile(outside.exchange().resolve(Inside.DUMP_ARMED));
+        arm(outside, machine);
       } catch (IOException e) {
         throw new java.io.UncheckedIOException(e);
       }
+    }
+
+    private void arm(Outside outside, Machine machine) throws IOException {
+      dumper =
+          Optional.of(
+              Dumper.arm(
+                  folder,
+                  outside.kernel().vmlinux().orElseThrow(),
+                  machine.gdb(),
+                  machine.monitor(),
+                  setup.recorded(),
+                  setup.dumpAt().orElseThrow(),
+                  outside.dump()));
+      Files.createFile(outside.exchange().resolve(Inside.DUMP_ARMED));
     }
 
     /** QEMU's options for what the kernel starts. */
