@@ -18,6 +18,7 @@ import io.holdfast.testbed.scenarios.MissingLiveupdateLoses;
 import io.holdfast.testbed.scenarios.NestedGuest;
 import io.holdfast.testbed.scenarios.Provoked;
 import io.holdfast.testbed.scenarios.SystemdKeepsItsStore;
+import io.holdfast.testbed.scenarios.SystemdKernelUpdate;
 import io.holdfast.testbed.scenarios.UnfinishedIsLost;
 import java.lang.reflect.Constructor;
 import java.util.List;
@@ -45,6 +46,7 @@ public final class Scenarios {
         new KilledInRestore(),
         new KernelRefusals(),
         new AgentUnderSystemd(),
+        new SystemdKernelUpdate(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),
         new KernelSelftest.LuoMultiSession(),

@@ -47,6 +47,7 @@ public final class Departure implements Participant, Crossing {
   private final NextKernel next;
   private final Journal journal;
   private final HostShutdown shutdown;
+  private final SessionHolder holder;
   private final Supplier<List<Obstacle>> checks;
   private final Map<String, Map<String, Fd>> plainBoxes;
   private final List<Outgoing> boxes = new ArrayList<>();
@@ -62,6 +63,7 @@ public final class Departure implements Participant, Crossing {
    * @param journal of the update, which travels along
    * @param others the names of all other participants
    * @param plainBoxes memfds by label, by box: those that no participant sees to; borrowed
+   * @param holder of the sessions, besides this process
    * @param checks what is in the way, found out when the plan is made
    */
   public Departure(
@@ -72,6 +74,7 @@ public final class Departure implements Participant, Crossing {
       Set<String> others,
       Map<String, Map<String, Fd>> plainBoxes,
       HostShutdown shutdown,
+      SessionHolder holder,
       Supplier<List<Obstacle>> checks) {
     this.linux = linux;
     this.update = update;
@@ -80,6 +83,7 @@ public final class Departure implements Participant, Crossing {
     this.others = Set.copyOf(others);
     this.plainBoxes = Map.copyOf(plainBoxes);
     this.shutdown = shutdown;
+    this.holder = holder;
     this.checks = checks;
     this.begun = Clock.now(linux);
   }
@@ -91,7 +95,7 @@ public final class Departure implements Participant, Crossing {
    */
   public CrossingBox box(String name) {
     synchronized (boxes) {
-      Outgoing box = new Outgoing(linux.liveUpdate(), name, boxes.size() + 1);
+      Outgoing box = new Outgoing(linux.liveUpdate(), holder, name, boxes.size() + 1);
       boxes.add(box);
       return box;
     }
@@ -177,6 +181,7 @@ public final class Departure implements Participant, Crossing {
     linux.allocate(memfd, 0, bytes);
     OutgoingSession made = linux.liveUpdate().create(Manifest.SESSION);
     session = Optional.of(made);
+    holder.hold(Manifest.SESSION, made.fd());
     made.preserve(memfd, Manifest.TOKEN);
   }
 
@@ -258,7 +263,10 @@ public final class Departure implements Participant, Crossing {
     }
     foreign.values().forEach(Fd::close);
     foreign = Map.of();
-    session.ifPresent(OutgoingSession::close);
+    if (session.isPresent()) {
+      session.get().close();
+      holder.letGo(Manifest.SESSION);
+    }
     session = Optional.empty();
     manifest.ifPresent(Fd::close);
     manifest = Optional.empty();

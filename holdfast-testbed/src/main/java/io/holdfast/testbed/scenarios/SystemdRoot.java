@@ -7,6 +7,7 @@ import io.holdfast.testbed.Testbed;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.List;
 
 /** A root file system with systemd as its first program, for scenarios about that. */
@@ -36,6 +37,39 @@ final class SystemdRoot {
     out.check("systemd is 261 or newer", Integer.parseInt(version.replaceAll("\\D.*", "")) >= 261);
     out.root(root);
     return root;
+  }
+
+  /**
+   * Puts things of the machine outside into it, under the paths that they have outside: a root file
+   * system's own files, as they are where something is installed. Linked where that can be done, so
+   * nothing inside may change them.
+   */
+  static void install(Outside out, Path root, List<Path> paths) throws IOException {
+    for (Path path : paths) {
+      Path from = path.toAbsolutePath().normalize();
+      Path to = Path.of(root + from.toString());
+      Files.createDirectories(to.getParent());
+      try {
+        String _ = out.command(List.of("cp", "-al", from.toString(), to.toString()));
+      } catch (IOException _) {
+        String _ = out.command(List.of("rm", "-rf", to.toString()));
+        String _ = out.command(List.of("cp", "-a", from.toString(), to.toString()));
+      }
+    }
+  }
+
+  /** Installs Holdfast's units and its shutdown program as docs/systemd.md says. */
+  static void units(Path root, Path installed) throws IOException {
+    Path units = root.resolve("etc/systemd/system");
+    for (String unit : List.of("holdfast.service", "holdfast-vms.service")) {
+      Files.copy(installed.resolve("systemd").resolve(unit), units.resolve(unit));
+    }
+    Path programs = root.resolve("usr/lib/systemd/system-shutdown");
+    Files.createDirectories(programs);
+    Files.copy(
+        installed.resolve("systemd/system-shutdown"),
+        programs.resolve("holdfast"),
+        StandardCopyOption.COPY_ATTRIBUTES);
   }
 
   private static String version(Path root) throws IOException {

@@ -1,0 +1,185 @@
+package io.holdfast.testbed.scenarios;
+
+import io.holdfast.testbed.Inside;
+import io.holdfast.testbed.Outside;
+import io.holdfast.testbed.Scenario;
+import io.holdfast.testbed.Setup;
+import io.holdfast.testbed.SkippedException;
+import io.holdfast.testbed.Testbed;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.UUID;
+
+/**
+ * {@code holdfast update kernel} on a host whose first program is systemd: that stops the host, the
+ * VM runs until file systems are unmounted, and its sessions travel in systemd's store. The VM has
+ * nothing but its firmware to run: what guests notice is tested elsewhere.
+ */
+public final class SystemdKernelUpdate implements Scenario {
+  @Override
+  public String title() {
+    return "systemd stops the host for another kernel, the VM goes last, and is there again";
+  }
+
+  @Override
+  public Setup setup() {
+    return Setup.standard()
+        .withMemory(3072)
+        .withStart(new Setup.Start.Root(SystemdRoot.INIT))
+        .withCommandLine("systemd.unit=testbed.target")
+        .withLimit(Duration.ofMinutes(8));
+  }
+
+  @Override
+  public void prepare(Outside out) throws IOException {
+    Path qemu =
+        AgentUnderSystemd.folder(
+            "HOLDFAST_QEMU_OTHER",
+            "`tools/qemu-newer` gets a QEMU that brings its own libraries, which this needs");
+    Path installed = Testbed.find().resolveSibling("target/holdfast");
+    if (!Files.exists(installed.resolve("systemd/holdfast-vms.service"))) {
+      throw new SkippedException("Holdfast is not built; `tools/dist` does that");
+    }
+    Path root = SystemdRoot.prepare(out);
+    SystemdRoot.install(
+        out,
+        root,
+        List.of(qemu.resolveSibling(""), installed, Path.of(System.getProperty("java.home"))));
+    SystemdRoot.units(root, installed);
+    Files.copy(out.kernel().image(), root.resolve("kernel"));
+    Files.copy(out.next().image(), root.resolve("next-kernel"));
+    Path units = root.resolve("etc/systemd/system");
+    Files.writeString(
+        units.resolve("testbed.target"),
+        """
+        [Unit]
+        Wants=holdfast.service store.service try.service
+        """);
+    Files.writeString(
+        units.resolve("try.service"),
+        """
+        [Unit]
+        After=holdfast.service store.service
+        [Service]
+        ExecStart=/usr/bin/bash /try.sh
+        ExecStop=/usr/bin/bash /stopped.sh
+        """);
+    // Somebody else's store is systemd's business, and crosses with it.
+    Files.writeString(
+        units.resolve("store.service"),
+        """
+        [Service]
+        Type=exec
+        NotifyAccess=all
+        FileDescriptorStoreMax=8
+        FileDescriptorStorePreserve=yes
+        ExecStart=/usr/bin/bash /store.sh
+        """);
+    String content = "content " + UUID.randomUUID();
+    Files.writeString(root.resolve("store.sh"), STORE.replace("CONTENT", content));
+    Files.writeString(root.resolve("stopped.sh"), COMMON + STOPPED);
+    Files.writeString(
+        root.resolve("try.sh"),
+        (COMMON + SCRIPT)
+            .replace("@QEMU@", qemu.toString())
+            .replace("@HOLDFAST@", installed.resolve("bin/holdfast").toString())
+            .replace("CONTENT", content));
+  }
+
+  /** What the other service does; perl makes the memfd (system call 319), which no shell can. */
+  private static final String STORE =
+      """
+      if [ "${LISTEN_FDS:-0}" = 0 ]; then
+        perl -e '$^F = 1000; # what is opened stays open in what is executed
+          my $name = "stored"; my $fd = syscall(319, $name, 0);
+          open(my $m, ">&=", $fd) or die; syswrite($m, "CONTENT");
+          exec "systemd-notify", "--fd=$fd", "--fdname=memory", "FDSTORE=1" or die'
+      else
+        cat /proc/self/fd/3 >/run/stored
+      fi
+      exec sleep 1000000
+      """;
+
+  private static final String COMMON =
+      """
+      export LC_ALL=C
+      report() { echo "$*" >/dev/ttyS1; }
+      check() { if [ "$2" = "$3" ]; then report "ok $1 # $3"; else report "not ok $1 # expected $2, got $3"; fi; }
+      finish() { report done; sleep 1000; }
+      ask() { varlinkctl --json=short --timeout=120 ${more:-} call /run/holdfast/agent.sock "io.holdfast.$1" "$2"; }
+      field() { grep -o '"'"$1"'":[^,}]*' | head -n 1 | sed 's/^[^:]*://; s/"//g'; }
+      until_true() { for i in $(seq 300); do eval "$1" && return 0; sleep 0.2; done; report "not ok $1 # not within a minute"; finish; }
+      """;
+
+  /** The host is being stopped. */
+  private static final String STOPPED =
+      """
+      [ -e /left ] && [ ! -e /run/came ] || exit 0
+      check "while the host is being stopped the VM is" running "$(ask Vm.Show '{"name":"web"}' | field state)"
+      """;
+
+  private static final String SCRIPT =
+      """
+      exec 2>/dev/ttyS1
+      # Some of the guest's memory, through its QEMU's descriptor.
+      ram() { for fd in /proc/$1/fd/*; do case $(readlink "$fd") in /memfd:*ram*) echo "$fd"; return;; esac; done; }
+      if [ ! -e /left ]; then
+        report "boot 0 $(uname -r)"
+        truncate -s 16M /run/disk.raw # empty: the firmware finds nothing to boot, and waits
+        ask Vm.Run '{"definition":{"name":"web","qemu":"@QEMU@","memory":67108864,"cpus":1,"cpu":"qemu64",
+          "accelerator":"tcg","disks":[{"path":"/run/disk.raw","format":"raw"}],"extra":[]}}' >/run/vm 2>&1 \
+          || { report "not ok the VM was started # $(tr '\\n' ' ' </run/vm)"; finish; }
+        file=$(ram "$(field pid </run/vm)")
+        [ -n "$file" ] || { report "not ok guest RAM is a descriptor of QEMU's # $(ls -l /proc/"$(field pid </run/vm)"/fd | tr '\\n' ' ')"; finish; }
+        printf 'CONTENT' | dd of="$file" bs=1M seek=48 conv=notrunc status=none
+        until_true '[ "$(systemctl show -P NFileDescriptorStore store.service)" = 1 ]'
+        line=$(cat /proc/cmdline)
+        mv /usr/lib/systemd/system-shutdown/holdfast /aside
+        @HOLDFAST@ update kernel --kernel /next-kernel --from /kernel --append "$line" >/run/update 2>&1
+        check "without the program that systemd calls last, the update is refused" 3 $?
+        grep -q system-shutdown /run/update || report "not ok the refusal names it # $(tr '\\n' '|' </run/update)"
+        mv /aside /usr/lib/systemd/system-shutdown/holdfast
+        : >/left
+        report kexec
+        @HOLDFAST@ update kernel --kernel /next-kernel --from /kernel --append "$line" >/run/update 2>&1
+        status=$?
+        # Stopped with the host; what comes back before is a failure.
+        [ -e /run/holdfast/leaving ] && sleep 1000
+        report "not ok the update # ended with $status: $(tr '\\n' '|' </run/update) $(journalctl -u holdfast.service | tail -n 20 | tr '\\n' '|')"
+        finish
+      fi
+      : >/run/came
+      report "boot 1 $(uname -r)"
+      truncate -s 16M /run/disk.raw
+      until_true '[ "$(systemctl is-active holdfast.service)" = active ]'
+      ask Vm.Show '{"name":"web"}' >/run/vm
+      check "the VM" running "$(field state </run/vm)"
+      check "its generation" 2 "$(field generation </run/vm)"
+      file=$(ram "$(field pid </run/vm)")
+      check "its memory" 'CONTENT' "$(dd if="$file" bs=1M skip=48 count=1 status=none | head -c $(printf 'CONTENT' | wc -c))"
+      ask Update.List '{}' >/run/list
+      check "the update" recovered "$(field outcome </run/list)"
+      report "note $(field message </run/list)"
+      check "the other service's store" 'CONTENT' "$(cat /run/stored)"
+      ask Agent.Status '{}' >/run/status
+      check "the keeper" systemd "$(field keeper </run/status)"
+      check "systemd's store has as many" "$(field heldDescriptors </run/status)" "$(systemctl show -P NFileDescriptorStore holdfast.service)"
+      @HOLDFAST@ update kernel --dry-run --kernel /next-kernel --from /kernel --append "$(cat /proc/cmdline)" >/run/plan 2>&1
+      check "another update could follow" 0 $?
+      report "note plan: $(tr '\\n' '|' </run/plan)"
+      finish
+      """;
+
+  @Override
+  public void before(Inside in) {
+    throw new IllegalStateException("systemd is all of user space");
+  }
+
+  @Override
+  public void outside(Outside out) throws IOException {
+    String _ = out.command(List.of("rm", "-rf", out.run().resolve("root").toString()));
+  }
+}
