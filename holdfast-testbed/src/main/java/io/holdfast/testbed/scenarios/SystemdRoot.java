@@ -32,6 +32,10 @@ final class SystemdRoot {
       throw new SkippedException(String.valueOf(e.getMessage()));
     }
     String _ = out.command(List.of("cp", "-a", made.toString(), root.toString()));
+    // As if nothing were new in /usr: else each boot makes the linker's cache and the like again.
+    for (String folder : List.of("etc", "var")) {
+      Files.writeString(root.resolve(folder).resolve(".updated"), "");
+    }
     String version = version(root);
     out.note("systemd " + version);
     out.check("systemd is 261 or newer", Integer.parseInt(version.replaceAll("\\D.*", "")) >= 261);
