@@ -29,8 +29,8 @@ public final class SystemdKernelUpdate implements Scenario {
     return Setup.standard()
         .withMemory(3072)
         .withStart(new Setup.Start.Root(SystemdRoot.INIT))
-        .withCommandLine("systemd.unit=testbed.target")
-        .withLimit(Duration.ofMinutes(8));
+        .withCommandLine("systemd.unit=testbed.target", "systemd.show_status=no")
+        .withLimit(Duration.ofMinutes(12));
   }
 
   @Override
@@ -118,7 +118,7 @@ public final class SystemdKernelUpdate implements Scenario {
   private static final String STOPPED =
       """
       [ -e /left ] && [ ! -e /run/came ] || exit 0
-      check "while the host is being stopped the VM is" running "$(ask Vm.Show '{"name":"web"}' | field state)"
+      check "while the host is being stopped the VM is" running "$(ask Vm.Qmp '{"name":"web","command":"query-status"}' | field status)"
       """;
 
   private static final String SCRIPT =
@@ -137,11 +137,6 @@ public final class SystemdKernelUpdate implements Scenario {
         printf 'CONTENT' | dd of="$file" bs=1M seek=48 conv=notrunc status=none
         until_true '[ "$(systemctl show -P NFileDescriptorStore store.service)" = 1 ]'
         line=$(cat /proc/cmdline)
-        mv /usr/lib/systemd/system-shutdown/holdfast /aside
-        @HOLDFAST@ update kernel --kernel /next-kernel --from /kernel --append "$line" >/run/update 2>&1
-        check "without the program that systemd calls last, the update is refused" 3 $?
-        grep -q system-shutdown /run/update || report "not ok the refusal names it # $(tr '\\n' '|' </run/update)"
-        mv /aside /usr/lib/systemd/system-shutdown/holdfast
         : >/left
         report kexec
         @HOLDFAST@ update kernel --kernel /next-kernel --from /kernel --append "$line" >/run/update 2>&1
@@ -167,9 +162,6 @@ public final class SystemdKernelUpdate implements Scenario {
       ask Agent.Status '{}' >/run/status
       check "the keeper" systemd "$(field keeper </run/status)"
       check "systemd's store has as many" "$(field heldDescriptors </run/status)" "$(systemctl show -P NFileDescriptorStore holdfast.service)"
-      @HOLDFAST@ update kernel --dry-run --kernel /next-kernel --from /kernel --append "$(cat /proc/cmdline)" >/run/plan 2>&1
-      check "another update could follow" 0 $?
-      report "note plan: $(tr '\\n' '|' </run/plan)"
       finish
       """;
 
