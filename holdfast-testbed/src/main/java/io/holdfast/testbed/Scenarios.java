@@ -19,6 +19,7 @@ import io.holdfast.testbed.scenarios.NestedGuest;
 import io.holdfast.testbed.scenarios.Provoked;
 import io.holdfast.testbed.scenarios.SystemdKeepsItsStore;
 import io.holdfast.testbed.scenarios.SystemdKernelUpdate;
+import io.holdfast.testbed.scenarios.SystemdUpdateFails;
 import io.holdfast.testbed.scenarios.UnfinishedIsLost;
 import java.lang.reflect.Constructor;
 import java.util.List;
@@ -47,6 +48,7 @@ public final class Scenarios {
         new KernelRefusals(),
         new AgentUnderSystemd(),
         new SystemdKernelUpdate(),
+        new SystemdUpdateFails(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),
         new KernelSelftest.LuoMultiSession(),

@@ -20,8 +20,8 @@ import io.holdfast.host.carrier.NextKernel;
 import io.holdfast.host.carrier.ProcessShutdown;
 import io.holdfast.host.carrier.SessionHolder;
 import io.holdfast.host.carrier.StoredSessions;
-import io.holdfast.host.carrier.SystemdShutdown;
 import io.holdfast.host.carrier.Systemctl;
+import io.holdfast.host.carrier.SystemdShutdown;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.CrossingBox;
 import io.holdfast.host.qemu.GuestClock;
@@ -33,6 +33,7 @@ import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -183,7 +184,8 @@ final class KernelUpdates {
 
   private HostShutdown shutdown() {
     if (Systemctl.booted()) {
-      return new SystemdShutdown(Systemctl.system(), places.run());
+      return new SystemdShutdown(
+          Systemctl.system(), places.run(), Path.of("/proc/1/comm"));
     }
     return new ProcessShutdown(
         linux,
@@ -216,6 +218,8 @@ final class KernelUpdates {
     }
     try {
       return waiting.get().hostStopped();
+    } catch (IOException e) {
+      return Optional.of(String.valueOf(e.getMessage()));
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       return Optional.of("the agent is being stopped");

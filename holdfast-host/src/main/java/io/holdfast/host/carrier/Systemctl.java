@@ -71,9 +71,7 @@ public final class Systemctl {
   public Map<String, String> show(String unit, List<String> properties) throws IOException {
     Map<String, String> found = new LinkedHashMap<>();
     for (String line :
-        run("show", "--property=" + String.join(",", properties), "--", unit)
-            .lines()
-            .toList()) {
+        run("show", "--property=" + String.join(",", properties), "--", unit).lines().toList()) {
       int equals = line.indexOf('=');
       if (equals > 0) {
         found.put(line.substring(0, equals), line.substring(equals + 1));

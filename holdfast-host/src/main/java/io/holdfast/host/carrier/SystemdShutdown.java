@@ -10,6 +10,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -31,19 +32,25 @@ public final class SystemdShutdown implements HostShutdown {
   private static final Set<String> UP =
       Set.of("initializing", "starting", "running", "degraded", "maintenance");
 
+  /** The first program's name until everything is stopped; systemd-shutdown comes then. */
+  private static final String MANAGER = "systemd";
+
   private static final long LOOK_AGAIN_SECONDS = 2;
   private static final System.Logger LOG = System.getLogger(SystemdShutdown.class.getName());
 
   private final Systemctl systemctl;
   private final Path marker;
+  private final Path first;
   private final CountDownLatch stopped = new CountDownLatch(1);
   private final CompletableFuture<Optional<String>> verdict = new CompletableFuture<>();
 
   /**
    * @param run the run directory
+   * @param first the file with the first program's name, /proc/1/comm
    */
-  public SystemdShutdown(Systemctl systemctl, Path run) {
+  public SystemdShutdown(Systemctl systemctl, Path run, Path first) {
     this.systemctl = systemctl;
+    this.first = first;
     this.marker = run.resolve(MARKER);
   }
 
@@ -94,12 +101,17 @@ public final class SystemdShutdown implements HostShutdown {
    * Waits until all guests stand still, and everything is handed over.
    *
    * @return empty if the reboot call may be made; else why it may not: the guests run
+   * @throws IOException if the first program's name can't be read
    */
-  public Optional<String> hostStopped() throws InterruptedException {
+  public Optional<String> hostStopped() throws IOException, InterruptedException {
+    if (Files.readString(first).strip().equals(MANAGER)) {
+      // Whoever asks is not what systemd calls last: guests would stand still for nothing.
+      return Optional.of("systemd is still stopping the host");
+    }
     stopped.countDown();
     try {
       return verdict.get();
-    } catch (java.util.concurrent.ExecutionException e) {
+    } catch (ExecutionException e) {
       throw new IllegalStateException(e);
     }
   }

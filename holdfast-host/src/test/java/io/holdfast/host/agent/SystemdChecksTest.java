@@ -59,13 +59,11 @@ final class SystemdChecksTest {
 
   private void program(String name, String text) throws IOException {
     write(name, text);
-    Files.setPosixFilePermissions(
-        root.resolve(name), PosixFilePermissions.fromString("rwxr-xr-x"));
+    Files.setPosixFilePermissions(root.resolve(name), PosixFilePermissions.fromString("rwxr-xr-x"));
   }
 
   private List<Obstacle> obstacles(String keeper) {
-    return new SystemdChecks(
-            new Systemctl(root.resolve("systemctl").toString()), root, keeper)
+    return new SystemdChecks(new Systemctl(root.resolve("systemctl").toString()), root, keeper)
         .obstacles(Set.of(77));
   }
 

@@ -81,7 +81,8 @@ final class StoredSessionsTest {
     new StoredSessions(keeper, "boot-b").sort();
     assertThat(kept())
         .isEqualTo(
-            Map.of("@session/holdfast", 4L, "@session/holdfast/web", 5L, "@session/holdfast/#1", 6L));
+            Map.of(
+                "@session/holdfast", 4L, "@session/holdfast/web", 5L, "@session/holdfast/#1", 6L));
   }
 
   @Test

@@ -43,7 +43,10 @@ final class SystemdShutdownTest {
             .formatted(directory));
     Files.setPosixFilePermissions(command, PosixFilePermissions.fromString("rwx------"));
     Files.writeString(directory.resolve("state"), "stopping\n");
-    shutdown = new SystemdShutdown(new Systemctl(command.toString()), directory);
+    Files.writeString(directory.resolve("comm"), "systemd-shutdow\n");
+    shutdown =
+        new SystemdShutdown(
+            new Systemctl(command.toString()), directory, directory.resolve("comm"));
   }
 
   private List<String> told() throws IOException {
@@ -68,7 +71,7 @@ final class SystemdShutdownTest {
         () -> {
           try {
             return shutdown.hostStopped();
-          } catch (InterruptedException e) {
+          } catch (IOException | InterruptedException e) {
             throw new CompletionException(e);
           }
         });
@@ -108,6 +111,16 @@ final class SystemdShutdownTest {
     shutdown.goesOn("it failed");
     assertThat(hostStopped().get()).contains("it failed");
     assertThat(directory.resolve(SystemdShutdown.MARKER)).exists();
+  }
+
+  @Test
+  void whoeverAsksBeforeSystemdIsThroughIsSentAway() throws Exception {
+    Files.writeString(directory.resolve("comm"), "systemd\n");
+    CompletableFuture<Void> stopping = stopTheRest();
+    assertThat(hostStopped().get()).hasValueSatisfying(why -> assertThat(why).contains("still"));
+    assertThat(stopping.isDone()).isFalse();
+    Files.writeString(directory.resolve("state"), "running\n");
+    assertThatThrownBy(stopping::get).hasMessageContaining("it is running");
   }
 
   @Test

@@ -4,8 +4,6 @@ import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
 import io.holdfast.testbed.Setup;
-import io.holdfast.testbed.SkippedException;
-import io.holdfast.testbed.Testbed;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -35,28 +33,14 @@ public final class SystemdKernelUpdate implements Scenario {
 
   @Override
   public void prepare(Outside out) throws IOException {
-    Path qemu =
-        AgentUnderSystemd.folder(
-            "HOLDFAST_QEMU_OTHER",
-            "`tools/qemu-newer` gets a QEMU that brings its own libraries, which this needs");
-    Path installed = Testbed.find().resolveSibling("target/holdfast");
-    if (!Files.exists(installed.resolve("systemd/holdfast-vms.service"))) {
-      throw new SkippedException("Holdfast is not built; `tools/dist` does that");
-    }
-    Path root = SystemdRoot.prepare(out);
-    SystemdRoot.install(
-        out,
-        root,
-        List.of(qemu.resolveSibling(""), installed, Path.of(System.getProperty("java.home"))));
-    SystemdRoot.units(root, installed);
-    Files.copy(out.kernel().image(), root.resolve("kernel"));
-    Files.copy(out.next().image(), root.resolve("next-kernel"));
+    SystemdRoot.Host host = SystemdRoot.host(out);
+    Path root = host.root();
     Path units = root.resolve("etc/systemd/system");
     Files.writeString(
         units.resolve("testbed.target"),
         """
         [Unit]
-        Wants=holdfast.service store.service try.service
+        Wants=holdfast.service holdfast-vms.service store.service try.service
         """);
     Files.writeString(
         units.resolve("try.service"),
@@ -80,13 +64,9 @@ public final class SystemdKernelUpdate implements Scenario {
         """);
     String content = "content " + UUID.randomUUID();
     Files.writeString(root.resolve("store.sh"), STORE.replace("CONTENT", content));
-    Files.writeString(root.resolve("stopped.sh"), COMMON + STOPPED);
+    Files.writeString(root.resolve("stopped.sh"), host.script(STOPPED));
     Files.writeString(
-        root.resolve("try.sh"),
-        (COMMON + SCRIPT)
-            .replace("@QEMU@", qemu.toString())
-            .replace("@HOLDFAST@", installed.resolve("bin/holdfast").toString())
-            .replace("CONTENT", content));
+        root.resolve("try.sh"), host.script(SystemdRoot.RUN_VM + SCRIPT).replace("CONTENT", content));
   }
 
   /** What the other service does; perl makes the memfd (system call 319), which no shell can. */
@@ -103,17 +83,6 @@ public final class SystemdKernelUpdate implements Scenario {
       exec sleep 1000000
       """;
 
-  private static final String COMMON =
-      """
-      export LC_ALL=C
-      report() { echo "$*" >/dev/ttyS1; }
-      check() { if [ "$2" = "$3" ]; then report "ok $1 # $3"; else report "not ok $1 # expected $2, got $3"; fi; }
-      finish() { report done; sleep 1000; }
-      ask() { varlinkctl --json=short --timeout=120 ${more:-} call /run/holdfast/agent.sock "io.holdfast.$1" "$2"; }
-      field() { grep -o '"'"$1"'":[^,}]*' | head -n 1 | sed 's/^[^:]*://; s/"//g'; }
-      until_true() { for i in $(seq 300); do eval "$1" && return 0; sleep 0.2; done; report "not ok $1 # not within a minute"; finish; }
-      """;
-
   /** The host is being stopped. */
   private static final String STOPPED =
       """
@@ -123,15 +92,11 @@ public final class SystemdKernelUpdate implements Scenario {
 
   private static final String SCRIPT =
       """
-      exec 2>/dev/ttyS1
       # Some of the guest's memory, through its QEMU's descriptor.
       ram() { for fd in /proc/$1/fd/*; do case $(readlink "$fd") in /memfd:*ram*) echo "$fd"; return;; esac; done; }
       if [ ! -e /left ]; then
         report "boot 0 $(uname -r)"
-        truncate -s 16M /run/disk.raw # empty: the firmware finds nothing to boot, and waits
-        ask Vm.Run '{"definition":{"name":"web","qemu":"@QEMU@","memory":67108864,"cpus":1,"cpu":"qemu64",
-          "accelerator":"tcg","disks":[{"path":"/run/disk.raw","format":"raw"}],"extra":[]}}' >/run/vm 2>&1 \
-          || { report "not ok the VM was started # $(tr '\\n' ' ' </run/vm)"; finish; }
+        run_vm
         file=$(ram "$(field pid </run/vm)")
         [ -n "$file" ] || { report "not ok guest RAM is a descriptor of QEMU's # $(ls -l /proc/"$(field pid </run/vm)"/fd | tr '\\n' ' ')"; finish; }
         printf 'CONTENT' | dd of="$file" bs=1M seek=48 conv=notrunc status=none

@@ -16,6 +16,66 @@ final class SystemdRoot {
 
   private SystemdRoot() {}
 
+  /** What scripts on it have in common. */
+  private static final String COMMON =
+      """
+      export LC_ALL=C
+      exec 2>/dev/ttyS1
+      report() { echo "$*" >/dev/ttyS1; }
+      check() { if [ "$2" = "$3" ]; then report "ok $1 # $3"; else report "not ok $1 # expected $2, got $3"; fi; }
+      finish() { report done; sleep 1000; }
+      ask() { varlinkctl --json=short --timeout=120 ${more:-} call /run/holdfast/agent.sock "io.holdfast.$1" "$2"; }
+      field() { grep -o '"'"$1"'":[^,}]*' | head -n 1 | sed 's/^[^:]*://; s/"//g'; }
+      until_true() { for i in $(seq 300); do eval "$1" && return 0; sleep 0.2; done; report "not ok $1 # not within a minute"; finish; }
+      """;
+
+  /** Runs a VM that has nothing but its firmware; /run/vm is what the agent says of it. */
+  static final String RUN_VM =
+      """
+      run_vm() {
+        truncate -s 16M /run/disk.raw # empty: the firmware finds nothing to boot, and waits
+        ask Vm.Run '{"definition":{"name":"web","qemu":"@QEMU@","memory":67108864,"cpus":1,"cpu":"qemu64",
+          "accelerator":"tcg","disks":[{"path":"/run/disk.raw","format":"raw"}],"extra":[]}}' >/run/vm 2>&1 \
+          || { report "not ok the VM was started # $(tr '\\n' ' ' </run/vm)"; finish; }
+      }
+      """;
+
+  /**
+   * One with Holdfast and a QEMU on it, as docs/systemd.md installs it; {@code /kernel} is the
+   * kernel that is booted, {@code /next-kernel} the next.
+   *
+   * @param holdfast the command
+   */
+  record Host(Path root, Path qemu, Path holdfast) {
+    /** A script for it. */
+    String script(String text) {
+      return (COMMON + text)
+          .replace("@QEMU@", qemu.toString())
+          .replace("@HOLDFAST@", holdfast.toString());
+    }
+  }
+
+  /** Makes one with Holdfast on it. */
+  static Host host(Outside out) throws IOException {
+    Path qemu =
+        AgentUnderSystemd.folder(
+            "HOLDFAST_QEMU_OTHER",
+            "`tools/qemu-newer` gets a QEMU that brings its own libraries, which this needs");
+    Path installed = Testbed.find().resolveSibling("target/holdfast");
+    if (!Files.exists(installed.resolve("systemd/holdfast-vms.service"))) {
+      throw new SkippedException("Holdfast is not built; `tools/dist` does that");
+    }
+    Path root = prepare(out);
+    install(
+        out,
+        root,
+        List.of(qemu.resolveSibling(""), installed, Path.of(System.getProperty("java.home"))));
+    units(root, installed);
+    Files.copy(out.kernel().image(), root.resolve("kernel"));
+    Files.copy(out.next().image(), root.resolve("next-kernel"));
+    return new Host(root, qemu, installed.resolve("bin/holdfast"));
+  }
+
   /** Makes one in the run's folder, for this run alone. */
   static Path prepare(Outside out) throws IOException {
     if (Linux.system().effectiveUser() != 0) {
@@ -48,7 +108,7 @@ final class SystemdRoot {
    * system's own files, as they are where something is installed. Linked where that can be done, so
    * nothing inside may change them.
    */
-  static void install(Outside out, Path root, List<Path> paths) throws IOException {
+  private static void install(Outside out, Path root, List<Path> paths) throws IOException {
     for (Path path : paths) {
       Path from = path.toAbsolutePath().normalize();
       Path to = Path.of(root + from.toString());
