@@ -44,8 +44,9 @@ public final class SystemdKernelUpdate implements Scenario {
         """);
     Files.writeString(
         units.resolve("try.service"),
-        """
-        [Unit]
+        "[Unit]\n"
+            + SystemdRoot.ALONE
+            + """
         After=holdfast.service store.service
         [Service]
         ExecStart=/usr/bin/bash /try.sh
@@ -54,7 +55,9 @@ public final class SystemdKernelUpdate implements Scenario {
     // Somebody else's store is systemd's business, and crosses with it.
     Files.writeString(
         units.resolve("store.service"),
-        """
+        "[Unit]\n"
+            + SystemdRoot.ALONE
+            + """
         [Service]
         Type=exec
         NotifyAccess=all
@@ -113,7 +116,6 @@ public final class SystemdKernelUpdate implements Scenario {
       fi
       : >/run/came
       report "boot 1 $(uname -r)"
-      truncate -s 16M /run/disk.raw
       until_true '[ "$(systemctl is-active holdfast.service)" = active ]'
       ask Vm.Show '{"name":"web"}' >/run/vm
       check "the VM" running "$(field state </run/vm)"

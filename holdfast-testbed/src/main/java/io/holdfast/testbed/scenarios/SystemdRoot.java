@@ -29,11 +29,21 @@ final class SystemdRoot {
       until_true() { for i in $(seq 300); do eval "$1" && return 0; sleep 0.2; done; report "not ok $1 # not within a minute"; finish; }
       """;
 
-  /** Runs a VM that has nothing but its firmware; /run/vm is what the agent says of it. */
+  /** For a unit that is stopped with the host, and needs nothing else of it. */
+  static final String ALONE =
+      """
+      DefaultDependencies=no
+      Conflicts=shutdown.target
+      Before=shutdown.target
+      """;
+
+  /**
+   * Runs a VM that has nothing but its firmware, which finds nothing to boot from its disk, and
+   * waits; /run/vm is what the agent says of it.
+   */
   static final String RUN_VM =
       """
       run_vm() {
-        truncate -s 16M /run/disk.raw # empty: the firmware finds nothing to boot, and waits
         ask Vm.Run '{"definition":{"name":"web","qemu":"@QEMU@","memory":67108864,"cpus":1,"cpu":"qemu64",
           "accelerator":"tcg","disks":[{"path":"/run/disk.raw","format":"raw"}],"extra":[]}}' >/run/vm 2>&1 \
           || { report "not ok the VM was started # $(tr '\\n' ' ' </run/vm)"; finish; }
@@ -71,6 +81,19 @@ final class SystemdRoot {
         root,
         List.of(qemu.resolveSibling(""), installed, Path.of(System.getProperty("java.home"))));
     units(root, installed);
+    Path units = root.resolve("etc/systemd/system");
+    // What a whole system starts besides, which default dependencies bring along, is not shown here
+    // and takes minutes under emulation.
+    Files.createDirectories(units.resolve("holdfast-vms.service.d"));
+    Files.writeString(units.resolve("holdfast-vms.service.d/alone.conf"), "[Unit]\n" + ALONE);
+    // The VM's disk, which is gone with each kernel.
+    Files.createDirectories(units.resolve("holdfast.service.d"));
+    Files.writeString(
+        units.resolve("holdfast.service.d/disk.conf"),
+        """
+        [Service]
+        ExecStartPre=/usr/bin/truncate -s 16M /run/disk.raw
+        """);
     Files.copy(out.kernel().image(), root.resolve("kernel"));
     Files.copy(out.next().image(), root.resolve("next-kernel"));
     return new Host(root, qemu, installed.resolve("bin/holdfast"));

@@ -42,8 +42,9 @@ public final class SystemdUpdateFails implements Scenario {
         """);
     Files.writeString(
         units.resolve("try.service"),
-        """
-        [Unit]
+        "[Unit]\n"
+            + SystemdRoot.ALONE
+            + """
         After=holdfast.service
         [Service]
         ExecStart=/usr/bin/bash /try.sh
