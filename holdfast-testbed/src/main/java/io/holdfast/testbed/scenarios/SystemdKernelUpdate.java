@@ -123,7 +123,7 @@ public final class SystemdKernelUpdate implements Scenario {
       file=$(ram "$(field pid </run/vm)")
       check "its memory" 'CONTENT' "$(dd if="$file" bs=1M skip=48 count=1 status=none | head -c $(printf 'CONTENT' | wc -c))"
       ask Update.List '{}' >/run/list
-      check "the update" recovered "$(field outcome </run/list)"
+      check "the update" completed "$(field outcome </run/list)"
       report "note $(field message </run/list)"
       check "the other service's store" 'CONTENT' "$(cat /run/stored)"
       ask Agent.Status '{}' >/run/status
