@@ -184,8 +184,7 @@ final class KernelUpdates {
 
   private HostShutdown shutdown() {
     if (Systemctl.booted()) {
-      return new SystemdShutdown(
-          Systemctl.system(), places.run(), Path.of("/proc/1/comm"));
+      return new SystemdShutdown(Systemctl.system(), places.run(), Path.of("/proc/1/comm"));
     }
     return new ProcessShutdown(
         linux,

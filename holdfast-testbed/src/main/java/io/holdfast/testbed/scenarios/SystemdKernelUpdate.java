@@ -69,7 +69,8 @@ public final class SystemdKernelUpdate implements Scenario {
     Files.writeString(root.resolve("store.sh"), STORE.replace("CONTENT", content));
     Files.writeString(root.resolve("stopped.sh"), host.script(STOPPED));
     Files.writeString(
-        root.resolve("try.sh"), host.script(SystemdRoot.RUN_VM + SCRIPT).replace("CONTENT", content));
+        root.resolve("try.sh"),
+        host.script(SystemdRoot.RUN_VM + SCRIPT).replace("CONTENT", content));
   }
 
   /** What the other service does; perl makes the memfd (system call 319), which no shell can. */
