@@ -96,8 +96,8 @@ public final class SystemdKernelUpdate implements Scenario {
 
   private static final String SCRIPT =
       """
-      # Some of the guest's memory, through its QEMU's descriptor.
-      ram() { for fd in /proc/$1/fd/*; do case $(readlink "$fd") in /memfd:*ram*) echo "$fd"; return;; esac; done; }
+      # The guest's memory among its QEMU's descriptors, by its size: the next kernel names a memfd anew.
+      ram() { for fd in /proc/$1/fd/*; do [ "$(stat -L -c %s "$fd" 2>/dev/null)" = 67108864 ] && { echo "$fd"; return; }; done; }
       if [ ! -e /left ]; then
         report "boot 0 $(uname -r)"
         run_vm
