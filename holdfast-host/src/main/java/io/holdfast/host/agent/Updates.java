@@ -143,7 +143,11 @@ final class Updates {
   void hostStopped() {
     Optional<String> why = kernels.hostStopped();
     if (why.isPresent()) {
-      throw Vms.notPossible("the VMs run, and the next kernel is not to be started: " + why.get());
+      throw new VarlinkError(
+          "io.holdfast.Update.NotPossible",
+          JsonObject.of(
+              "message",
+              "the VMs run, and the next kernel is not to be started: " + why.get()));
     }
   }
 
