@@ -146,8 +146,7 @@ final class Updates {
       throw new VarlinkError(
           "io.holdfast.Update.NotPossible",
           JsonObject.of(
-              "message",
-              "the VMs run, and the next kernel is not to be started: " + why.get()));
+              "message", "the VMs run, and the next kernel is not to be started: " + why.get()));
     }
   }
 
