@@ -23,6 +23,8 @@ import io.holdfast.testbed.scenarios.NestedGuest;
 import io.holdfast.testbed.scenarios.PreserveCallsReplayed;
 import io.holdfast.testbed.scenarios.Provoked;
 import io.holdfast.testbed.scenarios.SystemdKeepsItsStore;
+import io.holdfast.testbed.scenarios.SystemdKernelUpdate;
+import io.holdfast.testbed.scenarios.SystemdUpdateFails;
 import io.holdfast.testbed.scenarios.UnfinishedIsLost;
 import java.lang.reflect.Constructor;
 import java.util.List;
@@ -57,6 +59,8 @@ public final class Scenarios {
         new Forced.WithoutKho(),
         new Forced.OtherLuo(),
         new AgentUnderSystemd(),
+        new SystemdKernelUpdate(),
+        new SystemdUpdateFails(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),
         new KernelSelftest.LuoMultiSession(),

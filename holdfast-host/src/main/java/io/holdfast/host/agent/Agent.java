@@ -2,6 +2,7 @@ package io.holdfast.host.agent;
 
 import io.holdfast.host.carrier.Arrival;
 import io.holdfast.host.carrier.SessionGuard;
+import io.holdfast.host.carrier.StoredSessions;
 import io.holdfast.host.channel.Console;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.keeper.ProcessKeeper;
@@ -111,6 +112,9 @@ public final class Agent implements AutoCloseable {
     this.manager = ServiceManager.find(linux, System.getenv());
     this.keeper = keeper();
     guard.keep(keeper);
+    if (manager.isPresent()) {
+      new StoredSessions(keeper, StoredSessions.boot()).sort();
+    }
     Optional<Arrival> arrival = Arrival.unpack(linux, keeper, guard, places);
     this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()));
     this.boxes = new Boxes(linux, keeper);
@@ -226,6 +230,7 @@ public final class Agent implements AutoCloseable {
         .on(
             "io.holdfast.Update.Retry",
             call -> call.reply(JsonObject.of("reports", updates.retry())))
+        .on("io.holdfast.Update.HostStopped", call -> updates.hostStopped())
         .on("io.holdfast.Box.Put", this::put)
         .on("io.holdfast.Box.Get", this::get)
         .on(

@@ -3,6 +3,7 @@ package io.holdfast.host.agent;
 import io.holdfast.core.Obstacle;
 import io.holdfast.host.carrier.Arrival;
 import io.holdfast.host.carrier.NextKernel;
+import io.holdfast.host.carrier.Systemctl;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.kho.image.ImageException;
 import io.holdfast.kho.image.KernelImage;
@@ -19,6 +20,8 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
+import java.util.function.Supplier;
 
 /**
  * What is in the way of an update of the kernel as far as the host is concerned. A mismatch that it
@@ -28,18 +31,20 @@ import java.util.Optional;
 final class KernelChecks {
   private static final Path CGROUPS = Path.of("/sys/fs/cgroup");
 
-  /** There if systemd is the first program (sd_booted(3)). */
-  private static final Path SYSTEMD = Path.of("/run/systemd/system");
-
   /** What the agent itself and the VMs' processes may take besides guests' memory. */
   private static final long BESIDES = 256L << 20;
 
   private final Linux linux;
   private final Keeper keeper;
+  private final Supplier<Set<Integer>> qemus;
 
-  KernelChecks(Linux linux, Keeper keeper) {
+  /**
+   * @param qemus the processes of the VMs
+   */
+  KernelChecks(Linux linux, Keeper keeper, Supplier<Set<Integer>> qemus) {
     this.linux = linux;
     this.keeper = keeper;
+    this.qemus = qemus;
   }
 
   /**
@@ -58,13 +63,10 @@ final class KernelChecks {
               "Bring it back with `holdfast update retry`, or stop it with `holdfast vm stop`, then"
                   + " retry."));
     }
-    if (Files.exists(SYSTEMD)) {
-      found.add(
-          new Obstacle(
-              "systemd",
-              "it is this host's first program, and would start again what an update stops; that it stops the host"
-                  + " itself and lets VMs go last is not built yet",
-              "Update QEMU with `holdfast update vmm`; for another kernel, run Holdfast on a host without systemd."));
+    if (Systemctl.booted()) {
+      found.addAll(
+          new SystemdChecks(Systemctl.system(), Path.of("/"), keeper.describe())
+              .obstacles(qemus.get()));
     }
     Optional<Obstacle> unable = liveUpdate();
     unable.ifPresent(found::add);

@@ -1,5 +1,6 @@
 package io.holdfast.host.agent;
 
+import io.holdfast.core.Action;
 import io.holdfast.core.Deadlines;
 import io.holdfast.core.JournalRecord;
 import io.holdfast.core.Orchestrator;
@@ -17,6 +18,10 @@ import io.holdfast.host.carrier.Departure;
 import io.holdfast.host.carrier.HostShutdown;
 import io.holdfast.host.carrier.NextKernel;
 import io.holdfast.host.carrier.ProcessShutdown;
+import io.holdfast.host.carrier.SessionHolder;
+import io.holdfast.host.carrier.StoredSessions;
+import io.holdfast.host.carrier.Systemctl;
+import io.holdfast.host.carrier.SystemdShutdown;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.CrossingBox;
 import io.holdfast.host.qemu.GuestClock;
@@ -28,6 +33,7 @@ import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -55,6 +61,9 @@ final class KernelUpdates {
 
   private volatile boolean leaving;
 
+  /** How the host stops, from when an update asked for that. */
+  private volatile Optional<SystemdShutdown> stopping = Optional.empty();
+
   KernelUpdates(
       Linux linux,
       Vms vms,
@@ -72,7 +81,7 @@ final class KernelUpdates {
     this.workers = workers;
     this.arrival = arrival;
     this.places = places;
-    this.checks = new KernelChecks(linux, keeper);
+    this.checks = new KernelChecks(linux, keeper, () -> new HashSet<>(qemus()));
   }
 
   /**
@@ -99,6 +108,7 @@ final class KernelUpdates {
     final Map<String, Map<String, Fd>> plain;
     final List<Participant> participants = new ArrayList<>();
     final Departure departure;
+    final HostShutdown shutdown;
 
     Leaving(UpdateId id, JournalFile journal, Wanted wanted) {
       String why = "update " + id + " of the kernel";
@@ -118,6 +128,7 @@ final class KernelUpdates {
           bytes += vms.get(name).promise().memory();
         }
         long all = bytes;
+        shutdown = shutdown();
         departure =
             new Departure(
                 linux,
@@ -127,7 +138,8 @@ final class KernelUpdates {
                 new HashSet<>(claimed),
                 vms.bridges(),
                 plain,
-                shutdown(),
+                shutdown,
+                holder(),
                 () -> checks.obstacles(wanted.next(), all));
         for (String name : claimed) {
           participants.add(
@@ -145,7 +157,13 @@ final class KernelUpdates {
 
     Orchestrator orchestrator(UpdateId id, JournalFile journal, Timeline.Listener listener) {
       return Orchestrator.departing(
-          id, participants, journal, workers, Deadlines.kexec(), departure, listener);
+          id,
+          participants,
+          journal,
+          workers,
+          Deadlines.kexec().with(Action.SHUT_DOWN, shutdown.limit()),
+          departure,
+          listener);
     }
 
     List<String> names() {
@@ -161,15 +179,51 @@ final class KernelUpdates {
     }
   }
 
+  private List<Integer> qemus() {
+    return vms.all().stream().map(vm -> vm.process().identity().pid()).toList();
+  }
+
   private HostShutdown shutdown() {
+    if (Systemctl.booted()) {
+      return new SystemdShutdown(Systemctl.system(), places.run(), Path.of("/proc/1/comm"));
+    }
     return new ProcessShutdown(
         linux,
         () -> {
-          Set<Integer> spared =
-              new HashSet<>(vms.all().stream().map(vm -> vm.process().identity().pid()).toList());
+          Set<Integer> spared = new HashSet<>(qemus());
           keeper.process().ifPresent(spared::add);
           return spared;
         });
+  }
+
+  private SessionHolder holder() {
+    try {
+      return Systemctl.booted()
+          ? new StoredSessions(keeper, StoredSessions.boot())
+          : SessionHolder.NOBODY;
+    } catch (IOException e) {
+      throw Vms.notPossible("the id of this boot can't be read: " + e.getMessage());
+    }
+  }
+
+  /**
+   * The host has stopped, but for VMs: guests freeze, and everything is handed over.
+   *
+   * @return empty if the reboot call may be made; else why it may not
+   */
+  Optional<String> hostStopped() {
+    Optional<SystemdShutdown> waiting = stopping;
+    if (waiting.isEmpty()) {
+      return Optional.of("no update of the kernel is under way");
+    }
+    try {
+      return waiting.get().hostStopped();
+    } catch (IOException e) {
+      return Optional.of(String.valueOf(e.getMessage()));
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return Optional.of("the agent is being stopped");
+    }
   }
 
   /** The plan of an update. */
@@ -197,10 +251,19 @@ final class KernelUpdates {
     try (Leaving update = new Leaving(id, journal, wanted)) {
       Orchestrator orchestrator = update.orchestrator(id, journal, listener);
       running.accept(orchestrator);
+      stopping =
+          update.shutdown instanceof SystemdShutdown systemd
+              ? Optional.of(systemd)
+              : Optional.empty();
       Outcome outcome = orchestrator.run();
       leaving = outcome instanceof Outcome.HandedOver;
-      return Reports.of(
-          id, new Reports.Subject.Host(update.names()), outcome, Optional.empty(), false);
+      JsonObject report =
+          Reports.of(
+              id, new Reports.Subject.Host(update.names()), outcome, Optional.empty(), false);
+      if (!leaving) {
+        update.shutdown.goesOn(report.string("message"));
+      }
+      return report;
     }
   }
 
@@ -216,6 +279,9 @@ final class KernelUpdates {
       throws IOException {
     UpdateId id = began.update();
     boolean left = left(began, records);
+    if (!left) {
+      shutdown().goesOn("the agent died");
+    }
     Map<String, Participant> participants = new LinkedHashMap<>();
     List<String> claimed = new ArrayList<>();
     try {

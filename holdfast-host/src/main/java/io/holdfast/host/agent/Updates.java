@@ -144,6 +144,20 @@ final class Updates {
   }
 
   /**
+   * The host has stopped, but for VMs. Returns when everything is handed over to the next kernel,
+   * and the caller may make the reboot call; refused with the reason if it may not.
+   */
+  void hostStopped() {
+    Optional<String> why = kernels.hostStopped();
+    if (why.isPresent()) {
+      throw new VarlinkError(
+          "io.holdfast.Update.NotPossible",
+          JsonObject.of(
+              "message", "the VMs run, and the next kernel is not to be started: " + why.get()));
+    }
+  }
+
+  /**
    * Tries again to bring back what did not come over a kexec.
    *
    * @return reports, one for each update of the kernel that had yet to end

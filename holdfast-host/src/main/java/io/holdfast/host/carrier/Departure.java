@@ -47,6 +47,7 @@ public final class Departure implements Participant, Crossing {
   private final NextKernel next;
   private final Journal journal;
   private final HostShutdown shutdown;
+  private final SessionHolder holder;
   private final Supplier<List<Obstacle>> checks;
   private final Map<String, Map<String, Fd>> plainBoxes;
   private final List<Outgoing> boxes = new ArrayList<>();
@@ -65,6 +66,7 @@ public final class Departure implements Participant, Crossing {
    * @param others the names of all other participants
    * @param bridgeNames the bridges that VMs are plugged into
    * @param plainBoxes memfds by label, by box: those that no participant sees to; borrowed
+   * @param holder of the sessions, besides this process
    * @param checks what is in the way, found out when the plan is made
    */
   public Departure(
@@ -76,6 +78,7 @@ public final class Departure implements Participant, Crossing {
       Set<String> bridgeNames,
       Map<String, Map<String, Fd>> plainBoxes,
       HostShutdown shutdown,
+      SessionHolder holder,
       Supplier<List<Obstacle>> checks) {
     this.linux = linux;
     this.update = update;
@@ -85,6 +88,7 @@ public final class Departure implements Participant, Crossing {
     this.bridgeNames = Set.copyOf(bridgeNames);
     this.plainBoxes = Map.copyOf(plainBoxes);
     this.shutdown = shutdown;
+    this.holder = holder;
     this.checks = checks;
     this.begun = Clock.now(linux);
   }
@@ -96,7 +100,7 @@ public final class Departure implements Participant, Crossing {
    */
   public CrossingBox box(String name) {
     synchronized (boxes) {
-      Outgoing box = new Outgoing(linux.liveUpdate(), name, boxes.size() + 1);
+      Outgoing box = new Outgoing(linux.liveUpdate(), holder, name, boxes.size() + 1);
       boxes.add(box);
       return box;
     }
@@ -200,6 +204,7 @@ public final class Departure implements Participant, Crossing {
     linux.allocate(memfd, 0, bytes);
     OutgoingSession made = linux.liveUpdate().create(Manifest.SESSION);
     session = Optional.of(made);
+    holder.hold(Manifest.SESSION, made.fd());
     made.preserve(memfd, Manifest.TOKEN);
   }
 
@@ -282,7 +287,10 @@ public final class Departure implements Participant, Crossing {
     }
     foreign.values().forEach(Fd::close);
     foreign = Map.of();
-    session.ifPresent(OutgoingSession::close);
+    if (session.isPresent()) {
+      session.get().close();
+      holder.letGo(Manifest.SESSION);
+    }
     session = Optional.empty();
     manifest.ifPresent(Fd::close);
     manifest = Optional.empty();

@@ -12,17 +12,20 @@ import java.util.Optional;
 /** A box on its way: a session, made when the first thing is put in. Any thread may use it. */
 final class Outgoing implements CrossingBox {
   private final LiveUpdate luo;
+  private final SessionHolder holder;
   private final String name;
   private final String sessionName;
   private final List<Manifest.CrossedEntry> entries = new ArrayList<>();
   private Optional<OutgoingSession> session = Optional.empty();
 
   /**
+   * @param holder of its session, besides this
    * @param name the box's
    * @param number unique among the boxes of the update
    */
-  Outgoing(LiveUpdate luo, String name, int number) {
+  Outgoing(LiveUpdate luo, SessionHolder holder, String name, int number) {
     this.luo = luo;
+    this.holder = holder;
     this.name = name;
     this.sessionName = sessionName(name, number);
   }
@@ -38,7 +41,9 @@ final class Outgoing implements CrossingBox {
   @Override
   public synchronized void put(String label, Fd fd) {
     if (session.isEmpty()) {
-      session = Optional.of(luo.create(sessionName));
+      OutgoingSession made = luo.create(sessionName);
+      session = Optional.of(made);
+      holder.hold(sessionName, made.fd());
     }
     long token = entries.size() + 1L;
     session.get().preserve(fd, token);
@@ -47,7 +52,10 @@ final class Outgoing implements CrossingBox {
 
   @Override
   public synchronized void undo() {
-    session.ifPresent(OutgoingSession::close);
+    if (session.isPresent()) {
+      session.get().close();
+      holder.letGo(sessionName);
+    }
     session = Optional.empty();
     entries.clear();
   }

@@ -28,6 +28,7 @@ import java.util.function.Supplier;
  */
 public final class ProcessShutdown implements HostShutdown {
   private static final Duration PATIENCE = Duration.ofSeconds(10);
+  private static final Duration LIMIT = Duration.ofMinutes(2);
   private static final System.Logger LOG = System.getLogger(ProcessShutdown.class.getName());
 
   /** What a kernel keeps in memory, or shows; there is nothing to write out. */
@@ -70,6 +71,11 @@ public final class ProcessShutdown implements HostShutdown {
     return "all processes but the VMs, the agent and those that it descends from get SIGTERM, and after "
         + PATIENCE.toSeconds()
         + " s SIGKILL";
+  }
+
+  @Override
+  public Duration limit() {
+    return LIMIT;
   }
 
   @Override
@@ -169,5 +175,10 @@ public final class ProcessShutdown implements HostShutdown {
   @Override
   public void leave(Linux system) {
     system.kexec().execute();
+  }
+
+  @Override
+  public void goesOn(String why) {
+    // Whose processes these were does not start them again because of us.
   }
 }

@@ -31,7 +31,7 @@ public final class AgentUnderSystemd implements Scenario {
         .withCommandLine("systemd.unit=testbed.target");
   }
 
-  private static Path folder(String variable, String how) {
+  static Path folder(String variable, String how) {
     String value = System.getenv().getOrDefault(variable, "");
     if (value.isEmpty() || !Files.exists(Path.of(value))) {
       throw new SkippedException(variable + " names nothing that is there; " + how);
@@ -59,7 +59,7 @@ public final class AgentUnderSystemd implements Scenario {
     }
     Path units = root.resolve("etc/systemd/system");
     Files.createDirectories(root.resolve("host"));
-    Files.copy(installed.resolve("systemd/holdfast.service"), units.resolve("holdfast.service"));
+    SystemdRoot.units(root, installed);
     Files.writeString(
         units.resolve("host.mount"),
         """
