@@ -202,9 +202,13 @@ class DebugfsTest {
   /**
    * What a program said, and how it ended.
    *
-   * @param out its standard output
+   * @param latin1 its standard output, a byte for each character
    */
-  private record Ran(int exit, byte[] out, String err) {}
+  private record Ran(int exit, String latin1, String err) {
+    byte[] out() {
+      return latin1.getBytes(ISO_8859_1);
+    }
+  }
 
   private Ran run(String... words) throws IOException, InterruptedException {
     Path err = Files.createTempFile(directory, "err", "");
@@ -214,7 +218,7 @@ class DebugfsTest {
     int exit = process.waitFor();
     String said = Files.readString(err);
     Files.delete(err);
-    return new Ran(exit, out, said);
+    return new Ran(exit, new String(out, ISO_8859_1), said);
   }
 
   /** A file that was read is one moment's, whole. */

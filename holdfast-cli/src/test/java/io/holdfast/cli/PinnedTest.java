@@ -119,7 +119,7 @@ class PinnedTest {
     do {
       assertThat(look(hasty, TAR)).isEqualTo("one");
       opened = hasty.open(TAR).orElse(NOTHING);
-    } while (opened == NOTHING);
+    } while (opened.equals(NOTHING));
     waitLonger();
     now.set("another");
     assertThat(look(hasty, CAT)).as("one generation at a time").isEqualTo("one");

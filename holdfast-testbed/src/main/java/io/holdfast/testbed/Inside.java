@@ -124,7 +124,8 @@ public final class Inside {
 
   /** A value that was kept, or {@code otherwise}. */
   public String recall(String key, String otherwise) {
-    return Files.exists(REMEMBERED) ? read(REMEMBERED).getProperty(key, otherwise) : otherwise;
+    Path file = EXCHANGE.resolve(REMEMBERED);
+    return Files.exists(file) ? read(file).getProperty(key, otherwise) : otherwise;
   }
 
   /** Replaces the kernel; what outgoing sessions hold is handed over. Does not return. */

@@ -76,7 +76,7 @@ public class KernelsInARow implements Scenario {
   }
 
   private static void begin(Inside in, InstalledHoldfast holdfast) throws IOException {
-    holdfast.runGuest(LINUX, "kvm");
+    holdfast.runGuest(LINUX, "kvm", "");
     holdfast.runFirmware(EMULATED);
     holdfast.runFirmware(PAUSED);
     String _ = holdfast.must("vm", "pause", PAUSED);
