@@ -10,9 +10,7 @@ import io.holdfast.testbed.scenarios.HandoverDecoded;
 import io.holdfast.testbed.scenarios.HandoverDecodedOfOlderKernel;
 import io.holdfast.testbed.scenarios.KernelRefusals;
 import io.holdfast.testbed.scenarios.KernelSelftest;
-import io.holdfast.testbed.scenarios.KernelUndone;
 import io.holdfast.testbed.scenarios.KernelUpdate;
-import io.holdfast.testbed.scenarios.KernelsInARow;
 import io.holdfast.testbed.scenarios.KilledInRestore;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
 import io.holdfast.testbed.scenarios.LuoRefusals;
@@ -23,7 +21,6 @@ import io.holdfast.testbed.scenarios.NestedGuest;
 import io.holdfast.testbed.scenarios.PreserveCallsReplayed;
 import io.holdfast.testbed.scenarios.Provoked;
 import io.holdfast.testbed.scenarios.SystemdKeepsItsStore;
-import io.holdfast.testbed.scenarios.SystemdKernelUpdate;
 import io.holdfast.testbed.scenarios.SystemdUpdateFails;
 import io.holdfast.testbed.scenarios.UnfinishedIsLost;
 import java.lang.reflect.Constructor;
@@ -50,16 +47,13 @@ public final class Scenarios {
         new NestedGuest(),
         new SystemdKeepsItsStore(),
         new KernelUpdate(),
-        new KernelsInARow(),
         new BoxesCross(),
         new KilledInRestore(),
         new KernelRefusals(),
-        new KernelUndone(),
         new Forced.WithoutLiveupdate(),
         new Forced.WithoutKho(),
         new Forced.OtherLuo(),
         new AgentUnderSystemd(),
-        new SystemdKernelUpdate(),
         new SystemdUpdateFails(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),

@@ -23,7 +23,7 @@ import java.util.stream.Stream;
  *
  * <p>The latter kernels also tell how long a kexec takes by itself, the floor of each blackout.
  */
-public class KernelsInARow implements Scenario {
+public class FiveKernels implements Scenario {
   private static final int UPDATES = 5;
 
   /** A Linux guest on the machine's KVM. */
@@ -41,12 +41,12 @@ public class KernelsInARow implements Scenario {
   private final int rounds;
 
   /** One round. */
-  public KernelsInARow() {
+  public FiveKernels() {
     this(1);
   }
 
   /** With so many rounds. */
-  KernelsInARow(int rounds) {
+  FiveKernels(int rounds) {
     this.rounds = rounds;
   }
 
