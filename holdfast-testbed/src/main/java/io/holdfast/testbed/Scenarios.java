@@ -21,6 +21,7 @@ import io.holdfast.testbed.scenarios.NestedGuest;
 import io.holdfast.testbed.scenarios.PreserveCallsReplayed;
 import io.holdfast.testbed.scenarios.Provoked;
 import io.holdfast.testbed.scenarios.SystemdKeepsItsStore;
+import io.holdfast.testbed.scenarios.SystemdKernelUpdate;
 import io.holdfast.testbed.scenarios.SystemdUpdateFails;
 import io.holdfast.testbed.scenarios.UnfinishedIsLost;
 import java.lang.reflect.Constructor;
@@ -54,6 +55,7 @@ public final class Scenarios {
         new Forced.WithoutKho(),
         new Forced.OtherLuo(),
         new AgentUnderSystemd(),
+        new SystemdKernelUpdate(),
         new SystemdUpdateFails(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),
