@@ -5,6 +5,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * The kernel's Live Update Orchestrator, {@code /dev/liveupdate}: it keeps descriptors over a
@@ -49,6 +50,12 @@ public final class LiveUpdate {
   private static final int SESSION_BYTES = 72;
   private static final int FD = 4;
   private static final int NAME = 8;
+
+  /**
+   * Held while the device is open. The kernel lets in one opener at a time, and the VMs of one
+   * update make their sessions at the same time.
+   */
+  private static final ReentrantLock OPEN = new ReentrantLock();
 
   private final Calls calls;
   private final Path device;
@@ -120,6 +127,7 @@ public final class LiveUpdate {
           "a live update session's name has 1 to %d bytes and no NUL; this one has %d: '%s'"
               .formatted(NAME_BYTES, bytes.length, name.replace('\0', '?')));
     }
+    OPEN.lock();
     try (Arena arena = Arena.ofConfined();
         Fd opened = open(arena)) {
       MemorySegment arguments = arena.allocate(SESSION_BYTES, Long.BYTES);
@@ -127,6 +135,8 @@ public final class LiveUpdate {
       MemorySegment.copy(bytes, 0, arguments, ValueLayout.JAVA_BYTE, NAME, bytes.length);
       ioctl(calls, operation, opened, request, arguments, what);
       return calls.own(arguments.get(ValueLayout.JAVA_INT, FD), what);
+    } finally {
+      OPEN.unlock();
     }
   }
 

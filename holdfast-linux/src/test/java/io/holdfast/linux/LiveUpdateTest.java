@@ -13,6 +13,11 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -88,6 +93,49 @@ class LiveUpdateTest {
       assertThat(preserve.get(ValueLayout.JAVA_LONG_UNALIGNED, 8)).isEqualTo(0xFEDCBA9876543210L);
     }
     assertThat(Self.descriptors()).isEqualTo(before);
+  }
+
+  @Test
+  void sessionsThatAreMadeAtTheSameTimeDoNotKeepEachOtherOut() throws Exception {
+    AtomicLong opened = new AtomicLong(-1);
+    Kernel exclusive =
+        (call, a, b, c, d, e, f) -> {
+          if (call == Call.OPEN && path(a).endsWith("/liveupdate")) {
+            long number = kernel.call(call, a, b, c, d, e, f);
+            if (!opened.compareAndSet(-1, number)) {
+              long _ = kernel.call(Call.CLOSE, number, 0, 0, 0, 0, 0);
+              return -Errno.EBUSY.number();
+            }
+            LockSupport.parkNanos(2_000_000);
+            return number;
+          }
+          if (call == Call.CLOSE) {
+            boolean _ = opened.compareAndSet(a, -1);
+          }
+          synchronized (requests) {
+            return kernel.call(call, a, b, c, d, e, f);
+          }
+        };
+    Path device = Files.createFile(directory.resolve("liveupdate"));
+    try (ExecutorService threads = Executors.newFixedThreadPool(4)) {
+      List<Future<?>> all = new ArrayList<>();
+      for (int i = 0; i < 40; i++) {
+        String name = "vm-" + i;
+        all.add(
+            threads.submit(
+                () -> new LiveUpdate(new Calls(exclusive), device).create(name).close()));
+      }
+      for (Future<?> each : all) {
+        Object _ = each.get();
+      }
+    }
+    assertThat(requests).hasSize(40);
+  }
+
+  private static String path(long address) {
+    return MemorySegment.ofAddress(address)
+        .reinterpret(Long.MAX_VALUE)
+        .getString(0, StandardCharsets.UTF_8);
   }
 
   @Test

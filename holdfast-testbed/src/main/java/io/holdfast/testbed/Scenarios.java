@@ -5,11 +5,13 @@ import io.holdfast.testbed.scenarios.BoxesCross;
 import io.holdfast.testbed.scenarios.ClosingDiscards;
 import io.holdfast.testbed.scenarios.DevicesAreThere;
 import io.holdfast.testbed.scenarios.DumpAtKexec;
+import io.holdfast.testbed.scenarios.FiveKernels;
 import io.holdfast.testbed.scenarios.Forced;
 import io.holdfast.testbed.scenarios.HandoverDecoded;
 import io.holdfast.testbed.scenarios.HandoverDecodedOfOlderKernel;
 import io.holdfast.testbed.scenarios.KernelRefusals;
 import io.holdfast.testbed.scenarios.KernelSelftest;
+import io.holdfast.testbed.scenarios.KernelUndone;
 import io.holdfast.testbed.scenarios.KernelUpdate;
 import io.holdfast.testbed.scenarios.KilledInRestore;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
@@ -48,9 +50,11 @@ public final class Scenarios {
         new NestedGuest(),
         new SystemdKeepsItsStore(),
         new KernelUpdate(),
+        new FiveKernels(),
         new BoxesCross(),
         new KilledInRestore(),
         new KernelRefusals(),
+        new KernelUndone(),
         new Forced.WithoutLiveupdate(),
         new Forced.WithoutKho(),
         new Forced.OtherLuo(),

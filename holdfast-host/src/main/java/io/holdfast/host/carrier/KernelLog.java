@@ -31,6 +31,9 @@ final class KernelLog {
       while (true) {
         try {
           int bytes = linux.read(log, MemorySegment.ofArray(record));
+          if (bytes == 0) {
+            return OptionalLong.empty(); // a container's, which has something else there
+          }
           OptionalLong found =
               firstProgram(new String(record, 0, bytes, StandardCharsets.ISO_8859_1));
           if (found.isPresent()) {

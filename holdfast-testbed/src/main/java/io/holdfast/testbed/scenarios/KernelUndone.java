@@ -27,6 +27,7 @@ public final class KernelUndone implements Scenario {
   private static final String OTHER = "db";
   private static final Path RULE = Path.of("/run/rule");
   private static final int CANCELLED = 1;
+  private static final long PATIENCE_NANOS = 120_000_000_000L;
 
   @Override
   public String title() {
@@ -119,12 +120,22 @@ public final class KernelUndone implements Scenario {
     }
   }
 
-  private static JsonObject last(InstalledHoldfast holdfast) throws IOException {
+  private static List<JsonObject> reports(InstalledHoldfast holdfast) {
     try (VarlinkClient agent = holdfast.agent()) {
-      List<JsonObject> reports =
-          agent.call("io.holdfast.Update.List", JsonObject.empty()).array("reports").objects();
-      return reports.getLast();
+      return agent.call("io.holdfast.Update.List", JsonObject.empty()).array("reports").objects();
     }
+  }
+
+  /** The report of an update that has ended, or is about to: the command may not live so long. */
+  private static JsonObject next(InstalledHoldfast holdfast, int before) throws IOException {
+    long start = System.nanoTime();
+    while (reports(holdfast).size() <= before) {
+      if (System.nanoTime() - start > PATIENCE_NANOS) {
+        throw new IOException("the update did not end: " + holdfast.said());
+      }
+      InstalledHoldfast.pause(200);
+    }
+    return reports(holdfast).getLast();
   }
 
   /** Checks that there is nothing left of an update. */
@@ -147,12 +158,13 @@ public final class KernelUndone implements Scenario {
   private static void refused(
       Inside in, InstalledHoldfast holdfast, String rule, String where, String why)
       throws IOException {
+    int before = reports(holdfast).size();
     Files.writeString(RULE, rule);
     long start = System.nanoTime();
     InstalledHoldfast.Answer answer =
         holdfast.holdfast(holdfast.kernelUpdate().toArray(String[]::new));
+    JsonObject report = next(holdfast, before);
     in.check(rule + " came to pass", !Files.exists(RULE));
-    JsonObject report = last(holdfast);
     String message = report.string("message");
     in.note(
         "%s: %d ms, %d: %s"
@@ -188,6 +200,7 @@ public final class KernelUndone implements Scenario {
     }
     for (String state : List.of("PREPARING", "SHUTTING_DOWN", "FREEZING", "FROZEN")) {
       String what = "the agent is killed in " + state;
+      int before = reports(holdfast).size();
       Files.writeString(RULE, "kill agent " + state);
       InstalledHoldfast.Answer _ =
           holdfast.holdfast(holdfast.kernelUpdate().toArray(String[]::new));
@@ -195,7 +208,7 @@ public final class KernelUndone implements Scenario {
       Files.deleteIfExists(RULE);
       agent = holdfast.startAgent(Faulty.class);
       holdfast.awaitAgent(agent, ++agents);
-      JsonObject report = last(holdfast);
+      JsonObject report = next(holdfast, before);
       in.note(what + ": " + report.string("message"));
       in.same(what + ": outcome", "cancelled", report.string("outcome"));
       undone(in, holdfast, what, both);
