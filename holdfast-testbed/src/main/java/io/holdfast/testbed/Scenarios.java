@@ -33,7 +33,12 @@ import java.util.List;
 public final class Scenarios {
   private Scenarios() {}
 
-  /** All of them, in the order in which they run. */
+  /** Those that run only when they are named, as they take many minutes. */
+  public static List<Scenario> onRequest() {
+    return List.of(new FiveKernels(), new KernelUndone());
+  }
+
+  /** All others, in the order in which they run. */
   public static List<Scenario> all() {
     return List.of(
         new MemfdCrosses(),
@@ -50,11 +55,9 @@ public final class Scenarios {
         new NestedGuest(),
         new SystemdKeepsItsStore(),
         new KernelUpdate(),
-        new FiveKernels(),
         new BoxesCross(),
         new KilledInRestore(),
         new KernelRefusals(),
-        new KernelUndone(),
         new Forced.WithoutLiveupdate(),
         new Forced.WithoutKho(),
         new Forced.OtherLuo(),

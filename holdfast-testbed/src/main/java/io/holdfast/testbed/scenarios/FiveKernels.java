@@ -60,7 +60,7 @@ public class FiveKernels implements Scenario {
     return Setup.standard()
         .withMemory(3072)
         .withEarly(InstalledHoldfast.early(EMULATED, PAUSED))
-        .withLimit(Duration.ofMinutes(15L * rounds));
+        .withLimit(Duration.ofMinutes(30L * rounds));
   }
 
   @Override

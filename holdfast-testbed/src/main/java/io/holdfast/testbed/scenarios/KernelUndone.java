@@ -204,8 +204,12 @@ public final class KernelUndone implements Scenario {
       Files.writeString(RULE, "kill agent " + state);
       InstalledHoldfast.Answer _ =
           holdfast.holdfast(holdfast.kernelUpdate().toArray(String[]::new));
-      in.check(what, !agent.isAlive() || !Files.exists(RULE));
-      Files.deleteIfExists(RULE);
+      // The command is stopped with the rest of the host, before the later states come.
+      long start = System.nanoTime();
+      while (agent.isAlive() && System.nanoTime() - start < PATIENCE_NANOS) {
+        InstalledHoldfast.pause(100);
+      }
+      in.check(what, !agent.isAlive());
       agent = holdfast.startAgent(Faulty.class);
       holdfast.awaitAgent(agent, ++agents);
       JsonObject report = next(holdfast, before);
