@@ -159,6 +159,7 @@ final class Machine implements AutoCloseable {
     long lastSign = start;
     Duration silence = setup.limit().dividedBy(SILENT_PART);
     Optional<Long> trouble = Optional.empty();
+    boolean leaving = false;
     while (true) {
       boolean running = qemu.isAlive();
       List<String> consoleLines = console.lines();
@@ -173,7 +174,10 @@ final class Machine implements AutoCloseable {
       for (String line : reports) {
         Report said = Report.parse(line);
         heard.accept(said);
-        end = end.isPresent() ? end : ends(said);
+        leaving = said instanceof Report.Kexec || (leaving && !(said instanceof Report.Boot));
+        // A host that is being stopped for another kernel stops the inside, too.
+        boolean stopped = leaving && said instanceof Report.Ended;
+        end = end.isPresent() || stopped ? end : ends(said);
       }
       if (!consoleLines.isEmpty() || !reports.isEmpty()) {
         lastSign = now;
