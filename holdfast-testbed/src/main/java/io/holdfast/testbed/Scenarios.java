@@ -15,6 +15,7 @@ import io.holdfast.testbed.scenarios.KernelUndone;
 import io.holdfast.testbed.scenarios.KernelUpdate;
 import io.holdfast.testbed.scenarios.KilledInRestore;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
+import io.holdfast.testbed.scenarios.LiveHostShown;
 import io.holdfast.testbed.scenarios.LuoRefusals;
 import io.holdfast.testbed.scenarios.MemfdCrosses;
 import io.holdfast.testbed.scenarios.MemfdCrossesFromAnotherKernel;
@@ -35,7 +36,7 @@ public final class Scenarios {
 
   /** Those that run only when they are named, as they take many minutes. */
   public static List<Scenario> onRequest() {
-    return List.of(new FiveKernels(), new KernelUndone());
+    return List.of(new FiveKernels(), new FiveKernels.FourTimes(), new KernelUndone());
   }
 
   /** All others, in the order in which they run. */
@@ -50,6 +51,7 @@ public final class Scenarios {
         new DumpAtKexec(),
         new HandoverDecoded(),
         new HandoverDecodedOfOlderKernel(),
+        new LiveHostShown(),
         new PreserveCallsReplayed(),
         new DevicesAreThere(),
         new NestedGuest(),

@@ -347,7 +347,7 @@ public final class Testbed {
     private String start() {
       StringBuilder script = new StringBuilder();
       script.append("export HOLDFAST_TESTBED=").append(quoted(testbed.toString())).append("\n");
-      for (String variable : List.of("HOLDFAST_GUEST", "HOLDFAST_QEMU")) {
+      for (String variable : List.of("HOLDFAST_GUEST", "HOLDFAST_GUEST_AGENT", "HOLDFAST_QEMU")) {
         String value = System.getenv().getOrDefault(variable, "");
         if (!value.isEmpty()) {
           script.append("export ").append(variable).append("=").append(quoted(value)).append("\n");

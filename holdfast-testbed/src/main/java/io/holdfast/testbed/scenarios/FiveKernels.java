@@ -40,6 +40,14 @@ public class FiveKernels implements Scenario {
 
   private final int rounds;
 
+  /** Twenty updates, for the figures. */
+  public static final class FourTimes extends FiveKernels {
+    /** Four rounds. */
+    public FourTimes() {
+      super(4);
+    }
+  }
+
   /** One round. */
   public FiveKernels() {
     this(1);

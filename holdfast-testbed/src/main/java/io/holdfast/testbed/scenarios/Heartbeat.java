@@ -18,10 +18,11 @@ import java.util.List;
  * @param counter turns of the guest's loop
  * @param boot another one in each boot of the guest
  * @param cpu digest of its CPUID
+ * @param clock its CLOCK_MONOTONIC at the last turn, in nanoseconds
  * @param wrong pages of its changing pattern that it found wrong
  * @param gap the largest by its own clock, in nanoseconds
  */
-record Heartbeat(long counter, long boot, long cpu, long wrong, long gap) {
+record Heartbeat(long counter, long boot, long cpu, long clock, long wrong, long gap) {
   private static final long PAGE = 4096;
 
   /** Reads it. */
@@ -40,6 +41,7 @@ record Heartbeat(long counter, long boot, long cpu, long wrong, long gap) {
               memory.get(ValueLayout.JAVA_LONG, at + 40),
               memory.get(ValueLayout.JAVA_LONG, at + 48),
               memory.get(ValueLayout.JAVA_LONG, at + 64),
+              memory.get(ValueLayout.JAVA_LONG, at + 56),
               memory.get(ValueLayout.JAVA_LONG, at + 104),
               memory.get(ValueLayout.JAVA_LONG, at + 128));
         }

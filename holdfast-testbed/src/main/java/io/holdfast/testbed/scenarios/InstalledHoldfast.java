@@ -67,7 +67,7 @@ final class InstalledHoldfast {
     }
     return disks
         + "mkdir -p %1$s; '%2$s' agent >%3$s 2>&1 & agent=$!; ".formatted(RUN, command(), LOG)
-        + "while kill -0 $agent && ! grep -q 'ready on' %s; do sleep 0.2; done".formatted(LOG);
+        + "while kill -0 $agent && ! grep -q 'ready on' %s; do sleep 1; done".formatted(LOG);
   }
 
   /** Waits for an agent that was started {@link #early}. */
@@ -257,7 +257,30 @@ final class InstalledHoldfast {
    * @param more options
    */
   void runGuest(String name, String accelerator, String words, String... more) throws IOException {
-    Path guest = Path.of(System.getenv("HOLDFAST_GUEST"));
+    runGuest(name, accelerator, guest().resolve("initramfs.cpio").toString(), "160M", words, more);
+  }
+
+  /** Like {@link #runGuest}, with QEMU's guest agent in it where there is one. */
+  boolean runGuestWithAgent(String name, String accelerator, String words, String... more)
+      throws IOException {
+    String initrd = System.getenv().getOrDefault("HOLDFAST_GUEST_AGENT", "");
+    if (initrd.isEmpty()) {
+      runGuest(name, accelerator, words, more);
+      return false;
+    }
+    List<String> options = new ArrayList<>(List.of(more));
+    options.add("--guest-agent");
+    runGuest(name, accelerator, initrd, "256M", words, options.toArray(String[]::new));
+    return true;
+  }
+
+  private static Path guest() {
+    return Path.of(System.getenv("HOLDFAST_GUEST"));
+  }
+
+  private void runGuest(
+      String name, String accelerator, String initrd, String memory, String words, String... more)
+      throws IOException {
     List<String> line =
         new ArrayList<>(
             List.of(
@@ -265,15 +288,15 @@ final class InstalledHoldfast {
                 "run",
                 name,
                 "--memory",
-                "160M",
+                memory,
                 "--accel",
                 accelerator,
                 "--cpu",
                 "qemu64",
                 "--kernel",
-                guest.resolve("vmlinuz").toString(),
+                guest().resolve("vmlinuz").toString(),
                 "--initrd",
-                guest.resolve("initramfs.cpio").toString(),
+                initrd,
                 "--append",
                 "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable holdfast.pattern=1 "
                     + words));
@@ -370,6 +393,7 @@ final class InstalledHoldfast {
     in.remember(vm + ".counter", heart.counter());
     in.remember(vm + ".boot", heart.boot());
     in.remember(vm + ".cpu", heart.cpu());
+    in.remember(vm + ".clock", heart.clock());
     in.remember(vm + ".seq", counted(vm));
   }
 
@@ -384,6 +408,10 @@ final class InstalledHoldfast {
     in.check(
         vm + ": its heartbeat did not go back: " + heart.counter() + " after " + counter,
         heart.counter() >= counter);
+    long clock = Long.parseLong(in.recall(vm + ".clock"));
+    in.check(
+        vm + ": its monotonic clock did not go back: " + heart.clock() + " after " + clock,
+        heart.clock() >= clock);
     in.same(vm + ": it did not boot again", Long.parseLong(in.recall(vm + ".boot")), heart.boot());
     in.same(vm + ": its CPU is the same", Long.parseLong(in.recall(vm + ".cpu")), heart.cpu());
     in.same(vm + ": pages that the guest found wrong", 0L, heart.wrong());

@@ -4,6 +4,8 @@ import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
 import io.holdfast.testbed.Setup;
+import io.holdfast.varlink.VarlinkClient;
+import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -32,6 +34,11 @@ public final class KernelUpdate implements Scenario {
 
   private static final long ONE_MEBIBYTE = 1 << 20;
   private static final long PATIENCE_MILLIS = 90_000;
+  private static final String AGENT = "agent";
+  private static final String OFFSET = "offset";
+
+  /** An emulated guest takes long to answer; a clock that was not set would lag by the blackout. */
+  private static final long CLOCK_SLACK_NANOS = 2_000_000_000;
 
   private final int port = Peer.freePort();
   private Optional<Peer> peer = Optional.empty();
@@ -98,17 +105,26 @@ public final class KernelUpdate implements Scenario {
             .formatted(BRIDGE, BRIDGE_MAC, BRIDGE_ADDRESS, PLUG_IN));
     InstalledHoldfast holdfast = new InstalledHoldfast(in);
     Process _ = holdfast.startAgent();
-    holdfast.runGuest(
-        VM,
-        "kvm",
-        "holdfast.net=" + GUEST_ADDRESS + "/24",
-        "--disk",
-        "/dev/vda,format=raw",
-        "--net",
-        "tap,bridge=" + BRIDGE);
+    boolean agent =
+        holdfast.runGuestWithAgent(
+            VM,
+            "kvm",
+            "holdfast.net=" + GUEST_ADDRESS + "/24",
+            "--disk",
+            "/dev/vda,format=raw",
+            "--net",
+            "tap,bridge=" + BRIDGE);
     int before = holdfast.awaitCount(VM, 5);
     in.check("the guest counts before the update", before >= 5);
     awaitStream(in, "has begun", 2 * ONE_MEBIBYTE);
+    in.remember(AGENT, agent);
+    if (agent) {
+      long offset = GuestWallClock.offset(in.linux(), VM);
+      in.note("the guest's wall clock less the host's: " + offset / 1_000_000 + " ms");
+      in.remember(OFFSET, offset);
+    } else {
+      in.note("no HOLDFAST_GUEST_AGENT: the guest's wall clock is not looked at");
+    }
     holdfast.remember(VM);
     holdfast.updateKernel();
   }
@@ -125,10 +141,40 @@ public final class KernelUpdate implements Scenario {
     run(in, "ip address show dev " + BRIDGE + " | grep -q 'inet " + BRIDGE_ADDRESS + "'");
     in.check("the bridge has its IP address", true);
     holdfast.check(VM, true);
+    clocks(in, holdfast);
     awaitStream(in, "goes on", read(in) + 2 * ONE_MEBIBYTE);
     Files.copy(InstalledHoldfast.console(VM), in.exchange().resolve(CONSOLE));
     for (String id : InstalledHoldfast.reports()) {
       in.note(holdfast.must("update", "show", id).replace('\n', '|'));
+    }
+  }
+
+  /** docs/guest-time.md: monotonic time stands still in the blackout, the wall clock is set. */
+  private static void clocks(Inside in, InstalledHoldfast holdfast) throws IOException {
+    long blackout;
+    try (VarlinkClient agent = holdfast.agent()) {
+      blackout =
+          agent
+              .call(
+                  "io.holdfast.Update.Show",
+                  JsonObject.of("id", InstalledHoldfast.reports().getFirst()))
+              .object("report")
+              .number("blackout");
+    }
+    long gap = holdfast.heartbeat(VM).gap();
+    in.check(
+        "the blackout is not in the guest's monotonic clock: its largest gap is "
+            + gap / 1_000_000
+            + " ms of "
+            + blackout / 1_000_000,
+        gap < blackout / 2);
+    if (Boolean.parseBoolean(in.recall(AGENT))) {
+      long before = Long.parseLong(in.recall(OFFSET));
+      long after = GuestWallClock.offset(in.linux(), VM);
+      in.check(
+          "the guest's wall clock is as far from the host's as before: %d ms, was %d"
+              .formatted(after / 1_000_000, before / 1_000_000),
+          Math.abs(after - before) < CLOCK_SLACK_NANOS);
     }
   }
 
