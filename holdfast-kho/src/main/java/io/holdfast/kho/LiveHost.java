@@ -8,6 +8,8 @@ import io.holdfast.kho.memory.MemoryException;
 import io.holdfast.kho.memory.MemoryRange;
 import io.holdfast.kho.memory.PhysicalMemory;
 import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
@@ -186,7 +188,11 @@ public record LiveHost(
     List<Blob> blobs = new ArrayList<>();
     try (Stream<Path> files = Files.list(folder)) {
       for (Path each : files.sorted().toList()) {
-        blobs.add(new Blob(each.getFileName() + "", Files.size(each)));
+        // debugfs says that each of its files is empty; reading it tells.
+        try (InputStream in = Files.newInputStream(each)) {
+          blobs.add(
+              new Blob(each.getFileName() + "", in.transferTo(OutputStream.nullOutputStream())));
+        }
       }
     }
     return blobs;

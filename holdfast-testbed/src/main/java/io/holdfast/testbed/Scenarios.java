@@ -22,6 +22,7 @@ import io.holdfast.testbed.scenarios.MemfdCrossesFromAnotherKernel;
 import io.holdfast.testbed.scenarios.MissingLiveupdateLoses;
 import io.holdfast.testbed.scenarios.NestedGuest;
 import io.holdfast.testbed.scenarios.PreserveCallsReplayed;
+import io.holdfast.testbed.scenarios.PreservingCosts;
 import io.holdfast.testbed.scenarios.Provoked;
 import io.holdfast.testbed.scenarios.SystemdKeepsItsStore;
 import io.holdfast.testbed.scenarios.SystemdKernelUpdate;
@@ -34,9 +35,10 @@ import java.util.List;
 public final class Scenarios {
   private Scenarios() {}
 
-  /** Those that run only when they are named, as they take many minutes. */
+  /** Those that run only when they are named, as they take many minutes or measure. */
   public static List<Scenario> onRequest() {
-    return List.of(new FiveKernels(), new FiveKernels.FourTimes(), new KernelUndone());
+    return List.of(
+        new FiveKernels(), new FiveKernels.FourTimes(), new KernelUndone(), new PreservingCosts());
   }
 
   /** All others, in the order in which they run. */

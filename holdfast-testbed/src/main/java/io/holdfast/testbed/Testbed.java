@@ -301,7 +301,7 @@ public final class Testbed {
 
     /** QEMU's options for what the kernel starts. */
     private List<String> program(Outside outside) throws IOException {
-      String words = String.join(" ", setup.words());
+      String words = String.join(" ", setup.words()) + TimeStampCounter.words();
       return switch (setup.start()) {
         case Setup.Start.Initramfs(String file) ->
             List.of("-append", words, "-initrd", folder.resolve(file).toString());
@@ -358,7 +358,7 @@ public final class Testbed {
           .ifPresent(
               early ->
                   script
-                      .append("case $(cat /proc/cmdline) in *")
+                      .append("read -r line </proc/cmdline; case $line in *")
                       .append(Inside.BOOT)
                       .append("0*) ;; *) ")
                       .append(early)

@@ -14,6 +14,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -106,6 +107,7 @@ public final class VmDeparture implements Participant {
     vm.backends().planCrossing(findings);
     if (guest == RunState.RUNNING) {
       clock.plan(findings, Optional.empty());
+      counter(findings);
     }
     return new Plan(
         findings.preserved(),
@@ -113,6 +115,18 @@ public final class VmDeparture implements Participant {
         findings.losses(),
         Optional.empty(),
         Optional.empty());
+  }
+
+  /** docs/guest-time.md says what happens to clocks. */
+  private void counter(Findings findings) throws IOException {
+    if (vm.promise().accelerator().equals("kvm")
+        && Files.readAllLines(Path.of("/proc/cpuinfo")).stream()
+            .noneMatch(line -> line.startsWith("flags") && line.contains(" constant_tsc "))) {
+      findings.loss(
+          "the guest's clocks will jump if the next kernel measures the processor's time stamp"
+              + " counter wrongly, as this host's is not constant (constant_tsc); tsc_early_khz= on"
+              + " its command line prevents that");
+    }
   }
 
   /** What is in the way of one of its descriptors. */

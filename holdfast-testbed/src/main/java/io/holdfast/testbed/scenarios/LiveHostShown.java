@@ -13,6 +13,7 @@ import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 
 /**
@@ -33,7 +34,7 @@ public final class LiveHostShown implements Scenario {
 
   @Override
   public Setup setup() {
-    return Setup.standard().withKernel(Kernel.Config.DEBUG);
+    return Setup.standard().withKernel(Kernel.Config.DEBUG).withLimit(Duration.ofMinutes(8));
   }
 
   @Override
@@ -60,8 +61,15 @@ public final class LiveHostShown implements Scenario {
     in.check("it is said that sessions are not written yet", shown.contains(NOT_KNOWN));
     String tree = holdfast.must("kho", "tree");
     in.check("the state tree is printed: " + first(tree), tree.contains("kho-v"));
-    in.note("verify: " + holdfast.holdfast("kho", "verify").toString().replace('\n', '|'));
-    in.note("sessions: " + holdfast.holdfast("kho", "sessions").toString().replace('\n', '|'));
+    in.check(
+        "the sub-trees have sizes",
+        shown.contains("sub-tree  LUO: ") && !shown.contains(": 0 bytes"));
+    InstalledHoldfast.Answer verified = holdfast.holdfast("kho", "verify");
+    in.same("the check of " + verified.out().strip(), 0, verified.exit());
+    InstalledHoldfast.Answer sessions = holdfast.holdfast("kho", "sessions");
+    in.check(
+        "sessions are not guessed: " + sessions.out().strip(),
+        sessions.exit() == 1 && sessions.out().contains("in the reboot call"));
     in.kexec();
   }
 
@@ -72,7 +80,10 @@ public final class LiveHostShown implements Scenario {
     in.note(shown.replace('\n', '|'));
     in.check("it is said that it came by a handover", shown.contains("by handover   yes"));
     in.check("it is said what of that is gone", shown.contains("incoming sub-tree LUO"));
-    in.note("memory: " + holdfast.holdfast("kho", "memory").toString().replace('\n', '|'));
+    InstalledHoldfast.Answer memory = holdfast.holdfast("kho", "memory");
+    in.check(
+        "where the outgoing state is can't be known, which is said: " + memory.out().strip(),
+        memory.exit() == 1 && memory.out().contains("--root ADDRESS"));
     try (IncomingSession session = in.linux().liveUpdate().retrieve(SESSION);
         Fd memfd = session.retrieve(TOKEN)) {
       in.same("what was preserved", BYTES, in.linux().size(memfd));
