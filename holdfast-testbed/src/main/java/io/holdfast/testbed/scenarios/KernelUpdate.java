@@ -37,9 +37,6 @@ public final class KernelUpdate implements Scenario {
   private static final String AGENT = "agent";
   private static final String OFFSET = "offset";
 
-  /** An emulated guest takes long to answer; a clock that was not set would lag by the blackout. */
-  private static final long CLOCK_SLACK_NANOS = 2_000_000_000;
-
   private final int port = Peer.freePort();
   private Optional<Peer> peer = Optional.empty();
 
@@ -169,12 +166,13 @@ public final class KernelUpdate implements Scenario {
             + blackout / 1_000_000,
         gap < blackout / 2);
     if (Boolean.parseBoolean(in.recall(AGENT))) {
+      // An emulated guest takes long to hear of it; a clock that was not set lags by the blackout.
       long before = Long.parseLong(in.recall(OFFSET));
       long after = GuestWallClock.offset(in.linux(), VM);
       in.check(
           "the guest's wall clock is as far from the host's as before: %d ms, was %d"
               .formatted(after / 1_000_000, before / 1_000_000),
-          Math.abs(after - before) < CLOCK_SLACK_NANOS);
+          Math.abs(after - before) < blackout / 2);
     }
   }
 
