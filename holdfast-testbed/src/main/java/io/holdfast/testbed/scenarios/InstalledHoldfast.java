@@ -260,7 +260,11 @@ final class InstalledHoldfast {
     runGuest(name, accelerator, guest().resolve("initramfs.cpio").toString(), "160M", words, more);
   }
 
-  /** Like {@link #runGuest}, with QEMU's guest agent in it where there is one. */
+  /**
+   * Like {@link #runGuest}, with QEMU's guest agent in it.
+   *
+   * @return false if there was none to put into it
+   */
   boolean runGuestWithAgent(String name, String accelerator, String words, String... more)
       throws IOException {
     String initrd = System.getenv().getOrDefault("HOLDFAST_GUEST_AGENT", "");
