@@ -38,7 +38,11 @@ public final class Scenarios {
   /** Those that run only when they are named, as they take many minutes or measure. */
   public static List<Scenario> onRequest() {
     return List.of(
-        new FiveKernels(), new FiveKernels.FourTimes(), new KernelUndone(), new PreservingCosts());
+        new FiveKernels(),
+        new FiveKernels.FourTimes(),
+        new KernelUndone(),
+        new KernelUpdate.AndItsWallClock(),
+        new PreservingCosts());
   }
 
   /** All others, in the order in which they run. */

@@ -46,6 +46,11 @@ public class FiveKernels implements Scenario {
     public FourTimes() {
       super(4);
     }
+
+    @Override
+    public String name() {
+      return "five-kernels-four-times";
+    }
   }
 
   /** One round. */

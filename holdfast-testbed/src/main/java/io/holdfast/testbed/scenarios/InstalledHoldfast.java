@@ -54,6 +54,14 @@ final class InstalledHoldfast {
     }
   }
 
+  /** Skips the scenario where there is no guest with an agent; to be called outside. */
+  static void requireAgent() {
+    if (System.getenv().getOrDefault("HOLDFAST_GUEST_AGENT", "").isEmpty()) {
+      throw new SkippedException(
+          "HOLDFAST_GUEST_AGENT names no guest with an agent; `guest/with-agent` makes it");
+    }
+  }
+
   /**
    * What a shell does as soon as there is one: starts the agent, and waits until it is ready or
    * gone. Nothing else runs meanwhile, as where the agent's service comes before the others.
@@ -260,22 +268,18 @@ final class InstalledHoldfast {
     runGuest(name, accelerator, guest().resolve("initramfs.cpio").toString(), "160M", words, more);
   }
 
-  /**
-   * Like {@link #runGuest}, with QEMU's guest agent in it.
-   *
-   * @return false if there was none to put into it
-   */
-  boolean runGuestWithAgent(String name, String accelerator, String words, String... more)
+  /** Like {@link #runGuest}, with QEMU's guest agent in it. */
+  void runGuestWithAgent(String name, String accelerator, String words, String... more)
       throws IOException {
-    String initrd = System.getenv().getOrDefault("HOLDFAST_GUEST_AGENT", "");
-    if (initrd.isEmpty()) {
-      runGuest(name, accelerator, words, more);
-      return false;
-    }
     List<String> options = new ArrayList<>(List.of(more));
     options.add("--guest-agent");
-    runGuest(name, accelerator, initrd, "256M", words, options.toArray(String[]::new));
-    return true;
+    runGuest(
+        name,
+        accelerator,
+        System.getenv("HOLDFAST_GUEST_AGENT"),
+        "256M",
+        words,
+        options.toArray(String[]::new));
   }
 
   private static Path guest() {
