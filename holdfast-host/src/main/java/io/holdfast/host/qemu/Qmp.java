@@ -62,7 +62,8 @@ public final class Qmp implements AutoCloseable {
    *
    * @param who names the QEMU in errors, such as {@code the successor of vm1}
    * @throws SystemCallException if nothing listens there
-   * @throws QmpException if QEMU does not greet within {@code timeout}
+   * @throws QmpException if QEMU does not greet within {@code timeout}, or answer within that,
+   *     {@link #COMMAND} at least
    */
   public static Qmp connect(Linux linux, Path path, String who, Duration timeout)
       throws QmpException {
@@ -85,7 +86,9 @@ public final class Qmp implements AutoCloseable {
             });
     try {
       var _ = qmp.await(qmp.greeting, "its greeting", timeout);
-      var _ = qmp.execute("qmp_capabilities");
+      // It greets before it makes the machine, and answers after that.
+      Duration patience = timeout.compareTo(COMMAND) > 0 ? timeout : COMMAND;
+      var _ = qmp.execute("qmp_capabilities", JsonObject.empty(), patience, List.of());
       return qmp;
     } catch (QmpException e) {
       qmp.close();
