@@ -13,6 +13,7 @@ import io.holdfast.testbed.scenarios.KernelRefusals;
 import io.holdfast.testbed.scenarios.KernelSelftest;
 import io.holdfast.testbed.scenarios.KernelUndone;
 import io.holdfast.testbed.scenarios.KernelUpdate;
+import io.holdfast.testbed.scenarios.KernelUpdateMeasured;
 import io.holdfast.testbed.scenarios.KilledInRestore;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
 import io.holdfast.testbed.scenarios.LiveHostShown;
@@ -39,9 +40,9 @@ public final class Scenarios {
   public static List<Scenario> onRequest() {
     return List.of(
         new FiveKernels(),
-        new FiveKernels.FourTimes(),
         new KernelUndone(),
         new KernelUpdate.AndItsWallClock(),
+        new KernelUpdateMeasured(),
         new PreservingCosts());
   }
 

@@ -12,7 +12,6 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.stream.Stream;
@@ -23,7 +22,7 @@ import java.util.stream.Stream;
  *
  * <p>The latter kernels also tell how long a kexec takes by itself, the floor of each blackout.
  */
-public class FiveKernels implements Scenario {
+public final class FiveKernels implements Scenario {
   private static final int UPDATES = 5;
 
   /** A Linux guest on the machine's KVM. */
@@ -38,31 +37,6 @@ public class FiveKernels implements Scenario {
   /** What may differ: this scenario's own program is not the same size each time. */
   private static final long SLACK_KIB = 6 << 10;
 
-  private final int rounds;
-
-  /** Twenty updates, for the figures. */
-  public static final class FourTimes extends FiveKernels {
-    /** Four rounds. */
-    public FourTimes() {
-      super(4);
-    }
-
-    @Override
-    public String name() {
-      return "five-kernels-four-times";
-    }
-  }
-
-  /** One round. */
-  public FiveKernels() {
-    this(1);
-  }
-
-  /** With so many rounds. */
-  FiveKernels(int rounds) {
-    this.rounds = rounds;
-  }
-
   @Override
   public String title() {
     return "five kernels in a row under three VMs, and no memory is missing afterwards";
@@ -73,7 +47,7 @@ public class FiveKernels implements Scenario {
     return Setup.standard()
         .withMemory(3072)
         .withEarly(InstalledHoldfast.early(EMULATED, PAUSED))
-        .withLimit(Duration.ofMinutes(30L * rounds));
+        .withLimit(Duration.ofMinutes(30));
   }
 
   @Override
@@ -85,10 +59,6 @@ public class FiveKernels implements Scenario {
   public void before(Inside in) throws IOException {
     InstalledHoldfast holdfast = new InstalledHoldfast(in);
     Process _ = holdfast.startAgent();
-    begin(in, holdfast);
-  }
-
-  private static void begin(Inside in, InstalledHoldfast holdfast) throws IOException {
     holdfast.runGuest(LINUX, "kvm", "");
     holdfast.runFirmware(EMULATED);
     holdfast.runFirmware(PAUSED);
@@ -106,18 +76,18 @@ public class FiveKernels implements Scenario {
   public void after(Inside in) throws IOException {
     InstalledHoldfast holdfast = new InstalledHoldfast(in);
     holdfast.awaitEarlyAgent();
-    int step = (in.boot() - 1) % (2 * UPDATES) + 1;
-    if (step <= UPDATES) {
-      updated(in, holdfast);
-      if (step < UPDATES) {
+    BlackoutParts parts = new BlackoutParts(in);
+    if (in.boot() <= UPDATES) {
+      updated(in, holdfast, parts);
+      if (in.boot() < UPDATES) {
         update(holdfast);
       }
       stopped(in, holdfast);
       in.remember("memory", missing(in));
       in.kexec();
     }
-    add(in, FLOOR, in.kexecToInit().orElseThrow().toMillis());
-    if (step < 2 * UPDATES) {
+    parts.addFloor();
+    if (in.boot() < 2 * UPDATES) {
       stopped(in, holdfast);
       in.kexec();
     }
@@ -128,28 +98,12 @@ public class FiveKernels implements Scenario {
     in.check(
         "no memory is missing: " + after + " KiB in use, and after plain kexecs " + plain,
         after - plain < SLACK_KIB);
-    if (in.boot() < rounds * 2 * UPDATES) {
-      Process _ = holdfast.startAgent();
-      begin(in, holdfast);
-    }
-    tell(in);
+    parts.tell();
   }
 
-  private static void updated(Inside in, InstalledHoldfast holdfast) throws IOException {
-    List<String> ids = InstalledHoldfast.reports();
-    in.same("reports", 1, ids.size());
-    JsonObject report;
-    try (VarlinkClient agent = holdfast.agent()) {
-      report =
-          agent
-              .call("io.holdfast.Update.Show", JsonObject.of("id", ids.getFirst()))
-              .object("report");
-    }
-    in.same("the update", "completed", report.string("outcome"));
-    parts(in, report);
-    if (in.boot() == 1) {
-      in.note(holdfast.must("update", "show", ids.getFirst()).replace('\n', '|'));
-    }
+  private static void updated(Inside in, InstalledHoldfast holdfast, BlackoutParts parts)
+      throws IOException {
+    parts.add(holdfast, LINUX);
     holdfast.check(LINUX, true);
     holdfast.checkFirmware(EMULATED, "running");
     holdfast.checkFirmware(PAUSED, "paused");
@@ -227,85 +181,5 @@ public class FiveKernels implements Scenario {
       }
     }
     throw new IOException(file + " has no " + name);
-  }
-
-  private static final String FLOOR = "floor";
-  private static final String BLACKOUT = "blackout";
-  private static final String HOST = "host-kernel";
-  private static final String TO_INIT = "kexec-to-init.ms";
-  private static final long MILLION = 1_000_000;
-
-  /** What a blackout is made of, in the order in which it comes. */
-  private static final List<String> PARTS =
-      List.of(
-          "stop",
-          "save",
-          "reboot call to init",
-          "init to unpacking",
-          "unpacking",
-          "QEMU up",
-          "load",
-          "resume",
-          BLACKOUT,
-          "brownout",
-          FLOOR);
-
-  /** Adds an update's times, those of the Linux guest, to what is told at the end. */
-  private static void parts(Inside in, JsonObject report) {
-    JsonObject freeze = span(report, LINUX, "freeze");
-    JsonObject restore = span(report, LINUX, "restore");
-    JsonObject resume = span(report, LINUX, "resume");
-    JsonObject arrived = span(report, HOST, "restore").object("notes");
-    long init = Long.parseLong(span(report, HOST, "finish").object("notes").string(TO_INIT));
-    long agent = Long.parseLong(arrived.string("kexec-to-agent.ms"));
-    long stop = micros(restore, "stop.us");
-    long up = micros(restore, "qemu-up.us");
-    long unpacking = Long.parseLong(arrived.string("unpacking.ms"));
-    long whole = report.number("blackout") / MILLION;
-    add(in, "stop", stop);
-    add(in, "save", freeze.number("length") / MILLION - stop);
-    add(in, "reboot call to init", init);
-    add(in, "init to unpacking", agent - init);
-    add(in, "unpacking", unpacking);
-    add(in, "QEMU up", up);
-    add(in, "load", restore.number("length") / MILLION - up);
-    add(in, "resume", resume.number("length") / MILLION);
-    add(in, BLACKOUT, whole);
-    add(in, "brownout", report.number("brownout") / MILLION);
-  }
-
-  private static JsonObject span(JsonObject report, String participant, String step) {
-    return report.array("spans").objects().stream()
-        .filter(span -> span.string("participant").equals(participant))
-        .filter(span -> span.string("step").equals(step))
-        .findFirst()
-        .orElseThrow(
-            () -> new IllegalStateException("no " + step + " of " + participant + ": " + report));
-  }
-
-  private static long micros(JsonObject span, String note) {
-    return Long.parseLong(span.object("notes").string(note)) / 1000;
-  }
-
-  private static void add(Inside in, String key, long millis) {
-    in.remember(key, in.recall(key, "") + " " + millis);
-  }
-
-  private static void tell(Inside in) {
-    for (String part : PARTS) {
-      List<Long> all = new ArrayList<>();
-      for (String each : in.recall(part, "").strip().split(" ", -1)) {
-        if (!each.isEmpty()) {
-          all.add(Long.parseLong(each));
-        }
-      }
-      all.sort(Comparator.naturalOrder());
-      if (!all.isEmpty()) {
-        in.note(
-            "%s: median %d ms, %d to %d, of %d"
-                .formatted(
-                    part, all.get(all.size() / 2), all.getFirst(), all.getLast(), all.size()));
-      }
-    }
   }
 }
