@@ -1,7 +1,12 @@
 #!/bin/sh
 # Starts Holdfast: `holdfast agent` the agent, which does without the command-line library, all else the command.
 set -eu
-bin=$(readlink -f "$0") # no more programs than this: each is waited for where a guest waits for the agent
+# No program is started that need not be: each is waited for where a guest waits for the agent.
+bin=$0
+case $bin in
+  /*/bin/holdfast) [ ! -L "$bin" ] || bin=$(readlink -f "$bin") ;;
+  *) bin=$(readlink -f "$bin") ;;
+esac
 lib=${bin%/bin/*}/lib
 home=@JAVA_HOME@ # where the JDK was when this was built
 [ -x "$home/bin/java" ] || home=$("$lib/find-jdk")

@@ -749,6 +749,11 @@ public final class Linux {
     return Sharing.start(calls);
   }
 
+  /** Loads what {@link #shareDescriptors} needs, for who has no time for that later. */
+  public void loadSharing() {
+    var _ = Sharing.pause();
+  }
+
   /**
    * The processor's time stamp counter, where it has one that goes on over a kexec: what measures
    * from one kernel to the next. Its unit differs from machine to machine.

@@ -15,12 +15,16 @@ final class Sharing {
 
   private Sharing() {}
 
+  /** Where the child begins. */
+  static MemorySegment pause() {
+    return Linker.nativeLinker()
+        .defaultLookup()
+        .find("pause")
+        .orElseThrow(() -> new UnsupportedOperationException("the C library has no pause"));
+  }
+
   static ChildProcess start(Calls calls) {
-    MemorySegment pause =
-        Linker.nativeLinker()
-            .defaultLookup()
-            .find("pause")
-            .orElseThrow(() -> new UnsupportedOperationException("the C library has no pause"));
+    MemorySegment pause = pause();
     int pid;
     try (Arena arena = Arena.ofConfined()) {
       // The child has a copy of the memory, and its stack grows downwards in that.

@@ -26,6 +26,7 @@ import io.holdfast.host.qemu.Memory;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.host.qemu.VmUpdate;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.Json;
@@ -60,7 +61,7 @@ import java.util.function.Consumer;
 
 /** Runs updates, keeps their reports, and takes up those that an earlier agent left. */
 final class Updates {
-  private static final System.Logger LOG = System.getLogger(Updates.class.getName());
+  private static final LateLogger LOG = new LateLogger(Updates.class);
   private static final DateTimeFormatter STAMP =
       DateTimeFormatter.ofPattern("yyyyMMdd-HHmmss").withZone(ZoneOffset.UTC);
 
@@ -208,17 +209,17 @@ final class Updates {
                 Outcome outcome =
                     new Orchestrator(
                             id,
-                            List.of(new Nothing()),
+                            List.of(new Nothing("nothing")),
                             journal,
                             workers,
                             Deadlines.usual(),
                             listener)
                         .run();
                 var _ = Reports.of(id, "nothing", outcome, Optional.empty(), false).pretty();
-                // What comes over a kexec is waited for by guests that stand still.
+                // What comes over a kexec is waited for by guests that stand still, two at a time.
                 Orchestrator.recovery(
-                        Arrival.rehearse(linux, id, "nothing"),
-                        List.of(new Nothing()),
+                        Arrival.rehearse(linux, id, List.of("nothing", "nothing-else")),
+                        List.of(new Nothing("nothing"), new Nothing("nothing-else")),
                         journal,
                         workers,
                         Deadlines.kexec(),
@@ -226,10 +227,11 @@ final class Updates {
                     .ifPresent(Orchestrator::run);
                 journal.remove();
               } catch (IOException | RuntimeException e) {
-                LOG.log(
-                    System.Logger.Level.WARNING,
-                    "the rehearsal failed; a first update may take longer",
-                    e);
+                LOG.get()
+                    .log(
+                        System.Logger.Level.WARNING,
+                        "the rehearsal failed; a first update may take longer",
+                        e);
               } finally {
                 rehearsed.countDown();
               }
@@ -261,12 +263,7 @@ final class Updates {
   }
 
   /** A participant without a workload. */
-  private static final class Nothing implements Participant {
-    @Override
-    public String name() {
-      return "nothing";
-    }
-
+  private record Nothing(String name) implements Participant {
     @Override
     public Plan plan() {
       return Plan.of("nothing");
@@ -508,7 +505,7 @@ final class Updates {
         try {
           journal.remove();
         } catch (IOException e) {
-          LOG.log(System.Logger.Level.WARNING, "left over: the journal of update " + id, e);
+          LOG.get().log(System.Logger.Level.WARNING, "left over: the journal of update " + id, e);
         }
       }
     }
@@ -638,7 +635,7 @@ final class Updates {
       try {
         return single.run();
       } catch (IOException | RuntimeException e) {
-        LOG.log(System.Logger.Level.ERROR, "update " + single.id, e);
+        LOG.get().log(System.Logger.Level.ERROR, "update " + single.id, e);
         return single.broken(e);
       }
     }
@@ -755,7 +752,7 @@ final class Updates {
         } catch (IOException | RuntimeException e) {
           story.add(
               "update journal " + path.getFileName() + " could not be taken up: " + e.getMessage());
-          LOG.log(System.Logger.Level.ERROR, "update journal " + path, e);
+          LOG.get().log(System.Logger.Level.ERROR, "update journal " + path, e);
         }
       }
     }
@@ -872,7 +869,7 @@ final class Updates {
       }
     } catch (IOException e) {
       // What was done is done, and whoever asked for it is told.
-      LOG.log(System.Logger.Level.WARNING, "the report of update " + id + " is not kept", e);
+      LOG.get().log(System.Logger.Level.WARNING, "the report of update " + id + " is not kept", e);
     }
   }
 

@@ -15,7 +15,6 @@ import io.holdfast.host.qemu.PortDevice;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuBinary;
 import io.holdfast.host.qemu.QemuProbe;
-import io.holdfast.host.qemu.QemuProcess;
 import io.holdfast.host.qemu.QemuUnusableException;
 import io.holdfast.host.qemu.Qmp;
 import io.holdfast.host.qemu.QmpException;
@@ -23,6 +22,7 @@ import io.holdfast.host.qemu.RunState;
 import io.holdfast.host.qemu.TapNetwork;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Mapping;
 import io.holdfast.linux.MemfdOption;
@@ -52,7 +52,7 @@ import java.util.stream.Collectors;
  * it.
  */
 final class Vms {
-  private static final System.Logger LOG = System.getLogger(Vms.class.getName());
+  private static final LateLogger LOG = new LateLogger(Vms.class);
 
   private final Linux linux;
   private final Places places;
@@ -102,7 +102,7 @@ final class Vms {
         } catch (IOException | RuntimeException e) {
           // One VM that can't be recovered must not keep the agent from the others.
           story.add("VM " + name + " could not be taken back: " + e.getMessage());
-          LOG.log(System.Logger.Level.ERROR, "VM " + name + " could not be taken back", e);
+          LOG.get().log(System.Logger.Level.ERROR, "VM " + name + " could not be taken back", e);
         }
       }
     } finally {
@@ -130,7 +130,7 @@ final class Vms {
     Vm vm = Vm.attach(context(name), record.get(), box);
     add(name, vm);
     story.add(
-        vm.process().identity().equals(QemuProcess.Identity.NOBODY)
+        vm.process().identity().nobody()
             ? "VM " + name + " came from the previous kernel"
             : "VM " + name + " was found again" + vm.lost().map(l -> ", lost: " + l).orElse(""));
   }
@@ -157,7 +157,7 @@ final class Vms {
           name, new QmpServer(linux, vm, (command, arguments) -> qmp(name, command, arguments)));
     } catch (IOException | SystemCallException e) {
       // The guest does not need it.
-      LOG.log(System.Logger.Level.ERROR, "VM " + name + " has no QMP channel", e);
+      LOG.get().log(System.Logger.Level.ERROR, "VM " + name + " has no QMP channel", e);
     }
   }
 
@@ -171,7 +171,8 @@ final class Vms {
       try {
         vm.promises(Hotplug.unplugged(vm.promise(), device.get()));
       } catch (IOException e) {
-        LOG.log(System.Logger.Level.ERROR, "the unplugged device could not be written down", e);
+        LOG.get()
+            .log(System.Logger.Level.ERROR, "the unplugged device could not be written down", e);
       }
     }
   }
@@ -382,7 +383,7 @@ final class Vms {
         Files.deleteIfExists(places.vm(name));
       }
     } catch (IOException e) {
-      LOG.log(System.Logger.Level.WARNING, "left over: " + places.vm(name), e);
+      LOG.get().log(System.Logger.Level.WARNING, "left over: " + places.vm(name), e);
     }
   }
 
@@ -405,7 +406,7 @@ final class Vms {
       Files.deleteIfExists(directory.resolve("console.log"));
       Files.deleteIfExists(directory);
     } catch (IOException e) {
-      LOG.log(System.Logger.Level.WARNING, "left over: " + directory, e);
+      LOG.get().log(System.Logger.Level.WARNING, "left over: " + directory, e);
     }
   }
 

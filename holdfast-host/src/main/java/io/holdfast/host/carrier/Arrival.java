@@ -13,6 +13,7 @@ import io.holdfast.host.qemu.VmDeparture;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Mapping;
 import io.holdfast.linux.Protection;
@@ -51,7 +52,7 @@ public final class Arrival {
   /** How long somebody else may have the device. */
   private static final Duration PATIENCE = Duration.ofSeconds(5);
 
-  private static final System.Logger LOG = System.getLogger(Arrival.class.getName());
+  private static final LateLogger LOG = new LateLogger(Arrival.class);
 
   /** When unpacking began, in nanoseconds since the reboot call. */
   private final long elapsed;
@@ -131,12 +132,11 @@ public final class Arrival {
   /** Without it a VM that is in it does not come up, and says so; nothing is lost. */
   private static void make(Linux linux, Bridge bridge) {
     try {
-      boolean made = bridge.make(linux);
-      LOG.log(
-          System.Logger.Level.DEBUG,
-          "bridge " + bridge.name() + (made ? " is made again" : " is there already"));
+      boolean _ = bridge.make(linux);
     } catch (SystemCallException e) {
-      LOG.log(System.Logger.Level.ERROR, "bridge " + bridge.name() + " could not be made again", e);
+      LOG.get()
+          .log(
+              System.Logger.Level.ERROR, "bridge " + bridge.name() + " could not be made again", e);
     }
   }
 
@@ -166,9 +166,10 @@ public final class Arrival {
           || e.errno() == Errno.EBUSY
           || e.errno() == Errno.EIO
           || e.errno() == Errno.EACCES) {
-        LOG.log(
-            System.Logger.Level.WARNING,
-            "what the previous kernel may have left can't be seen: " + e.getMessage());
+        LOG.get()
+            .log(
+                System.Logger.Level.WARNING,
+                "what the previous kernel may have left can't be seen: " + e.getMessage());
         return Optional.empty();
       }
       throw e;
@@ -243,32 +244,50 @@ public final class Arrival {
   }
 
   /**
-   * Does with a manifest and a journal of nothing what is done with those that arrive.
+   * Does with a manifest and a journal of nothing what is done with those that arrive, and asks for
+   * a session's memory where there is none: what all of that needs is loaded then.
    *
-   * @param participant what the journal says took part
+   * @param participants what the journal says took part
    * @return the records of that journal
    * @throws IOException never, unless manifests are not read as they are written
    */
-  public static List<JournalRecord> rehearse(Linux linux, UpdateId update, String participant)
-      throws IOException {
+  public static List<JournalRecord> rehearse(
+      Linux linux, UpdateId update, List<String> participants) throws IOException {
     Clock now = Clock.now(linux);
     byte[] journal =
         JournalText.encode(
-            new JournalRecord.Began(
-                update, CarrierKind.KEXEC, Instant.now(), List.of(participant)));
+            new JournalRecord.Began(update, CarrierKind.KEXEC, Instant.now(), participants));
     Manifest manifest =
         new Manifest(
             update.toString(),
             now,
-            List.of(
-                new Manifest.CrossedBox(
-                    participant,
-                    Manifest.SESSION + "/" + participant,
-                    List.of(new Manifest.CrossedEntry(VmDeparture.RECORD, 1)))),
+            participants.stream()
+                .map(
+                    name ->
+                        new Manifest.CrossedBox(
+                            name,
+                            Manifest.SESSION + "/" + name,
+                            List.of(new Manifest.CrossedEntry(VmDeparture.RECORD, 1))))
+                .toList(),
             List.of(),
             0,
             journal.length);
-    Manifest read = Manifest.of(MemorySegment.ofArray(manifest.toBlob()));
+    byte[] blob = manifest.toBlob();
+    Manifest read;
+    try (Fd memfd = linux.memfd("rehearsal", 0)) {
+      linux.write(memfd, MemorySegment.ofArray(blob));
+      try (Mapping mapping = linux.map(memfd, 0, blob.length, Protection.READ)) {
+        read = Manifest.of(mapping.segment());
+      }
+      try (IncomingSession none = linux.liveUpdate().adoptIncoming(memfd.duplicate())) {
+        none.retrieve(Manifest.TOKEN).close();
+      } catch (SystemCallException e) {
+        if (e.errno() != Errno.ENOTTY) {
+          throw e;
+        }
+      }
+    }
+    linux.loadSharing();
     OptionalLong _ = KernelLog.firstProgram(linux);
     return JournalText.decode(arrived(journal, now, read)).records();
   }
@@ -356,7 +375,7 @@ public final class Arrival {
         if (e.errno() != Errno.EINVAL) {
           throw e;
         }
-        LOG.log(System.Logger.Level.DEBUG, "finished by an agent that died", e);
+        LOG.get().log(System.Logger.Level.DEBUG, "finished by an agent that died", e);
       }
     }
 

@@ -3,6 +3,7 @@ package io.holdfast.host.carrier;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.InterfaceAddress;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.NetworkInterface;
 import io.holdfast.linux.OpenFlag;
@@ -38,7 +39,7 @@ record Bridge(
     int mtu,
     Map<String, String> settings,
     List<InterfaceAddress> addresses) {
-  private static final System.Logger LOG = System.getLogger(Bridge.class.getName());
+  private static final LateLogger LOG = new LateLogger(Bridge.class);
   private static final Path INTERFACES = Path.of("/sys/class/net");
 
   /** What changes how a port is served, in an order in which it can be set. */
@@ -135,7 +136,7 @@ record Bridge(
       try {
         boolean _ = bridge.addIpAddress(each);
       } catch (SystemCallException e) {
-        LOG.log(System.Logger.Level.WARNING, "bridge " + name + " is without " + each, e);
+        LOG.get().log(System.Logger.Level.WARNING, "bridge " + name + " is without " + each, e);
       }
     }
     // Last: it says that all of this is done.
@@ -154,10 +155,11 @@ record Bridge(
       }
     } catch (IOException | SystemCallException e) {
       if (!(e instanceof SystemCallException missing && missing.errno() == Errno.ENOENT)) {
-        LOG.log(
-            System.Logger.Level.WARNING,
-            "bridge " + name + " could not be given " + setting + " = " + value,
-            e);
+        LOG.get()
+            .log(
+                System.Logger.Level.WARNING,
+                "bridge " + name + " could not be given " + setting + " = " + value,
+                e);
       }
     }
   }

@@ -1,6 +1,7 @@
 package io.holdfast.host.carrier;
 
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
 import io.holdfast.linux.SystemCallException;
@@ -18,7 +19,7 @@ import java.util.Set;
  * them by their names.
  */
 final class ForeignSessions {
-  private static final System.Logger LOG = System.getLogger(ForeignSessions.class.getName());
+  private static final LateLogger LOG = new LateLogger(ForeignSessions.class);
 
   private ForeignSessions() {}
 
@@ -57,7 +58,7 @@ final class ForeignSessions {
         }
       }
     } catch (IOException | SystemCallException e) {
-      LOG.log(System.Logger.Level.DEBUG, process + " has ended, or closed it", e);
+      LOG.get().log(System.Logger.Level.DEBUG, process + " has ended, or closed it", e);
     }
   }
 }

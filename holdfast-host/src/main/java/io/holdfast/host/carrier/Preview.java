@@ -1,5 +1,6 @@
 package io.holdfast.host.carrier;
 
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
 import java.io.IOException;
@@ -14,7 +15,7 @@ import java.util.Set;
  * @param boxes in that order
  */
 public record Preview(List<Box> boxes) {
-  private static final System.Logger LOG = System.getLogger(Preview.class.getName());
+  private static final LateLogger LOG = new LateLogger(Preview.class);
 
   /** Copies the list. */
   public Preview {
@@ -76,7 +77,7 @@ public record Preview(List<Box> boxes) {
       try {
         bridges.add(Bridge.of(linux, name));
       } catch (IOException | SystemCallException e) {
-        LOG.log(System.Logger.Level.DEBUG, "no bridge " + name, e);
+        LOG.get().log(System.Logger.Level.DEBUG, "no bridge " + name, e);
       }
     }
     Clock nowhere = new Clock(0, 0, 0, 0);

@@ -1,6 +1,7 @@
 package io.holdfast.host.carrier;
 
 import io.holdfast.core.Step;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
 import io.holdfast.linux.Signal;
@@ -29,7 +30,7 @@ import java.util.function.Supplier;
 public final class ProcessShutdown implements HostShutdown {
   private static final Duration PATIENCE = Duration.ofSeconds(10);
   private static final Duration LIMIT = Duration.ofMinutes(2);
-  private static final System.Logger LOG = System.getLogger(ProcessShutdown.class.getName());
+  private static final LateLogger LOG = new LateLogger(ProcessShutdown.class);
 
   /** What a kernel keeps in memory, or shows; there is nothing to write out. */
   private static final Set<String> VIRTUAL =
@@ -123,7 +124,7 @@ public final class ProcessShutdown implements HostShutdown {
       }
       process.close();
     } catch (SystemCallException e) {
-      LOG.log(System.Logger.Level.DEBUG, "process " + pid + " has ended by itself", e);
+      LOG.get().log(System.Logger.Level.DEBUG, "process " + pid + " has ended by itself", e);
     }
     return java.util.Optional.empty();
   }
@@ -138,7 +139,7 @@ public final class ProcessShutdown implements HostShutdown {
           String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ", 3);
           parents.put(Integer.parseInt(each.getFileName().toString()), Integer.parseInt(fields[1]));
         } catch (IOException e) {
-          LOG.log(System.Logger.Level.DEBUG, each + " has ended", e);
+          LOG.get().log(System.Logger.Level.DEBUG, each + " has ended", e);
         }
       }
     }

@@ -2,6 +2,7 @@ package io.holdfast.host.carrier;
 
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -19,7 +20,7 @@ import java.util.Set;
  */
 public final class StoredSessions implements SessionHolder {
   private static final String LEAVING = "@leaving/";
-  private static final System.Logger LOG = System.getLogger(StoredSessions.class.getName());
+  private static final LateLogger LOG = new LateLogger(StoredSessions.class);
 
   private final Keeper keeper;
   private final String prefix;
@@ -50,7 +51,8 @@ public final class StoredSessions implements SessionHolder {
     } catch (RuntimeException e) {
       // When systemd is no more than what makes the reboot call, nobody takes it back: guests run,
       // and what is preserved of them stays so.
-      LOG.log(System.Logger.Level.WARNING, "session " + name + " stays in systemd's store", e);
+      LOG.get()
+          .log(System.Logger.Level.WARNING, "session " + name + " stays in systemd's store", e);
     }
   }
 

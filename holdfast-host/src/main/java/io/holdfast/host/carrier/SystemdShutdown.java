@@ -1,6 +1,7 @@
 package io.holdfast.host.carrier;
 
 import io.holdfast.core.Step;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -36,7 +37,7 @@ public final class SystemdShutdown implements HostShutdown {
   private static final String MANAGER = "systemd";
 
   private static final long LOOK_AGAIN_SECONDS = 2;
-  private static final System.Logger LOG = System.getLogger(SystemdShutdown.class.getName());
+  private static final LateLogger LOG = new LateLogger(SystemdShutdown.class);
 
   private final Systemctl systemctl;
   private final Path marker;
@@ -129,10 +130,11 @@ public final class SystemdShutdown implements HostShutdown {
         Files.delete(marker);
       }
     } catch (IOException e) {
-      LOG.log(
-          System.Logger.Level.WARNING,
-          "the host's shutdown can't be aborted; the VMs go on all the same",
-          e);
+      LOG.get()
+          .log(
+              System.Logger.Level.WARNING,
+              "the host's shutdown can't be aborted; the VMs go on all the same",
+              e);
     }
     boolean _ = verdict.complete(Optional.of(why));
   }

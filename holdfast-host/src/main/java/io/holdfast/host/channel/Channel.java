@@ -2,6 +2,7 @@ package io.holdfast.host.channel;
 
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Readiness;
 import io.holdfast.linux.SystemCallException;
@@ -20,7 +21,7 @@ import java.util.Set;
  * <p>What is said of generations is what the backend of a device is told; see there for the order.
  */
 public abstract sealed class Channel implements AutoCloseable permits Console, Port {
-  private static final System.Logger LOGGER = System.getLogger(Channel.class.getName());
+  private static final LateLogger LOGGER = new LateLogger(Channel.class);
   private static final Duration FOREVER = Duration.ofDays(36_500);
 
   /**
@@ -174,9 +175,11 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
     }
     sink().take();
     if (opened.pending(generation)) {
-      LOGGER.log(
-          System.Logger.Level.WARNING,
-          kept.label() + ": nobody reads what the guest said; the rest is dropped");
+      LOGGER
+          .get()
+          .log(
+              System.Logger.Level.WARNING,
+              kept.label() + ": nobody reads what the guest said; the rest is dropped");
     }
     opened.drop(generation);
     wake();
@@ -201,7 +204,7 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
             linux.write(event, MemorySegment.ofArray(one));
           });
     } catch (IllegalStateException e) {
-      LOGGER.log(System.Logger.Level.DEBUG, "closed already", e);
+      LOGGER.get().log(System.Logger.Level.DEBUG, "closed already", e);
     }
   }
 
@@ -216,7 +219,7 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
         if (closed) {
           return;
         }
-        LOGGER.log(System.Logger.Level.WARNING, kept.label() + " halts for a moment", e);
+        LOGGER.get().log(System.Logger.Level.WARNING, kept.label() + " halts for a moment", e);
         try {
           Thread.sleep(AFTER_FAILURE);
         } catch (InterruptedException _) {
@@ -239,7 +242,7 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
       ready = linux.poll(wanted, FOREVER);
     } catch (IllegalStateException e) {
       // A generation was dropped when this was about to wait for it.
-      LOGGER.log(System.Logger.Level.DEBUG, kept.label() + " looks again", e);
+      LOGGER.get().log(System.Logger.Level.DEBUG, kept.label() + " looks again", e);
       return true;
     }
     if (ready.containsKey(event)) {

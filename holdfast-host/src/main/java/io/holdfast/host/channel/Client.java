@@ -1,6 +1,7 @@
 package io.holdfast.host.channel;
 
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
 import io.holdfast.linux.Readiness;
@@ -25,7 +26,7 @@ import java.util.Set;
  * a client stays connected while the agent is replaced.
  */
 final class Client implements Sink {
-  private static final System.Logger LOGGER = System.getLogger(Client.class.getName());
+  private static final LateLogger LOGGER = new LateLogger(Client.class);
   private static final String LISTENER = "listener";
   private static final String CLIENT = "client";
   private static final int BACKLOG = 8;
@@ -112,7 +113,7 @@ final class Client implements Sink {
         }
         return;
       } catch (SystemCallException e) {
-        LOGGER.log(System.Logger.Level.DEBUG, "the client of " + path + " left", e);
+        LOGGER.get().log(System.Logger.Level.DEBUG, "the client of " + path + " left", e);
         disconnect();
       }
     }
@@ -159,7 +160,9 @@ final class Client implements Sink {
       listening = true;
     } catch (RuntimeException e) {
       socket.close();
-      LOGGER.log(System.Logger.Level.WARNING, "a client of " + path + " could not be taken", e);
+      LOGGER
+          .get()
+          .log(System.Logger.Level.WARNING, "a client of " + path + " could not be taken", e);
     }
   }
 

@@ -1,6 +1,7 @@
 package io.holdfast.host.channel;
 
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
 import io.holdfast.linux.SystemCallException;
@@ -29,7 +30,7 @@ import java.util.TreeMap;
  * guest goes on; the agent says so once.
  */
 final class Log implements AutoCloseable {
-  private static final System.Logger LOGGER = System.getLogger(Log.class.getName());
+  private static final LateLogger LOGGER = new LateLogger(Log.class);
   private static final String LABEL = "log+";
 
   /** A memfd with all that was there, from another kernel; with the offset of its first byte. */
@@ -190,8 +191,9 @@ final class Log implements AutoCloseable {
         }
         size += moved.getAsLong();
         if (dropped > 0) {
-          LOGGER.log(
-              System.Logger.Level.WARNING, path + " goes on; it lacks " + dropped + " bytes");
+          LOGGER
+              .get()
+              .log(System.Logger.Level.WARNING, path + " goes on; it lacks " + dropped + " bytes");
           dropped = 0;
         }
       }
@@ -202,13 +204,15 @@ final class Log implements AutoCloseable {
 
   private void drop(Fd pipe, Exception why) {
     if (dropped == 0) {
-      LOGGER.log(
-          System.Logger.Level.WARNING,
-          "what the guest says is dropped, as "
-              + path
-              + " can't be written ("
-              + why.getMessage()
-              + "); make room, and it goes on");
+      LOGGER
+          .get()
+          .log(
+              System.Logger.Level.WARNING,
+              "what the guest says is dropped, as "
+                  + path
+                  + " can't be written ("
+                  + why.getMessage()
+                  + "); make room, and it goes on");
     }
     for (OptionalLong n = discard(pipe); n.isPresent(); n = discard(pipe)) {
       dropped += n.getAsLong();

@@ -4,6 +4,7 @@ import io.holdfast.host.qemu.QemuProcess.Identity;
 import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
 import io.holdfast.linux.Pipe;
@@ -49,7 +50,7 @@ public final class ProcessKeeper implements Keeper {
    */
   private static final int QUEUE_BYTES = 64 << 20;
 
-  private static final System.Logger LOG = System.getLogger(ProcessKeeper.class.getName());
+  private static final LateLogger LOG = new LateLogger(ProcessKeeper.class);
 
   private final Linux linux;
   private final UnixSocket reader;
@@ -178,14 +179,16 @@ public final class ProcessKeeper implements Keeper {
     if (closed) {
       return false;
     }
-    LOG.log(
-        System.Logger.Level.WARNING, "the keeper, process " + identity + ", died; replacing it");
+    LOG.get()
+        .log(
+            System.Logger.Level.WARNING,
+            "the keeper, process " + identity + ", died; replacing it");
     ChildProcess child = spawn(linux, reader.fd(), writer.fd());
     try {
       identity = Identity.of(child.pid());
       writeRecord();
     } catch (IOException e) {
-      LOG.log(System.Logger.Level.ERROR, "another agent would not find the new keeper", e);
+      LOG.get().log(System.Logger.Level.ERROR, "another agent would not find the new keeper", e);
     }
     watch(child);
     return true;

@@ -1,6 +1,7 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Readiness;
 import io.holdfast.linux.SystemCallException;
@@ -30,7 +31,7 @@ import java.util.Set;
  */
 final class HostPorts implements AutoCloseable {
   private static final Set<Readiness> READING = Set.of(Readiness.READABLE);
-  private static final System.Logger LOG = System.getLogger(HostPorts.class.getName());
+  private static final LateLogger LOG = new LateLogger(HostPorts.class);
 
   private static final int BUFFER = 32 * 1024;
   private static final Duration FOREVER = Duration.ofDays(1);
@@ -126,7 +127,8 @@ final class HostPorts implements AutoCloseable {
     }
     try {
       if (serving.isPresent() && !serving.get().join(END)) {
-        LOG.log(System.Logger.Level.WARNING, "the host's ports of " + name + " are still served");
+        LOG.get()
+            .log(System.Logger.Level.WARNING, "the host's ports of " + name + " are still served");
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
@@ -189,7 +191,8 @@ final class HostPorts implements AutoCloseable {
         }
       }
     } catch (RuntimeException e) {
-      LOG.log(System.Logger.Level.ERROR, "the host's ports of " + name + " are served no more", e);
+      LOG.get()
+          .log(System.Logger.Level.ERROR, "the host's ports of " + name + " are served no more", e);
     } finally {
       connections.forEach(Connection::reset);
       connections.clear();
@@ -212,7 +215,7 @@ final class HostPorts implements AutoCloseable {
       }
       return true;
     } catch (SystemCallException e) {
-      LOG.log(System.Logger.Level.WARNING, "a connection to a port of " + name + " waits", e);
+      LOG.get().log(System.Logger.Level.WARNING, "a connection to a port of " + name + " waits", e);
       return false;
     }
   }
@@ -300,7 +303,7 @@ final class HostPorts implements AutoCloseable {
         generation = to.generation();
         return true;
       } catch (SystemCallException e) {
-        LOG.log(System.Logger.Level.WARNING, "no way to the guest of " + name, e);
+        LOG.get().log(System.Logger.Level.WARNING, "no way to the guest of " + name, e);
         reset();
         return false;
       }
@@ -350,7 +353,7 @@ final class HostPorts implements AutoCloseable {
         up.move(client, other);
         down.move(other, client);
       } catch (SystemCallException e) {
-        LOG.log(System.Logger.Level.DEBUG, "a connection to a port of " + name + " broke", e);
+        LOG.get().log(System.Logger.Level.DEBUG, "a connection to a port of " + name + " broke", e);
         reset();
         return false;
       }

@@ -67,7 +67,7 @@ public final class QemuProcess implements AutoCloseable {
 
     /** A handle of exactly this process, the caller's to close; empty if it is gone. */
     public Optional<PidFd> find(Linux linux) {
-      if (equals(NOBODY)) {
+      if (nobody()) {
         return Optional.empty();
       }
       PidFd found;
@@ -87,6 +87,11 @@ public final class QemuProcess implements AutoCloseable {
       }
       found.close();
       return Optional.empty();
+    }
+
+    /** Whether this is {@link #NOBODY}. */
+    public boolean nobody() {
+      return pid == 0;
     }
 
     @Override

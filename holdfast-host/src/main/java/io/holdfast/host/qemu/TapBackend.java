@@ -2,6 +2,7 @@ package io.holdfast.host.qemu;
 
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.NetworkInterface;
 import io.holdfast.linux.OpenFlag;
@@ -31,7 +32,7 @@ import java.util.Map;
  * and the generation: any agent finds it.
  */
 final class TapBackend implements Backend {
-  private static final System.Logger LOG = System.getLogger(TapBackend.class.getName());
+  private static final LateLogger LOG = new LateLogger(TapBackend.class);
 
   private static final int GENERATIONS = 10_000;
 
@@ -129,7 +130,7 @@ final class TapBackend implements Backend {
     try (Fd file = linux.open(setting, OpenFlag.WRITE)) {
       linux.write(file, MemorySegment.ofArray("1".getBytes(StandardCharsets.US_ASCII)));
     } catch (SystemCallException e) {
-      LOG.log(System.Logger.Level.DEBUG, "no IPv6 that could be switched off", e);
+      LOG.get().log(System.Logger.Level.DEBUG, "no IPv6 that could be switched off", e);
     }
   }
 
@@ -202,23 +203,24 @@ final class TapBackend implements Backend {
     try {
       var _ = tap(generation).join(bridge);
     } catch (SystemCallException e) {
-      LOG.log(
-          System.Logger.Level.ERROR,
-          "network "
-              + network.id()
-              + ": the guest goes on without being in bridge "
-              + network.bridge()
-              + "; once that is there: ip link set "
-              + name(generation)
-              + " master "
-              + network.bridge(),
-          e);
+      LOG.get()
+          .log(
+              System.Logger.Level.ERROR,
+              "network "
+                  + network.id()
+                  + ": the guest goes on without being in bridge "
+                  + network.bridge()
+                  + "; once that is there: ip link set "
+                  + name(generation)
+                  + " master "
+                  + network.bridge(),
+              e);
     }
     try {
       var _ = tap(generation - 1).leave(bridge);
     } catch (SystemCallException e) {
       if (e.errno() != Errno.ENODEV) {
-        LOG.log(System.Logger.Level.ERROR, "the predecessor's TAP stays in the bridge", e);
+        LOG.get().log(System.Logger.Level.ERROR, "the predecessor's TAP stays in the bridge", e);
       }
     }
     passOn(generation);
@@ -233,7 +235,7 @@ final class TapBackend implements Backend {
     try {
       int _ = linux.passOn(old, tap(generation), WAITING);
     } catch (SystemCallException e) {
-      LOG.log(System.Logger.Level.WARNING, "packets for the guest are lost", e);
+      LOG.get().log(System.Logger.Level.WARNING, "packets for the guest are lost", e);
     }
   }
 
@@ -265,7 +267,7 @@ final class TapBackend implements Backend {
                   .with("interfaces", List.of(network.id() + "-device"))
                   .with("id", network.id()));
     } catch (QmpException e) {
-      LOG.log(System.Logger.Level.WARNING, "the guest could not be announced", e);
+      LOG.get().log(System.Logger.Level.WARNING, "the guest could not be announced", e);
     }
   }
 }

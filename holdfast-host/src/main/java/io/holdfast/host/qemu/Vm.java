@@ -161,7 +161,7 @@ public final class Vm implements AutoCloseable {
             generationDirectory(context.directory(), generation),
             "QEMU of " + promise.name());
     Backends backends = Backends.of(context, promise);
-    boolean arriving = identity.equals(QemuProcess.Identity.NOBODY);
+    boolean arriving = identity.nobody();
     if (!arriving) {
       backends.attached(generation);
     }

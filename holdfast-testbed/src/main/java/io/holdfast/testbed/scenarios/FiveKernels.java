@@ -78,7 +78,7 @@ public final class FiveKernels implements Scenario {
     holdfast.awaitEarlyAgent();
     BlackoutParts parts = new BlackoutParts(in);
     if (in.boot() <= UPDATES) {
-      updated(in, holdfast, parts);
+      updated(holdfast, parts);
       if (in.boot() < UPDATES) {
         update(holdfast);
       }
@@ -101,8 +101,7 @@ public final class FiveKernels implements Scenario {
     parts.tell();
   }
 
-  private static void updated(Inside in, InstalledHoldfast holdfast, BlackoutParts parts)
-      throws IOException {
+  private static void updated(InstalledHoldfast holdfast, BlackoutParts parts) throws IOException {
     parts.add(holdfast, LINUX);
     holdfast.check(LINUX, true);
     holdfast.checkFirmware(EMULATED, "running");

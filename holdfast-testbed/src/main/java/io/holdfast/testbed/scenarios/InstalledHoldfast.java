@@ -74,8 +74,8 @@ final class InstalledHoldfast {
       disks.append("truncate -s 16M /run/").append(name).append(".raw; ");
     }
     return disks
-        + "mkdir -p %1$s; '%2$s' agent >%3$s 2>&1 & agent=$!; ".formatted(RUN, command(), LOG)
-        + "while kill -0 $agent && ! grep -q 'ready on' %s; do sleep 1; done".formatted(LOG);
+        + "'%1$s' agent >%2$s 2>&1 & agent=$!; while kill -0 $agent && ! grep -q 'ready on' %2$s; do sleep 2; done"
+            .formatted(command(), LOG);
   }
 
   /** Waits for an agent that was started {@link #early}. */

@@ -26,7 +26,7 @@ public final class KernelUpdateMeasured implements Scenario {
     return Setup.standard()
         .withMemory(3072)
         .withEarly(InstalledHoldfast.early())
-        .withLimit(Duration.ofMinutes(120));
+        .withLimit(Duration.ofHours(2));
   }
 
   @Override
@@ -61,7 +61,7 @@ public final class KernelUpdateMeasured implements Scenario {
     }
     parts.addFloor();
     parts.tell();
-    if (in.boot() < 2 * UPDATES) {
+    if (in.boot() < 2L * UPDATES) {
       update(in, holdfast);
     }
   }
