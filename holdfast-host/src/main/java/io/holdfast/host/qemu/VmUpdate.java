@@ -317,6 +317,7 @@ public final class VmUpdate implements Participant {
     try (kept;
         FdPair again = linux.socketPair(SocketType.STREAM);
         Fd copy = linux.memfd("device state", 0)) {
+      step.record(SUCCESSOR, STARTING);
       long began = System.nanoTime();
       QemuProcess started = vm.startSuccessor(linux, successorBinary(), generation);
       step.note("qemu-up.us", Long.toString((System.nanoTime() - began) / 1000));

@@ -9,6 +9,7 @@ import io.holdfast.testbed.Setup;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /**
@@ -21,9 +22,11 @@ public final class KilledInRestore implements Scenario {
   /**
    * After which of its calls each agent is killed. What its predecessor did it need not do again:
    * first the session with the manifest, then the manifest; the VM's session, each of its memfds;
-   * the end of the VM's session, that of the manifest's. The last one is not killed.
+   * then when it has started the VM's QEMU; the end of the VM's session, that of the manifest's.
+   * The last one is not killed.
    */
-  private static final int[] AFTER = {1, 1, 2, 2, 3, 4, 5, 2, 99};
+  private static final List<String> AFTER =
+      List.of("1", "1", "2", "2", "3", "4", "5", Mortal.SPAWN, "2", "99");
 
   @Override
   public String title() {
@@ -40,20 +43,24 @@ public final class KilledInRestore implements Scenario {
     InstalledHoldfast.require();
   }
 
-  /** The agent on a kernel that kills it right after its n-th ioctl of live update. */
+  /** The agent on a kernel that kills it right after a certain call. */
   static final class Mortal {
+    private static final String SPAWN = "spawn";
     private static final int LIVE_UPDATE = 0xBA;
 
     private Mortal() {}
 
-    /** Told n. */
+    /** Told n, for its n-th ioctl of live update, or that the first program it starts is meant. */
     public static void main(String[] arguments) throws IOException {
-      int last = Integer.parseInt(arguments[0]);
+      boolean spawn = arguments[0].equals(SPAWN);
+      int last = spawn ? 1 : Integer.parseInt(arguments[0]);
       AtomicInteger count = new AtomicInteger();
       InstalledHoldfast.serve(
           (call, a, b, c, d, e, f) -> {
             long result = Kernel.system().call(call, a, b, c, d, e, f);
-            if (call == Call.IOCTL && (b >> 8) == LIVE_UPDATE && count.incrementAndGet() == last) {
+            boolean counted =
+                spawn ? call == Call.POSIX_SPAWNP : call == Call.IOCTL && (b >> 8) == LIVE_UPDATE;
+            if (counted && count.incrementAndGet() == last) {
               InstalledHoldfast.kill(ProcessHandle.current().pid());
             }
             return result;
@@ -75,14 +82,21 @@ public final class KilledInRestore implements Scenario {
     Path _ = InstalledHoldfast.disk(VM);
     int killed = 0;
     boolean alive = false;
-    for (int n : AFTER) {
-      Process agent = holdfast.startAgent(Mortal.class, Integer.toString(n));
+    for (String call : AFTER) {
+      Process agent = holdfast.startAgent(Mortal.class, call);
       alive = holdfast.readyOrDead(agent);
       killed += alive ? 0 : 1;
     }
     in.check("the last agent had nothing left to do; " + killed + " were killed before it", alive);
-    in.check("agents were killed: " + killed, killed >= 7);
+    in.check("agents were killed: " + killed, killed >= 8);
     in.note(holdfast.said().replace('\n', '|'));
     holdfast.checkFirmware(VM);
+    in.same("QEMUs that there are", 1L, qemus());
+  }
+
+  private static long qemus() {
+    return ProcessHandle.allProcesses()
+        .filter(process -> process.info().command().orElse("").contains("qemu-system"))
+        .count();
   }
 }
