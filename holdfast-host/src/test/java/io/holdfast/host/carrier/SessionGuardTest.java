@@ -7,6 +7,8 @@ import io.holdfast.linux.Linux;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Set;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -18,27 +20,42 @@ final class SessionGuardTest {
     return directory.resolve("guard");
   }
 
+  /** A process that has the record open. */
+  private Process holder() throws IOException {
+    return new ProcessBuilder("sleep", "100").redirectInput(record().toFile()).start();
+  }
+
+  private void write(Identity agent) throws IOException {
+    Files.writeString(record(), agent + "\n");
+  }
+
+  private static final Identity DEAD = new Identity(1, 999_999_999);
+
   @Test
   void thereIsOneFromBeginToEnd() throws IOException {
+    Set<Long> before = children();
     SessionGuard guard = SessionGuard.open(Linux.system(), record());
     assertThat(Files.exists(record())).isFalse();
     guard.begin();
-    String[] words = Files.readString(record()).strip().split(" ", 2);
-    Identity process = Identity.parse(words[0]);
-    assertThat(Identity.of(process.pid())).isEqualTo(process);
-    assertThat(Identity.parse(words[1]))
+    assertThat(Identity.parse(Files.readString(record()).strip()))
         .isEqualTo(Identity.of((int) ProcessHandle.current().pid()));
+    Set<Long> begun = children();
+    begun.removeAll(before);
+    assertThat(begun).hasSize(1);
     guard.close();
     assertThat(Files.exists(record())).isFalse();
-    assertThat(Files.exists(Path.of("/proc/" + process.pid()))).isFalse();
+    assertThat(Files.exists(Path.of("/proc/" + begun.iterator().next()))).isFalse();
+  }
+
+  private static Set<Long> children() {
+    return ProcessHandle.current().children().map(ProcessHandle::pid).collect(Collectors.toSet());
   }
 
   @Test
   void oneThatADeadAgentLeftIsEnded() throws IOException, InterruptedException {
-    Process left = new ProcessBuilder("sleep", "100").start();
+    write(DEAD);
+    Process left = holder();
     try {
-      Identity process = Identity.of((int) left.pid());
-      Files.writeString(record(), process + " " + new Identity(1, 999_999_999) + "\n");
       SessionGuard guard = SessionGuard.open(Linux.system(), record());
       assertThat(left.waitFor()).isEqualTo(128 + 9);
       assertThat(Files.exists(record())).isFalse();
@@ -49,14 +66,40 @@ final class SessionGuardTest {
   }
 
   @Test
-  void oneOfAnAgentAtWorkIsLeftAlone() throws IOException {
-    Process theirs = new ProcessBuilder("sleep", "100").start();
+  void soIsOneWhoseRecordTheNextAgentReplacedAndDied() throws IOException, InterruptedException {
+    write(DEAD);
+    Process left = holder();
     try {
-      Identity process = Identity.of((int) theirs.pid());
-      Identity me = Identity.of((int) ProcessHandle.current().pid());
-      Files.writeString(record(), process + " " + me + "\n");
-      SessionGuard _ = SessionGuard.open(Linux.system(), record());
+      Files.delete(record());
+      write(DEAD);
+      SessionGuard guard = SessionGuard.open(Linux.system(), record());
+      assertThat(left.waitFor()).isEqualTo(128 + 9);
+      guard.close();
+    } finally {
+      left.destroyForcibly();
+    }
+  }
+
+  @Test
+  void whoHasNoRecordOpenIsLeftAlone() throws IOException {
+    write(DEAD);
+    Process other = new ProcessBuilder("sleep", "100").start();
+    try {
+      SessionGuard.open(Linux.system(), record()).close();
+      assertThat(other.isAlive()).isTrue();
+    } finally {
+      other.destroyForcibly();
+    }
+  }
+
+  @Test
+  void oneOfAnAgentAtWorkIsLeftAlone() throws IOException {
+    write(Identity.of((int) ProcessHandle.current().pid()));
+    Process theirs = holder();
+    try {
+      SessionGuard.open(Linux.system(), record()).close();
       assertThat(theirs.isAlive()).isTrue();
+      assertThat(Files.exists(record())).isTrue();
     } finally {
       theirs.destroyForcibly();
     }

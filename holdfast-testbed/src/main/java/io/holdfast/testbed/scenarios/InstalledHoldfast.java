@@ -178,6 +178,9 @@ final class InstalledHoldfast {
     return ids;
   }
 
+  /** How much of a guest's console is told when something is wrong with it. */
+  private static final int LAST = 4000;
+
   /** What agents of this kernel have said. */
   String said() throws IOException {
     return Files.exists(LOG) ? Files.readString(LOG) : "";
@@ -411,7 +414,15 @@ final class InstalledHoldfast {
    * @param runs whether it shall be running now
    */
   void check(String vm, boolean runs) throws IOException {
-    Heartbeat heart = heartbeat(vm);
+    Heartbeat heart;
+    try {
+      heart = heartbeat(vm);
+    } catch (IOException e) {
+      String log = Files.readString(console(vm), StandardCharsets.ISO_8859_1);
+      in.note(
+          "the guest says: " + log.substring(Math.max(0, log.length() - LAST)).replace('\n', '|'));
+      throw e;
+    }
     long counter = Long.parseLong(in.recall(vm + ".counter"));
     in.check(
         vm + ": its heartbeat did not go back: " + heart.counter() + " after " + counter,

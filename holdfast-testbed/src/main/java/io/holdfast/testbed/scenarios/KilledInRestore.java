@@ -21,12 +21,12 @@ public final class KilledInRestore implements Scenario {
 
   /**
    * After which of its calls each agent is killed. What its predecessor did it need not do again:
-   * first the session with the manifest, then the manifest; the VM's session, each of its memfds;
-   * then when it has started the VM's QEMU; the end of the VM's session, that of the manifest's.
-   * The last one is not killed.
+   * first when it has a guard; the session with the manifest, then the manifest; the VM's session,
+   * each of its memfds; then when it has started the VM's QEMU; the end of the VM's session, that
+   * of the manifest's. The last one is not killed.
    */
   private static final List<String> AFTER =
-      List.of("1", "1", "2", "2", "3", "4", "5", Mortal.SPAWN, "2", "99");
+      List.of(Mortal.GUARD, "1", "1", "2", "2", "3", "4", "5", Mortal.SPAWN, "2", "99");
 
   @Override
   public String title() {
@@ -46,20 +46,25 @@ public final class KilledInRestore implements Scenario {
   /** The agent on a kernel that kills it right after a certain call. */
   static final class Mortal {
     private static final String SPAWN = "spawn";
+    private static final String GUARD = "guard";
     private static final int LIVE_UPDATE = 0xBA;
 
     private Mortal() {}
 
-    /** Told n, for its n-th ioctl of live update, or that the first program it starts is meant. */
+    /** Told n for its n-th ioctl of live update, or of what start it is to be the first one. */
     public static void main(String[] arguments) throws IOException {
-      boolean spawn = arguments[0].equals(SPAWN);
-      int last = spawn ? 1 : Integer.parseInt(arguments[0]);
+      Call fatal =
+          switch (arguments[0]) {
+            case GUARD -> Call.CLONE;
+            case SPAWN -> Call.POSIX_SPAWNP;
+            default -> Call.IOCTL;
+          };
+      int last = fatal == Call.IOCTL ? Integer.parseInt(arguments[0]) : 1;
       AtomicInteger count = new AtomicInteger();
       InstalledHoldfast.serve(
           (call, a, b, c, d, e, f) -> {
             long result = Kernel.system().call(call, a, b, c, d, e, f);
-            boolean counted =
-                spawn ? call == Call.POSIX_SPAWNP : call == Call.IOCTL && (b >> 8) == LIVE_UPDATE;
+            boolean counted = call == fatal && (call != Call.IOCTL || (b >> 8) == LIVE_UPDATE);
             if (counted && count.incrementAndGet() == last) {
               InstalledHoldfast.kill(ProcessHandle.current().pid());
             }
@@ -88,7 +93,7 @@ public final class KilledInRestore implements Scenario {
       killed += alive ? 0 : 1;
     }
     in.check("the last agent had nothing left to do; " + killed + " were killed before it", alive);
-    in.check("agents were killed: " + killed, killed >= 8);
+    in.check("agents were killed: " + killed, killed >= 9);
     in.note(holdfast.said().replace('\n', '|'));
     holdfast.checkFirmware(VM);
     in.same("QEMUs that there are", 1L, qemus());
