@@ -9,6 +9,10 @@ import java.util.OptionalLong;
  * thousandth, learns better two seconds later, and KVM, which still has the first figure, then
  * starts guests with this machine's counter in place of their own (7.3, set_tsc_khz(): "user
  * requested TSC rate below hardware speed"). So it is told.
+ *
+ * <p>Nor does it compare the processors' counters: 7.3 does that without interrupts, and as long as
+ * its clock is the tick of the processor that compares, one that does not answer is waited for
+ * without end ({@code kernel/time/clocksource.c}, watchdog_wait_seq()).
  */
 final class TimeStampCounter {
   private static final long SAMPLE_MILLIS = 200;
@@ -19,7 +23,7 @@ final class TimeStampCounter {
 
   /** What a kernel's command line says of it; nothing where there is no such counter. */
   static String words() {
-    return KILOHERTZ.isPresent() ? " tsc_early_khz=" + KILOHERTZ.getAsLong() : "";
+    return KILOHERTZ.isPresent() ? " tsc=nowatchdog tsc_early_khz=" + KILOHERTZ.getAsLong() : "";
   }
 
   /** The counter, and the time at which it was read, in nanoseconds. */
