@@ -35,6 +35,7 @@ public class KernelUpdate implements Scenario {
   private static final long ONE_MEBIBYTE = 1 << 20;
   private static final long PATIENCE_MILLIS = 90_000;
   private static final String OFFSET = "offset";
+  private static final int READS = 20;
 
   /**
    * The same with QEMU's guest agent in the guest, which is asked for its wall clock. On request:
@@ -111,7 +112,18 @@ public class KernelUpdate implements Scenario {
   /** How far the peer outside has read. */
   private static long read(Inside in) throws IOException {
     Path progress = in.exchange().resolve(Peer.PROGRESS);
-    return Files.exists(progress) ? Long.parseLong(Files.readString(progress).strip()) : 0;
+    if (!Files.exists(progress)) {
+      return 0;
+    }
+    for (int i = 0; i < READS; i++) {
+      try {
+        return Long.parseLong(Files.readString(progress).strip());
+      } catch (IOException _) {
+        // The next one took its place while it was read.
+        InstalledHoldfast.pause(50);
+      }
+    }
+    throw new IOException(progress + " could not be read in " + READS + " attempts");
   }
 
   private static void awaitStream(Inside in, String what, long least) throws IOException {
