@@ -35,6 +35,7 @@ final class ConsoleWatch {
         "WARNING: Nested lock was not taken",
         "WARNING: bad contention detected",
         "BUG: sleeping function called from invalid context",
+        "BUG: scheduling while atomic",
         "BUG: Invalid wait context",
         "DEBUG_LOCKS_WARN_ON");
     say(
@@ -49,7 +50,6 @@ final class ConsoleWatch {
         "stack segment: ",
         "double fault: ",
         "traps: PANIC",
-        "BUG: scheduling while atomic",
         "BUG: Bad (page|rss-counter)",
         "list_(add|del) corruption",
         "BUG: ");

@@ -24,6 +24,7 @@ class ConsoleWatchTest {
         "LOCKDEP | [    1.2] WARNING: possible circular locking dependency detected",
         "LOCKDEP | [    1.2] WARNING: lock held when returning to user space!",
         "LOCKDEP | [    1.2] BUG: sleeping function called from invalid context at kernel/locking/mutex.c:1",
+        "LOCKDEP | [    1.2] BUG: scheduling while atomic: java/51/0x00000002",
         "HANG    | [   60.2] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [cat:42]",
         "HANG    | [   60.2] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
         "HANG    | [  130.2] INFO: task java:1 blocked for more than 120 seconds.",

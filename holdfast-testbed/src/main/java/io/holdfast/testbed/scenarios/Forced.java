@@ -11,7 +11,10 @@ import io.holdfast.testbed.Scenario;
 import io.holdfast.testbed.Setup;
 import io.holdfast.testbed.SkippedException;
 import io.holdfast.testbed.Trouble;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
@@ -23,6 +26,10 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.zip.Deflater;
+import java.util.zip.GZIPInputStream;
+import java.util.zip.GZIPOutputStream;
+import java.util.zip.ZipException;
 
 /**
  * What the plan's check of the next kernel prevents: an update of the kernel in which the kernel
@@ -158,9 +165,6 @@ public abstract class Forced implements Scenario {
     private static final int PAYLOAD_LENGTH = 0x24c;
     private static final int SECTOR = 512;
 
-    /** Behind what is compressed: how long it is otherwise. */
-    private static final int SIZE_BYTES = 4;
-
     /** Makes it. */
     public OtherLuo() {
       super("other-luo");
@@ -184,38 +188,37 @@ public abstract class Forced implements Scenario {
       ByteBuffer header = ByteBuffer.wrap(image).order(ByteOrder.LITTLE_ENDIAN);
       int at =
           (1 + Byte.toUnsignedInt(image[SETUP_SECTORS])) * SECTOR + header.getInt(PAYLOAD_OFFSET);
-      int length = header.getInt(PAYLOAD_LENGTH) - SIZE_BYTES;
-      Path packed = out.run().resolve("kernel.xz");
-      Path code = out.run().resolve("kernel");
-      Path again = out.run().resolve("kernel-again.xz");
-      Files.write(packed, Arrays.copyOfRange(image, at, at + length));
-      try {
-        String _ = out.command(List.of("sh", "-c", "xz -dc " + packed + " >" + code));
-      } catch (IOException e) {
-        throw new SkippedException(
-            "the kernel is not packed with xz, or that is missing (package xz-utils): "
-                + e.getMessage());
+      int length = header.getInt(PAYLOAD_LENGTH);
+      byte[] code;
+      try (InputStream packed =
+          new GZIPInputStream(new ByteArrayInputStream(image, at, length), length)) {
+        code = packed.readAllBytes();
+      } catch (ZipException e) {
+        throw new SkippedException("the kernel is not packed with gzip: " + e.getMessage());
       }
-      byte[] changed = Files.readAllBytes(code);
-      out.check("the kernel has luo-v5 in it", replace(changed, "luo-v5", "luo-v6") > 0);
-      forgetConfiguration(changed);
-      Files.write(code, changed);
-      String _ =
-          out.command(
-              List.of(
-                  "sh",
-                  "-c",
-                  "xz -c --check=crc32 --x86 --lzma2=dict=128MiB " + code + " >" + again));
-      byte[] fits = Files.readAllBytes(again);
-      if (fits.length > length) {
-        throw new IOException("packed again it has " + fits.length + " bytes, not " + length);
+      out.check("the kernel has luo-v5 in it", replace(code, "luo-v5", "luo-v6") > 0);
+      forgetConfiguration(code);
+      byte[] again = packed(code);
+      if (again.length > length) {
+        throw new IOException("packed again it has " + again.length + " bytes, not " + length);
       }
       Arrays.fill(image, at, at + length, (byte) 0);
-      System.arraycopy(fits, 0, image, at, fits.length);
+      System.arraycopy(again, 0, image, at, again.length);
       Files.write(out.exchange().resolve(IMAGE), image);
-      for (Path each : List.of(packed, code, again)) {
-        Files.delete(each);
+    }
+
+    /** As small as the kernel's own build packs it, which takes gzip's best. */
+    private static byte[] packed(byte[] code) throws IOException {
+      ByteArrayOutputStream packed = new ByteArrayOutputStream();
+      try (GZIPOutputStream gzip =
+          new GZIPOutputStream(packed) {
+            {
+              def.setLevel(Deflater.BEST_COMPRESSION);
+            }
+          }) {
+        gzip.write(code);
       }
+      return packed.toByteArray();
     }
 
     /**

@@ -25,6 +25,8 @@ import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /** The command as it is installed, used inside as an operator would. */
 final class InstalledHoldfast {
@@ -32,6 +34,8 @@ final class InstalledHoldfast {
   private static final Path LOG = Path.of("/run/agent.log");
   private static final long PATIENCE_MILLIS = 120_000;
   private static final int SIGKILL = 9;
+  private static final Path KVM = Path.of("/sys/kernel/debug/kvm");
+  private static final int LOOKS = 10;
 
   private final Inside in;
 
@@ -431,12 +435,20 @@ final class InstalledHoldfast {
     in.check(
         vm + ": its monotonic clock did not go back: " + heart.clock() + " after " + clock,
         heart.clock() >= clock);
-    in.same(vm + ": it did not boot again", Long.parseLong(in.recall(vm + ".boot")), heart.boot());
+    in.same(
+        vm + ": what it said before it booted again",
+        "nothing, as it did not",
+        heart.boot() == Long.parseLong(in.recall(vm + ".boot"))
+            ? "nothing, as it did not"
+            : beforeLastBoot(vm));
     in.same(vm + ": its CPU is the same", Long.parseLong(in.recall(vm + ".cpu")), heart.cpu());
     in.same(vm + ": pages that the guest found wrong", 0L, heart.wrong());
     in.same(vm + ": what else the guest complained of", List.of(), problems(vm));
     pause(1000);
     boolean beats = heartbeat(vm).counter() > heart.counter();
+    if (beats != runs) {
+      in.note(standing(vm));
+    }
     in.same(vm + ": its heart beats", runs, beats);
     if (runs) {
       int seq = Integer.parseInt(in.recall(vm + ".seq"));
@@ -460,6 +472,80 @@ final class InstalledHoldfast {
         .filter(line -> !line.contains("clocksource: "))
         .limit(5)
         .toList();
+  }
+
+  /** What the kernel says of a guest's vCPU that should run, every second for some time. */
+  String standing(String vm) {
+    StringBuilder said = new StringBuilder(vm + " stands:");
+    ProcessHandle.allProcesses()
+        .filter(p -> p.info().command().orElse("").contains("qemu"))
+        .forEach(p -> said.append(" ").append(p.pid()).append(": ").append(p.info()));
+    for (int i = 0; i < LOOKS; i++) {
+      said.append(" counted ");
+      try {
+        said.append(counted(vm));
+      } catch (IOException e) {
+        said.append(e.getMessage());
+      }
+      said.append("; ").append(exits());
+      said.append("; ").append(qmp(vm, "query-status", JsonObject.empty()));
+      said.append("; ")
+          .append(
+              qmp(vm, "human-monitor-command", JsonObject.of("command-line", "info registers")));
+      pause(1000);
+    }
+    return said.toString();
+  }
+
+  private String qmp(String vm, String command, JsonObject arguments) {
+    try (VarlinkClient agent = agent()) {
+      return agent
+          .call(
+              "io.holdfast.Vm.Qmp",
+              JsonObject.of("name", vm, "command", command, "arguments", arguments))
+          .toString();
+    } catch (RuntimeException e) {
+      return e.toString();
+    }
+  }
+
+  private static String exits() {
+    try (Stream<Path> all = Files.walk(KVM, 2)) {
+      return all.filter(Files::isRegularFile)
+          .map(InstalledHoldfast::value)
+          .filter(text -> !text.endsWith("=0"))
+          .sorted()
+          .collect(Collectors.joining(" "));
+    } catch (IOException e) {
+      return e.toString();
+    }
+  }
+
+  private static String value(Path file) {
+    try {
+      return file.getFileName() + "=" + Files.readString(file).strip();
+    } catch (IOException e) {
+      return "=0";
+    }
+  }
+
+  /** The last lines of a guest before it booted for the last time, but for its counting. */
+  private static String beforeLastBoot(String vm) throws IOException {
+    List<String> lines =
+        Files.readString(console(vm), StandardCharsets.ISO_8859_1)
+            .lines()
+            .map(String::strip)
+            .filter(line -> !line.isEmpty())
+            .toList();
+    int boot = lines.size() - 1;
+    while (boot > 0 && !lines.get(boot).startsWith("boot ")) {
+      boot--;
+    }
+    List<String> before =
+        lines.subList(0, boot).stream()
+            .filter(line -> !line.matches("seq \\d+ [0-9a-f]{16}"))
+            .toList();
+    return String.join("|", before.subList(Math.max(0, before.size() - 40), before.size()));
   }
 
   /** Where what a guest has said is. */
