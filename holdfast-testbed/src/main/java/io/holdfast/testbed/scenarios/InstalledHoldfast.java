@@ -16,6 +16,7 @@ import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.io.RandomAccessFile;
+import java.io.UncheckedIOException;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -423,8 +424,7 @@ final class InstalledHoldfast {
       heart = heartbeat(vm);
     } catch (IOException e) {
       String log = Files.readString(console(vm), StandardCharsets.ISO_8859_1);
-      in.note(
-          "the guest says: " + log.substring(Math.max(0, log.length() - LAST)).replace('\n', '|'));
+      in.note("the guest says: " + end(log));
       throw e;
     }
     long counter = Long.parseLong(in.recall(vm + ".counter"));
@@ -435,18 +435,19 @@ final class InstalledHoldfast {
     in.check(
         vm + ": its monotonic clock did not go back: " + heart.clock() + " after " + clock,
         heart.clock() >= clock);
-    in.same(
-        vm + ": what it said before it booted again",
-        "nothing, as it did not",
-        heart.boot() == Long.parseLong(in.recall(vm + ".boot"))
-            ? "nothing, as it did not"
-            : beforeLastBoot(vm));
+    long boot = Long.parseLong(in.recall(vm + ".boot"));
+    if (heart.boot() != boot) {
+      String log = Files.readString(console(vm), StandardCharsets.ISO_8859_1);
+      int again = Math.max(0, log.lastIndexOf("\nboot "));
+      in.note("before it booted again the guest said: " + end(log.substring(0, again)));
+    }
+    in.same(vm + ": it did not boot again", boot, heart.boot());
     in.same(vm + ": its CPU is the same", Long.parseLong(in.recall(vm + ".cpu")), heart.cpu());
     in.same(vm + ": pages that the guest found wrong", 0L, heart.wrong());
     in.same(vm + ": what else the guest complained of", List.of(), problems(vm));
     pause(1000);
     boolean beats = heartbeat(vm).counter() > heart.counter();
-    if (beats != runs) {
+    if (runs && !beats) {
       in.note(standing(vm));
     }
     in.same(vm + ": its heart beats", runs, beats);
@@ -474,8 +475,8 @@ final class InstalledHoldfast {
         .toList();
   }
 
-  /** What the kernel says of a guest's vCPU that should run, every second for some time. */
-  String standing(String vm) {
+  /** What QEMU and KVM say of a guest that should run and does not, every second for some time. */
+  private String standing(String vm) {
     StringBuilder said = new StringBuilder(vm + " stands:");
     ProcessHandle.allProcesses()
         .filter(p -> p.info().command().orElse("").contains("qemu"))
@@ -516,7 +517,7 @@ final class InstalledHoldfast {
           .filter(text -> !text.endsWith("=0"))
           .sorted()
           .collect(Collectors.joining(" "));
-    } catch (IOException e) {
+    } catch (IOException | UncheckedIOException e) {
       return e.toString();
     }
   }
@@ -529,23 +530,9 @@ final class InstalledHoldfast {
     }
   }
 
-  /** The last lines of a guest before it booted for the last time, but for its counting. */
-  private static String beforeLastBoot(String vm) throws IOException {
-    List<String> lines =
-        Files.readString(console(vm), StandardCharsets.ISO_8859_1)
-            .lines()
-            .map(String::strip)
-            .filter(line -> !line.isEmpty())
-            .toList();
-    int boot = lines.size() - 1;
-    while (boot > 0 && !lines.get(boot).startsWith("boot ")) {
-      boot--;
-    }
-    List<String> before =
-        lines.subList(0, boot).stream()
-            .filter(line -> !line.matches("seq \\d+ [0-9a-f]{16}"))
-            .toList();
-    return String.join("|", before.subList(Math.max(0, before.size() - 40), before.size()));
+  /** The end of what a guest has said, in one line. */
+  private static String end(String log) {
+    return log.substring(Math.max(0, log.length() - LAST)).replace('\n', '|');
   }
 
   /** Where what a guest has said is. */
