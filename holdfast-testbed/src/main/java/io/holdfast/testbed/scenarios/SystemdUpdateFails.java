@@ -7,6 +7,7 @@ import io.holdfast.testbed.Setup;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.util.List;
 
@@ -50,6 +51,17 @@ public final class SystemdUpdateFails implements Scenario {
         ExecStart=/usr/bin/bash /try.sh
         """);
     Files.writeString(host.root().resolve("try.sh"), host.script(SystemdRoot.RUN_VM + SCRIPT));
+    // The guests freeze as soon as systemd calls this: on a fast day before the script has looked.
+    Path program = host.root().resolve("usr/lib/systemd/system-shutdown/holdfast");
+    Files.move(program, host.root().resolve("holdfast-shutdown"));
+    Files.writeString(
+        program,
+        """
+        #!/bin/sh
+        until [ -e /run/unloaded ]; do sleep 0.1; done
+        exec /holdfast-shutdown "$@"
+        """);
+    Files.setPosixFilePermissions(program, PosixFilePermissions.fromString("rwxr-xr-x"));
   }
 
   private static final String SCRIPT =
@@ -63,6 +75,7 @@ public final class SystemdUpdateFails implements Scenario {
         check "the VM then" running "$(status)"
         # What comes last of all finds no kernel to start.
         kexec -u -s
+        touch /run/unloaded
         until_true 'ask Update.List "{}" >/run/list; grep -q cancelled /run/list'
         report "note $(field message </run/list)"
         check "the VM, when the update has failed" running "$(status)"
