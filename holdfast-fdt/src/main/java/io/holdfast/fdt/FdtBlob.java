@@ -1,11 +1,11 @@
 package io.holdfast.fdt;
 
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
-import java.nio.ByteOrder;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 
 /**
  * A flattened device tree, read where it lies.
@@ -37,13 +37,14 @@ public final class FdtBlob {
   static final int NOP = 4;
   static final int END = 9;
 
-  // A segment may lie anywhere, so nothing about its own alignment is taken for granted.
-  private static final ValueLayout.OfInt U32 =
-      ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.BIG_ENDIAN);
-  private static final ValueLayout.OfLong U64 =
-      ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.BIG_ENDIAN);
-
   private final MemorySegment bytes;
+
+  /**
+   * The same bytes, in the format's order, which is a buffer's own. A segment's accessors need a
+   * machinery to be set up, for which guests would wait that came over a kexec.
+   */
+  private final ByteBuffer data;
+
   private final long structure;
   private final long structureEnd;
   private final long strings;
@@ -56,11 +57,12 @@ public final class FdtBlob {
       throw new FdtException(
           0, "a header takes " + HEADER + " bytes, there are " + given.byteSize());
     }
-    if (given.get(U32, 0) != MAGIC) {
+    ByteBuffer header = given.asSlice(0, HEADER).asByteBuffer();
+    if (header.getInt(0) != MAGIC) {
       throw new FdtException(
-          0, "0x%08x is not a device tree's magic number, 0xd00dfeed".formatted(given.get(U32, 0)));
+          0, "0x%08x is not a device tree's magic number, 0xd00dfeed".formatted(header.getInt(0)));
     }
-    long size = u32(given, 4);
+    long size = Integer.toUnsignedLong(header.getInt(4));
     if (size < HEADER || size > given.byteSize()) {
       throw new FdtException(
           4, "a total size of " + size + " bytes, where there are " + given.byteSize());
@@ -70,17 +72,18 @@ public final class FdtBlob {
       throw new FdtException(4, size + " bytes are more than 2 GiB, and no device tree");
     }
     this.bytes = given.asSlice(0, size).asReadOnly();
-    if (u32(bytes, 20) < VERSION || u32(bytes, 24) > VERSION) {
+    this.data = bytes.asByteBuffer();
+    if (u32(20) < VERSION || u32(24) > VERSION) {
       throw new FdtException(
           20,
           "version %d, compatible with %d: only what is compatible with version 17 can be read"
-              .formatted(u32(bytes, 20), u32(bytes, 24)));
+              .formatted(u32(20), u32(24)));
     }
-    this.structure = u32(bytes, 8);
-    this.structureEnd = block(8, 4, u32(bytes, 36), "structure block");
-    this.strings = u32(bytes, 12);
-    this.stringsEnd = block(12, 1, u32(bytes, 32), "strings block");
-    this.reservations = u32(bytes, 16);
+    this.structure = u32(8);
+    this.structureEnd = block(8, 4, u32(36), "structure block");
+    this.strings = u32(12);
+    this.stringsEnd = block(12, 1, u32(32), "strings block");
+    this.reservations = u32(16);
     this.reservationsEnd = checkReservations();
     apart(8, structure, structureEnd, strings, stringsEnd, "structure and strings block");
     apart(
@@ -113,13 +116,18 @@ public final class FdtBlob {
     return blob;
   }
 
-  private static long u32(MemorySegment bytes, long at) {
-    return Integer.toUnsignedLong(bytes.get(U32, at));
+  private long u32(long at) {
+    return Integer.toUnsignedLong(word(at));
+  }
+
+  /** All of it is less than 2 GiB. */
+  private int word(long at) {
+    return data.getInt((int) at);
   }
 
   /** Checks a block's place; returns its end. */
   private long block(long field, int alignment, long size, String what) {
-    long at = u32(bytes, field);
+    long at = u32(field);
     if (at % alignment != 0) {
       throw new FdtException(
           field, "the %s at %d is not %d-aligned".formatted(what, at, alignment));
@@ -145,7 +153,7 @@ public final class FdtBlob {
   private long checkReservations() {
     long at = block(16, 8, 16, "memory reservation block") - 16;
     while (at + 16 <= bytes.byteSize()) {
-      boolean last = bytes.get(U64, at) == 0 && bytes.get(U64, at + 8) == 0;
+      boolean last = data.getLong((int) at) == 0 && data.getLong((int) (at + 8)) == 0;
       at += 16;
       if (last) {
         return at;
@@ -166,7 +174,7 @@ public final class FdtBlob {
       if (structureEnd - at < 4) {
         throw new FdtException(at, "the structure block ends without FDT_END");
       }
-      int token = bytes.get(U32, at);
+      int token = word(at);
       switch (token) {
         case BEGIN_NODE -> {
           if (depth == 0 && rootSeen) {
@@ -203,12 +211,12 @@ public final class FdtBlob {
           if (structureEnd - at < 12) {
             throw new FdtException(at, "a property is cut off by the structure block's end");
           }
-          long length = u32(bytes, at + 4);
+          long length = u32(at + 4);
           if (length > structureEnd - at - 12) {
             throw new FdtException(
                 at + 4, "a value of " + length + " bytes reaches beyond the structure block");
           }
-          long name = u32(bytes, at + 8);
+          long name = u32(at + 8);
           if (name >= stringsEnd - strings) {
             throw new FdtException(
                 at + 8,
@@ -247,7 +255,7 @@ public final class FdtBlob {
       if (next >= end) {
         throw new FdtException(token, "a name, at " + at + ", has no end");
       }
-      byte each = bytes.get(ValueLayout.JAVA_BYTE, next);
+      byte each = data.get((int) next);
       if (each == 0) {
         return (int) (next - at);
       }
@@ -266,7 +274,7 @@ public final class FdtBlob {
 
   private int length(long name) {
     long end = name;
-    while (bytes.get(ValueLayout.JAVA_BYTE, end) != 0) {
+    while (data.get((int) end) != 0) {
       end++;
     }
     return (int) (end - name);
@@ -276,7 +284,7 @@ public final class FdtBlob {
   public void visit(FdtVisitor visitor) {
     long at = structure;
     while (true) {
-      switch (bytes.get(U32, at)) {
+      switch (word(at)) {
         case BEGIN_NODE -> {
           int length = length(at + 4);
           visitor.beginNode(at + 4, length);
@@ -287,8 +295,8 @@ public final class FdtBlob {
           at += 4;
         }
         case PROPERTY -> {
-          int length = bytes.get(U32, at + 4);
-          long name = strings + u32(bytes, at + 8);
+          int length = word(at + 4);
+          long name = strings + u32(at + 8);
           visitor.property(name, length(name), at + 12, length);
           at = aligned(at + 12 + length);
         }
@@ -307,14 +315,14 @@ public final class FdtBlob {
 
   /** The number of the processor that boots. */
   public int bootProcessor() {
-    return bytes.get(U32, 28);
+    return word(28);
   }
 
   /** The memory reservation block, without the entry that ends it. */
   public List<FdtReservation> reservations() {
     List<FdtReservation> all = new ArrayList<>();
     for (long at = reservations; at < reservationsEnd - 16; at += 16) {
-      all.add(new FdtReservation(bytes.get(U64, at), bytes.get(U64, at + 8)));
+      all.add(new FdtReservation(data.getLong((int) at), data.getLong((int) (at + 8))));
     }
     return all;
   }
@@ -334,8 +342,13 @@ public final class FdtBlob {
    * @throws IndexOutOfBoundsException if it is not within the blob
    */
   public String text(long at, int length) {
-    byte[] copy = bytes.asSlice(at, length).toArray(ValueLayout.JAVA_BYTE);
-    return new String(copy, StandardCharsets.US_ASCII);
+    return new String(copy(at, length), StandardCharsets.US_ASCII);
+  }
+
+  private byte[] copy(long at, int length) {
+    byte[] copy = new byte[length];
+    data.get((int) Objects.checkFromIndexSize(at, length, bytes.byteSize()), copy);
+    return copy;
   }
 
   /**
@@ -370,8 +383,7 @@ public final class FdtBlob {
             if (open.getLast().property(name).isPresent()) {
               throw new FdtException(valueAt - 12, "a second property " + name);
             }
-            byte[] value = bytes(valueAt, valueLength).toArray(ValueLayout.JAVA_BYTE);
-            var _ = open.getLast().set(name, value);
+            var _ = open.getLast().set(name, copy(valueAt, valueLength));
           }
 
           @Override
