@@ -37,11 +37,8 @@ final class JournalWatch implements AutoCloseable {
     while (!enough) {
       try (DirectoryStream<Path> journals = Files.newDirectoryStream(updates, "*.journal")) {
         for (Path journal : journals) {
-          // That of an agent that has just started is no update's.
-          if (!journal.endsWith("rehearsal.journal")) {
-            Files.createLink(held, journal);
-            return;
-          }
+          Files.createLink(held, journal);
+          return;
         }
       } catch (IOException e) {
         throw new UncheckedIOException(e);

@@ -53,6 +53,15 @@ public interface Scenario {
   }
 
   /**
+   * Whether a guest of its own runs on the machine's KVM. That is emulated, and now and then ends a
+   * guest or the whole machine by itself (docs/testbed.md): where nobody watches, such a scenario
+   * that failed is run once more, and both results are told.
+   */
+  default boolean onEmulatedKvm() {
+    return false;
+  }
+
+  /**
    * Runs outside before the machine starts, to put things in its place.
    *
    * @throws SkippedException if something is missing here

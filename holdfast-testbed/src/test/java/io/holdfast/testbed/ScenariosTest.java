@@ -16,8 +16,7 @@ import org.junit.jupiter.params.provider.MethodSource;
  */
 @Tag("testbed")
 class ScenariosTest {
-  private final Testbed testbed =
-      new Testbed(Testbed.find(), Path.of("target/testbed"), Kernels.fromEnvironment());
+  private static final Path RUNS = Path.of("target/testbed");
 
   static Stream<String> scenarios() {
     return Scenarios.all().stream().map(Scenario::name);
@@ -28,20 +27,30 @@ class ScenariosTest {
   void scenario(String name) {
     Scenario scenario =
         Scenarios.all().stream().filter(s -> s.name().equals(name)).findFirst().orElseThrow();
-    Ktap ktap = new Ktap(System.out);
+    Result result = run(scenario, RUNS);
+    if (scenario.onEmulatedKvm() && result.outcome() instanceof Result.Outcome.Failed) {
+      System.out.println(
+          "# " + name + ": once more, as its guest runs on the emulated KVM (docs/testbed.md)");
+      result = run(scenario, RUNS.resolve("once-more"));
+    }
+    String why = Ktap.why(result).orElse("");
+    assumeFalse(result.outcome() instanceof Result.Outcome.Skipped, why);
+    assertThat(result.passed()).as("%s", why).isTrue();
+  }
+
+  private static Result run(Scenario scenario, Path runs) {
     Result result =
-        testbed.run(
-            scenario,
-            UnaryOperator.identity(),
-            new Testbed.Watcher() {
-              @Override
-              public void progress(String text) {
-                System.out.println("# " + name + ": " + Ktap.printable(text));
-              }
-            });
-    ktap.result(result);
-    assumeFalse(
-        result.outcome() instanceof Result.Outcome.Skipped, () -> Ktap.why(result).orElseThrow());
-    assertThat(result.passed()).as("%s", Ktap.why(result).orElse("")).isTrue();
+        new Testbed(Testbed.find(), runs, Kernels.fromEnvironment())
+            .run(
+                scenario,
+                UnaryOperator.identity(),
+                new Testbed.Watcher() {
+                  @Override
+                  public void progress(String text) {
+                    System.out.println("# " + scenario.name() + ": " + Ktap.printable(text));
+                  }
+                });
+    new Ktap(System.out).result(result);
+    return result;
   }
 }

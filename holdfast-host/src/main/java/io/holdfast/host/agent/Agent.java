@@ -108,6 +108,11 @@ public final class Agent implements AutoCloseable {
     // Before anything is started that would be left over when the socket is somebody else's; who
     // calls before the recovery has ended waits for it.
     UnixListener listener = listen();
+    Rehearsal rehearsal = new Rehearsal(linux, places.run());
+    if (Arrival.possible()) {
+      // Guests may wait for this agent: what it will need loads while it looks for them.
+      rehearsal.begin();
+    }
     QemuProbe.removeLeftovers(places.run());
     this.manager = ServiceManager.find(linux, System.getenv());
     this.keeper = keeper();
@@ -118,12 +123,12 @@ public final class Agent implements AutoCloseable {
     Optional<Arrival> arrival = Arrival.unpack(linux, keeper, guard, places);
     this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()));
     this.boxes = new Boxes(linux, keeper);
-    this.updates = new Updates(linux, places, vms, boxes, keeper, arrival);
+    this.updates = new Updates(linux, places, vms, boxes, keeper, arrival, rehearsal);
     this.debugView = new DebugView(linux, keeper, vms, boxes, updates);
     vms.recover(recovered);
     updates.recover(recovered);
     this.server = serve(listener);
-    updates.rehearse();
+    rehearsal.begin();
     if (manager.isPresent()) {
       manager.get().tell("READY=1", List.of());
     }

@@ -87,6 +87,11 @@ public class KernelUpdate implements Scenario {
   }
 
   @Override
+  public boolean onEmulatedKvm() {
+    return true;
+  }
+
+  @Override
   public void prepare(Outside out) {
     InstalledHoldfast.require();
     if (agentWanted) {

@@ -29,6 +29,11 @@ public final class NestedGuest implements Scenario {
   }
 
   @Override
+  public boolean onEmulatedKvm() {
+    return true;
+  }
+
+  @Override
   public void prepare(Outside out) {
     if (System.getenv().getOrDefault("HOLDFAST_GUEST", "").isEmpty()) {
       throw new SkippedException(
