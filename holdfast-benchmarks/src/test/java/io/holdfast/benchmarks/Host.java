@@ -339,7 +339,7 @@ final class Host implements AutoCloseable {
       throw new AssertionError(commands() + "; agent: " + said(), e);
     }
     // A new agent rehearses for a moment, and says so.
-    await("the rehearsal's end", () -> !files().contains("rehearsal.journal"));
+    await("the rehearsal's end", () -> !files().contains("updates/rehearsal.journal"));
     assertThat(files())
         .containsExactlyInAnyOrder("", "agent.lock", "agent.sock", "keeper", "updates", "vms");
     assertThat(call("Agent.Status", JsonObject.empty()).number("heldDescriptors")).isZero();

@@ -37,8 +37,11 @@ final class JournalWatch implements AutoCloseable {
     while (!enough) {
       try (DirectoryStream<Path> journals = Files.newDirectoryStream(updates, "*.journal")) {
         for (Path journal : journals) {
-          Files.createLink(held, journal);
-          return;
+          // That of an agent that has just started is no update's.
+          if (!journal.endsWith("rehearsal.journal")) {
+            Files.createLink(held, journal);
+            return;
+          }
         }
       } catch (IOException e) {
         throw new UncheckedIOException(e);

@@ -131,10 +131,7 @@ final class Machine implements AutoCloseable {
   }
 
   private static String qemu() {
-    return System.getenv()
-        .getOrDefault(
-            "HOLDFAST_QEMU_TESTBED",
-            System.getenv().getOrDefault("HOLDFAST_QEMU", "qemu-system-x86_64"));
+    return System.getenv().getOrDefault("HOLDFAST_QEMU", "qemu-system-x86_64");
   }
 
   /** QEMU's monitor, for people: {@code socat - UNIX:…}. */

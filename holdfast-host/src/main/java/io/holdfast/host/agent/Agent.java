@@ -108,11 +108,6 @@ public final class Agent implements AutoCloseable {
     // Before anything is started that would be left over when the socket is somebody else's; who
     // calls before the recovery has ended waits for it.
     UnixListener listener = listen();
-    Rehearsal rehearsal = new Rehearsal(linux, places.run());
-    if (Arrival.possible()) {
-      // Guests may wait for this agent: what it will need loads while it looks for them.
-      rehearsal.begin();
-    }
     QemuProbe.removeLeftovers(places.run());
     this.manager = ServiceManager.find(linux, System.getenv());
     this.keeper = keeper();
@@ -123,12 +118,12 @@ public final class Agent implements AutoCloseable {
     Optional<Arrival> arrival = Arrival.unpack(linux, keeper, guard, places);
     this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()));
     this.boxes = new Boxes(linux, keeper);
-    this.updates = new Updates(linux, places, vms, boxes, keeper, arrival, rehearsal);
+    this.updates = new Updates(linux, places, vms, boxes, keeper, arrival);
     this.debugView = new DebugView(linux, keeper, vms, boxes, updates);
     vms.recover(recovered);
     updates.recover(recovered);
     this.server = serve(listener);
-    rehearsal.begin();
+    updates.rehearse();
     if (manager.isPresent()) {
       manager.get().tell("READY=1", List.of());
     }

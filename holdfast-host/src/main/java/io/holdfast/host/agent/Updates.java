@@ -7,8 +7,11 @@ import io.holdfast.core.JournalRecord;
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Orchestrator;
 import io.holdfast.core.Outcome;
+import io.holdfast.core.Participant;
+import io.holdfast.core.Plan;
 import io.holdfast.core.PlatformWorkers;
 import io.holdfast.core.RefusedException;
+import io.holdfast.core.Step;
 import io.holdfast.core.Timeline;
 import io.holdfast.core.TimelineEvent;
 import io.holdfast.core.Turns;
@@ -51,6 +54,8 @@ import java.util.OptionalLong;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 
@@ -60,6 +65,7 @@ final class Updates {
   private static final DateTimeFormatter STAMP =
       DateTimeFormatter.ofPattern("yyyyMMdd-HHmmss").withZone(ZoneOffset.UTC);
 
+  private static final UpdateId REHEARSAL = new UpdateId("rehearsal");
   private static final String BY_USER = "cancelled by the user";
   private static final String REPAIR = "Repair that and try again; nothing was changed.";
   private static final int PROCESSORS = Runtime.getRuntime().availableProcessors();
@@ -69,28 +75,21 @@ final class Updates {
 
   private final Linux linux;
   private final Places places;
-  private final Rehearsal rehearsal;
   private final Vms vms;
   private final VmUpdate.DeviceState deviceStates;
   private final Workers workers = new PlatformWorkers();
   private final Map<String, Running> running = new ConcurrentHashMap<>();
   private final Map<String, Batch> batches = new ConcurrentHashMap<>();
   private final Turns turns = new QuietTurns();
+  private final CountDownLatch rehearsed = new CountDownLatch(1);
   private final AtomicInteger next = new AtomicInteger();
 
   private final KernelUpdates kernels;
 
   Updates(
-      Linux linux,
-      Places places,
-      Vms vms,
-      Boxes boxes,
-      Keeper keeper,
-      Optional<Arrival> arrival,
-      Rehearsal rehearsal) {
+      Linux linux, Places places, Vms vms, Boxes boxes, Keeper keeper, Optional<Arrival> arrival) {
     this.linux = linux;
     this.places = places;
-    this.rehearsal = rehearsal;
     this.vms = vms;
     this.deviceStates = new DeviceStates(linux, keeper);
     this.kernels =
@@ -117,7 +116,7 @@ final class Updates {
           Files.deleteIfExists(nowhere);
         }
       }
-      rehearsal.await();
+      awaitRehearsal();
       JournalFile journal = JournalFile.open(linux, journal(id));
       long zero = workers.nanoTime();
       try {
@@ -189,6 +188,57 @@ final class Updates {
   }
 
   /**
+   * Runs an update of nothing, and one over a kexec, so that a first real one finds loaded and
+   * linked in its blackout what it needs there; also when the agent's runtime cache is made, which
+   * is what an agent in the next kernel has. To be called once, after the socket is there: the next
+   * update waits for it.
+   */
+  void rehearse() {
+    Thread.ofPlatform()
+        .daemon()
+        .name("rehearsal")
+        .start(
+            () -> {
+              try {
+                UpdateId id = REHEARSAL;
+                JournalFile journal = JournalFile.open(linux, journal(id));
+                Timeline.Listener listener =
+                    e -> {
+                      var _ = progress(id, "nothing", e, 0);
+                    };
+                Outcome outcome =
+                    new Orchestrator(
+                            id,
+                            List.of(new Nothing("nothing")),
+                            journal,
+                            workers,
+                            Deadlines.usual(),
+                            listener)
+                        .run();
+                var _ = Reports.of(id, "nothing", outcome, Optional.empty(), false).pretty();
+                // What comes over a kexec is waited for by guests that stand still, two at a time.
+                Orchestrator.recovery(
+                        Arrival.rehearse(linux, id, List.of("nothing", "nothing-else")),
+                        List.of(new Nothing("nothing"), new Nothing("nothing-else")),
+                        journal,
+                        workers,
+                        Deadlines.kexec(),
+                        listener)
+                    .ifPresent(Orchestrator::run);
+                journal.remove();
+              } catch (IOException | RuntimeException e) {
+                LOG.get()
+                    .log(
+                        System.Logger.Level.WARNING,
+                        "the rehearsal failed; a first update may take longer",
+                        e);
+              } finally {
+                rehearsed.countDown();
+              }
+            });
+  }
+
+  /**
    * One guest stands still at a time: of two, each would have half of what the host does for it.
    * Nobody else does then, so a collection that would come in the blackout comes before it.
    */
@@ -210,6 +260,51 @@ final class Updates {
       Hurry.relaxHere(linux);
       one.end();
     }
+  }
+
+  /** A participant without a workload. */
+  private record Nothing(String name) implements Participant {
+    @Override
+    public Plan plan() {
+      return Plan.of("nothing");
+    }
+
+    @Override
+    public void prepare(Step step) {
+      step.record("prepared", "yes");
+      step.progress("rehearsing");
+    }
+
+    @Override
+    public void freeze(Step step) {
+      step.record("frozen", "yes");
+    }
+
+    @Override
+    public void handOver(Step step) {
+      step.note("remaining", step.remaining().toString());
+    }
+
+    @Override
+    public void restore(Step step) {
+      step.note("recovering", Boolean.toString(step.recovering()));
+    }
+
+    @Override
+    public void fence(Step step) {
+      step.note("recorded", step.recorded("frozen").orElse("no"));
+    }
+
+    @Override
+    public void resume(Step step) {
+      step.record("runs", "yes");
+    }
+
+    @Override
+    public void finish(Step step) {}
+
+    @Override
+    public void cancel(Step step) {}
   }
 
   /**
@@ -366,7 +461,7 @@ final class Updates {
 
     JsonObject run() throws IOException {
       begun = true;
-      rehearsal.await();
+      awaitRehearsal();
       zero = workers.nanoTime();
       Outcome outcome;
       try {
@@ -598,7 +693,16 @@ final class Updates {
     }
   }
 
-  static Optional<JsonObject> progress(UpdateId id, String target, TimelineEvent event, long zero) {
+  private void awaitRehearsal() {
+    try {
+      var _ = rehearsed.await(10, TimeUnit.SECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  private static Optional<JsonObject> progress(
+      UpdateId id, String target, TimelineEvent event, long zero) {
     return switch (event) {
       case TimelineEvent.Entered e ->
           Optional.of(progress(id, target, e.at() - zero, e.state().toString(), "", ""));
@@ -639,6 +743,8 @@ final class Updates {
 
   /** Finishes or undoes what an earlier agent left. */
   void recover(List<String> story) throws IOException {
+    // An agent that was killed in its rehearsal left nothing to take up.
+    Files.deleteIfExists(journal(REHEARSAL));
     try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
       for (Path path : journals) {
         try {

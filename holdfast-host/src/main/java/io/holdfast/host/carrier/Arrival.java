@@ -49,8 +49,6 @@ public final class Arrival {
   /** What the keeper's labels of sessions begin with; no box begins so. */
   public static final String SESSIONS = "@session/";
 
-  private static final Path DEVICE = Path.of("/dev/liveupdate");
-
   /** How long somebody else may have the device. */
   private static final Duration PATIENCE = Duration.ofSeconds(5);
 
@@ -77,11 +75,6 @@ public final class Arrival {
 
     /** The directory of the updates' journals. */
     Path updates();
-  }
-
-  /** Whether this kernel could have taken over anything. */
-  public static boolean possible() {
-    return Files.exists(DEVICE);
   }
 
   /**
@@ -157,7 +150,7 @@ public final class Arrival {
     if (found.isPresent()) {
       return Optional.of(linux.liveUpdate().adoptIncoming(found.get()));
     }
-    if (!possible()) {
+    if (!Files.exists(Path.of("/dev/liveupdate"))) {
       return Optional.empty();
     }
     guard.begin();
