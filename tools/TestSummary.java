@@ -12,10 +12,13 @@ import org.w3c.dom.Node;
 import org.xml.sax.SAXException;
 
 /**
- * Adds up all modules' surefire reports below the folder given: failed tests, skipped tests by reason, and one
+ * Adds up all modules' surefire reports below the folder given: failed tests, those that passed at a later attempt,
+ * skipped tests by reason, and one
  * last line {@code N passed, N failed, N skipped}. Exits 1 if a test failed or none ran.
  */
 final class TestSummary {
+  private static final String AGAIN = "# run again: ";
+
   public static void main(String[] arguments) throws IOException, ParserConfigurationException, SAXException {
     List<Path> reports;
     try (var files = Files.walk(Path.of(arguments[0]))) {
@@ -33,7 +36,10 @@ final class TestSummary {
         String simpleClass = test.getAttribute("classname").replaceAll(".*\\.", "");
         String name = simpleClass + (test.getAttribute("name").isEmpty() ? "" : "." + test.getAttribute("name"));
         switch (outcome(test)) {
-          case Outcome.Passed _ -> passed++;
+          case Outcome.Passed _ -> {
+            passed++;
+            again(test).forEach(line -> System.out.println("repeated " + name + ": passed, but not at once: " + line));
+          }
           case Outcome.Failed(String message) -> {
             failed++;
             System.out.println("FAILED   " + name + ": " + message);
@@ -46,6 +52,11 @@ final class TestSummary {
     int skips = skipped.values().stream().mapToInt(List::size).sum();
     System.out.println(passed + " passed, " + failed + " failed, " + skips + " skipped");
     System.exit(failed > 0 || passed == 0 ? 1 : 0);
+  }
+
+  /** What a test says of attempts of its own that failed. */
+  private static List<String> again(Element test) {
+    return test.getTextContent().lines().filter(l -> l.startsWith(AGAIN)).map(l -> l.substring(AGAIN.length())).toList();
   }
 
   private sealed interface Outcome {
