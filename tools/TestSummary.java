@@ -13,8 +13,7 @@ import org.xml.sax.SAXException;
 
 /**
  * Adds up all modules' surefire reports below the folder given: failed tests, those that passed at a later attempt,
- * skipped tests by reason, and one
- * last line {@code N passed, N failed, N skipped}. Exits 1 if a test failed or none ran.
+ * skipped tests by reason, and one last line {@code N passed, N failed, N skipped}. Exits 1 if a test failed or none ran.
  */
 final class TestSummary {
   private static final String AGAIN = "# run again: ";
