@@ -38,6 +38,12 @@ final class Machine implements AutoCloseable {
 
   private static final Duration DEATH = Duration.ofSeconds(10);
 
+  /**
+   * Room for translated code, as much as QEMU takes. When it is full everything is translated anew,
+   * and a guest on the emulated KVM may be lost in that moment (docs/testbed.md).
+   */
+  private static final int TRANSLATED_MIB = 2047;
+
   private final Path run;
   private final Path sockets;
   private final Setup setup;
@@ -97,7 +103,7 @@ final class Machine implements AutoCloseable {
             "none",
             "-no-reboot",
             "-accel",
-            "tcg,thread=multi",
+            "tcg,thread=multi,tb-size=" + TRANSLATED_MIB,
             "-cpu",
             "max"));
     command.addAll(setup.options(run));

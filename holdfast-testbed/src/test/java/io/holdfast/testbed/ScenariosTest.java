@@ -18,7 +18,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 class ScenariosTest {
   private static final Path RUNS = Path.of("target/testbed");
 
-  /** On a slow machine the emulated KVM loses every other guest. */
+  /** The emulated KVM loses a guest now and then. */
   private static final int ATTEMPTS = 3;
 
   static Stream<String> scenarios() {
