@@ -346,8 +346,9 @@ public final class FdtBlob {
   }
 
   private byte[] copy(long at, int length) {
+    long checked = Objects.checkFromIndexSize(at, length, bytes.byteSize());
     byte[] copy = new byte[length];
-    data.get((int) Objects.checkFromIndexSize(at, length, bytes.byteSize()), copy);
+    data.get((int) checked, copy);
     return copy;
   }
 

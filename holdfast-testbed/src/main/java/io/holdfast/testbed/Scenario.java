@@ -55,7 +55,7 @@ public interface Scenario {
   /**
    * Whether a guest of its own runs on the machine's KVM. That is emulated, and now and then ends a
    * guest or the whole machine by itself (docs/testbed.md): where nobody watches, such a scenario
-   * that failed is run again, three times in all, and each result is told.
+   * that lost them is run again, three times in all, and each result is told.
    */
   default boolean onEmulatedKvm() {
     return false;
