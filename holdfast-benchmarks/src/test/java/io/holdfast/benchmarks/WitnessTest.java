@@ -200,6 +200,18 @@ class WitnessTest {
     assertBroken(witness(log(links(3)) + wrong).consoleCheck(), "wrong pattern page 3", "Oops");
   }
 
+  @Test
+  void whatTheKernelSaysWhileItBoots() {
+    String lockup = "[  452.484189] watchdog: BUG: soft lockup - CPU#0 stuck for 39s! [init:1]\n";
+    String ready = start() + links(1).getFirst().line();
+    int boot = ready.indexOf('\n') + 1;
+    assertThat(witness(lockup + ready).consoleCheck().good()).isTrue();
+    assertThat(witness(ready.substring(0, boot) + lockup + ready.substring(boot)).consoleCheck())
+        .isEqualTo(new ChainCheck.Unbroken(BOOT, 1, 1));
+    assertBroken(witness(ready + lockup).consoleCheck(), "line 4: [  452.484189] watchdog");
+    assertBroken(witness("wrong pattern page 3 generation 4\n" + ready).consoleCheck(), "line 1");
+  }
+
   // ---- disk ----
 
   private Path disk(List<Link> written) throws IOException {
