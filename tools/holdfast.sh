@@ -14,6 +14,7 @@ main=io.holdfast.cli/io.holdfast.cli.Holdfast
 heap=64m
 native=io.holdfast.linux,org.cryptomator.jfuse.linux.amd64
 cache=
+compile=1
 case " $* " in
   *' kho '*) heap=512m ;; # what unpacks a kernel may take 128 MiB
 esac
@@ -21,9 +22,11 @@ if [ "${1:-}" = agent ]; then
   shift
   main=io.holdfast.host/io.holdfast.host.agent.Agent
   native=io.holdfast.linux
+  # Compiles later: while guests wait for an agent that comes up, the compiler takes its processors and memory.
+  compile=5
   heap=512m # for the plan of another kernel, which unpacks that; else it needs a fraction
   [ ! -e "$lib/agent.aot" ] || cache=$lib/agent.aot # what the agent loads and links when it starts
 fi
 # Small and quick to start: one collector thread, the first compiler only.
 exec "$home/bin/java" ${cache:+"-XX:AOTCache=$cache"} --module-path "$lib" "--enable-native-access=$native" \
-  -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Xmx$heap" -m "$main" "$@"
+  -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-XX:CompileThresholdScaling=$compile" "-Xmx$heap" -m "$main" "$@"

@@ -9,6 +9,15 @@ public sealed interface JournalRecord {
   UpdateId update();
 
   /**
+   * The same on another time axis, as the next kernel's clock starts anew.
+   *
+   * @param shift what is added to every time, in nanoseconds
+   */
+  default JournalRecord shifted(long shift) {
+    return this;
+  }
+
+  /**
    * An update began.
    *
    * @param at the time of day, kept to the millisecond
@@ -28,7 +37,12 @@ public sealed interface JournalRecord {
    *
    * @param nanoTime {@link Workers#nanoTime} of the moment
    */
-  record Entered(UpdateId update, UpdateState state, long nanoTime) implements JournalRecord {}
+  record Entered(UpdateId update, UpdateState state, long nanoTime) implements JournalRecord {
+    @Override
+    public JournalRecord shifted(long shift) {
+      return new Entered(update, state, nanoTime + shift);
+    }
+  }
 
   /**
    * A call has returned. Written on kexec only, and not before the update leaves: the other side
@@ -43,22 +57,11 @@ public sealed interface JournalRecord {
     public Called {
       Names.check("participant name", participant);
     }
-  }
 
-  /**
-   * The same on another time axis, as the next kernel's clock starts anew.
-   *
-   * @param shift what is added to every time, in nanoseconds
-   */
-  static JournalRecord shifted(JournalRecord record, long shift) {
-    return switch (record) {
-      case Began began -> began;
-      case Fact fact -> fact;
-      case Entered(UpdateId update, UpdateState state, long at) ->
-          new Entered(update, state, at + shift);
-      case Called(UpdateId update, String who, Action action, long began, long ended) ->
-          new Called(update, who, action, began + shift, ended + shift);
-    };
+    @Override
+    public JournalRecord shifted(long shift) {
+      return new Called(update, participant, action, began + shift, ended + shift);
+    }
   }
 
   /**

@@ -45,44 +45,35 @@ public final class JournalText {
   }
 
   /** The record as a line of ASCII, its newline included. */
+  // No switch over types: the first run of one makes a class, and guests may be waiting.
+  @SuppressWarnings("IfChainToSwitch")
   public static byte[] encode(JournalRecord record) {
     StringBuilder line = new StringBuilder(96);
-    switch (record) {
-      case JournalRecord.Began began -> {
-        line.append("began ")
-            .append(began.update())
-            .append(' ')
-            .append(began.carrier())
-            .append(' ');
-        line.append(began.at().toEpochMilli()).append(' ');
-        line.append(began.participants().isEmpty() ? "-" : String.join(",", began.participants()));
-      }
-      case JournalRecord.Entered entered -> {
-        line.append("entered ")
-            .append(entered.update())
-            .append(' ')
-            .append(entered.state())
-            .append(' ');
-        line.append(entered.nanoTime());
-      }
-      case JournalRecord.Called called -> {
-        line.append("called ")
-            .append(called.update())
-            .append(' ')
-            .append(called.participant())
-            .append(' ');
-        line.append(called.action()).append(' ');
-        line.append(called.began()).append(' ').append(called.ended());
-      }
-      case JournalRecord.Fact fact -> {
-        line.append("fact ")
-            .append(fact.update())
-            .append(' ')
-            .append(fact.participant())
-            .append(' ');
-        line.append(fact.key()).append(' ');
-        escape(fact.value(), line);
-      }
+    if (record instanceof JournalRecord.Began began) {
+      line.append("began ").append(began.update()).append(' ').append(began.carrier()).append(' ');
+      line.append(began.at().toEpochMilli()).append(' ');
+      line.append(began.participants().isEmpty() ? "-" : String.join(",", began.participants()));
+    } else if (record instanceof JournalRecord.Entered entered) {
+      line.append("entered ")
+          .append(entered.update())
+          .append(' ')
+          .append(entered.state())
+          .append(' ');
+      line.append(entered.nanoTime());
+    } else if (record instanceof JournalRecord.Called called) {
+      line.append("called ")
+          .append(called.update())
+          .append(' ')
+          .append(called.participant())
+          .append(' ');
+      line.append(called.action()).append(' ');
+      line.append(called.began()).append(' ').append(called.ended());
+    } else if (record instanceof JournalRecord.Fact fact) {
+      line.append("fact ").append(fact.update()).append(' ').append(fact.participant()).append(' ');
+      line.append(fact.key()).append(' ');
+      escape(fact.value(), line);
+    } else {
+      throw new IllegalStateException("a record that has no line: " + record);
     }
     byte[] body = line.toString().getBytes(StandardCharsets.US_ASCII);
     line.append(' ').append(checksum(body, body.length)).append('\n');

@@ -6,11 +6,13 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
 /** Real time and platform threads, which end by themselves when idle. */
 public final class PlatformWorkers implements Workers, AutoCloseable {
+  private final AtomicInteger made = new AtomicInteger();
   private final ThreadPoolExecutor threads =
       new ThreadPoolExecutor(
           0,
@@ -18,7 +20,12 @@ public final class PlatformWorkers implements Workers, AutoCloseable {
           60,
           TimeUnit.SECONDS,
           new SynchronousQueue<>(),
-          Thread.ofPlatform().daemon().name("holdfast-worker-", 1).factory());
+          // Not a builder's counter: its first name costs as much as ten classes.
+          work ->
+              Thread.ofPlatform()
+                  .daemon()
+                  .name("holdfast-worker-" + made.incrementAndGet())
+                  .unstarted(work));
 
   /** No thread is started before one is needed. */
   public PlatformWorkers() {}

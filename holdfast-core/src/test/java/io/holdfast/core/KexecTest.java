@@ -133,7 +133,7 @@ final class KexecTest {
   private void arrive() {
     List<JournalRecord> before = journal.read();
     journal = new MemoryJournal();
-    before.forEach(each -> journal.append(JournalRecord.shifted(each, -5_000)));
+    before.forEach(each -> journal.append(each.shifted(-5_000)));
     journal.append(new JournalRecord.Entered(ID, UpdateState.HANDED_OVER, time.nanoTime()));
     calls.clear();
   }

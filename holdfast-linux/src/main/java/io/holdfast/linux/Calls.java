@@ -1,8 +1,6 @@
 package io.holdfast.linux;
 
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.charset.StandardCharsets;
 
 /**
  * Calls with what every call needs: repeated when a signal interrupts them, and their failure
@@ -70,17 +68,5 @@ record Calls(Kernel kernel) {
 
   private static long argument(long[] arguments, int i) {
     return i < arguments.length ? arguments[i] : 0;
-  }
-
-  /**
-   * A C string in UTF-8.
-   *
-   * @throws IllegalArgumentException if it has a NUL, which would end it early
-   */
-  static MemorySegment string(Arena arena, String text) {
-    if (text.indexOf('\0') >= 0) {
-      throw new IllegalArgumentException("a NUL in " + text.replace('\0', '?'));
-    }
-    return arena.allocateFrom(text, StandardCharsets.UTF_8);
   }
 }

@@ -2,7 +2,6 @@ package io.holdfast.linux;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
@@ -79,11 +78,11 @@ public final class ChildProcess implements AutoCloseable {
         } finally {
           pidfd.fd().giveBack();
         }
-        if (info.get(ValueLayout.JAVA_INT, SI_SIGNO) != 0) {
-          int value = info.get(ValueLayout.JAVA_INT, SI_STATUS);
+        if (Field.getInt(info, SI_SIGNO) != 0) {
+          int value = Field.getInt(info, SI_STATUS);
           status =
               Optional.of(
-                  info.get(ValueLayout.JAVA_INT, SI_CODE) == CLD_EXITED
+                  Field.getInt(info, SI_CODE) == CLD_EXITED
                       ? new ExitStatus.Exited(value)
                       : new ExitStatus.Killed(value));
         }

@@ -2,7 +2,6 @@ package io.holdfast.linux;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 
 /**
  * A session that the previous kernel left. What was not retrieved when its last descriptor is
@@ -29,10 +28,10 @@ public final class IncomingSession extends LiveUpdateSession {
     String what = "token " + Long.toUnsignedString(token) + " of " + fd.what();
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment arguments = arguments(arena, DESCRIPTOR_BYTES);
-      arguments.set(ValueLayout.JAVA_LONG, TOKEN, token);
+      Field.setLong(arguments, TOKEN, token);
       LiveUpdate.ioctl(calls, LiveUpdate.Operation.RETRIEVE_FD, fd, RETRIEVE_FD, arguments, what);
       // The kernel makes it without the flag, which also was not preserved.
-      Fd made = calls.own(arguments.get(ValueLayout.JAVA_INT, FD), what);
+      Fd made = calls.own(Field.getInt(arguments, FD), what);
       try {
         calls.on(Call.FCNTL, made, Linux.F_SETFD, Linux.FD_CLOEXEC);
         return made;

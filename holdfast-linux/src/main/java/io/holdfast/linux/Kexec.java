@@ -51,7 +51,7 @@ public final class Kexec {
 
   private void load(Fd kernel, int initramfs, int flags, String commandLine) {
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment text = Calls.string(arena, commandLine);
+      MemorySegment text = Field.string(arena, commandLine);
       // The length counts the NUL that ends it.
       int bytes = commandLine.getBytes(StandardCharsets.UTF_8).length + 1;
       calls.on(Call.KEXEC_FILE_LOAD, kernel, initramfs, bytes, text.address(), flags);

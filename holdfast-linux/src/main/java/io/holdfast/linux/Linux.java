@@ -92,7 +92,7 @@ public final class Linux {
     try (Arena arena = Arena.ofConfined()) {
       Fd fd =
           calls.own(
-              calls.make(Call.MEMFD_CREATE, what, Calls.string(arena, name).address(), flags),
+              calls.make(Call.MEMFD_CREATE, what, Field.string(arena, name).address(), flags),
               what);
       try {
         resize(fd, bytes);
@@ -177,7 +177,7 @@ public final class Linux {
           calls.make(
               Call.OPEN,
               what,
-              Calls.string(arena, what).address(),
+              Field.string(arena, what).address(),
               OpenFlag.bits(flags) | O_CLOEXEC | O_NOCTTY,
               OWNER_ONLY),
           what);
@@ -200,7 +200,7 @@ public final class Linux {
   /** A file's or memfd's size in bytes. */
   public long size(Fd fd) {
     try (Arena arena = Arena.ofConfined()) {
-      return stat(arena, fd).get(ValueLayout.JAVA_LONG, ST_SIZE);
+      return Field.getLong(stat(arena, fd), ST_SIZE);
     }
   }
 
@@ -211,15 +211,14 @@ public final class Linux {
   public FileIdentity identity(Fd fd) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment stat = stat(arena, fd);
-      return new FileIdentity(
-          stat.get(ValueLayout.JAVA_LONG, ST_DEV), stat.get(ValueLayout.JAVA_LONG, ST_INO));
+      return new FileIdentity(Field.getLong(stat, ST_DEV), Field.getLong(stat, ST_INO));
     }
   }
 
   /** How many names a file has; a memfd has none. */
   public long links(Fd fd) {
     try (Arena arena = Arena.ofConfined()) {
-      return stat(arena, fd).get(ValueLayout.JAVA_LONG, ST_NLINK);
+      return Field.getLong(stat(arena, fd), ST_NLINK);
     }
   }
 
@@ -228,7 +227,7 @@ public final class Linux {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment statfs = arena.allocate(STATFS_BYTES, Long.BYTES);
       calls.on(Call.FSTATFS, fd, statfs.address());
-      return FileSystem.of(statfs.get(ValueLayout.JAVA_LONG, 0));
+      return FileSystem.of(Field.getLong(statfs, 0));
     }
   }
 
@@ -359,8 +358,8 @@ public final class Linux {
       MemorySegment two = arena.allocate(ValueLayout.JAVA_INT, 2);
       calls.make(Call.PIPE2, "a pipe", two.address(), O_CLOEXEC);
       return new Pipe(
-          calls.own(two.getAtIndex(ValueLayout.JAVA_INT, 0), "pipe, end to read"),
-          calls.own(two.getAtIndex(ValueLayout.JAVA_INT, 1), "pipe, end to write"));
+          calls.own(Field.getInt(two, 0), "pipe, end to read"),
+          calls.own(Field.getInt(two, 4), "pipe, end to write"));
     }
   }
 
@@ -421,7 +420,7 @@ public final class Linux {
    */
   public OptionalLong spliceTo(Fd pipe, Fd file, long offset, long bytes) {
     try (Arena arena = Arena.ofConfined()) {
-      return splice(pipe, file, arena.allocateFrom(ValueLayout.JAVA_LONG, offset).address(), bytes);
+      return splice(pipe, file, Field.longs(arena, offset).address(), bytes);
     }
   }
 
@@ -448,7 +447,7 @@ public final class Linux {
   public OptionalLong sendFile(Fd socket, Fd file, long offset, long bytes) {
     int source = file.borrow();
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment at = arena.allocateFrom(ValueLayout.JAVA_LONG, offset);
+      MemorySegment at = Field.longs(arena, offset);
       return unlessAgain(
           calls.attemptOn(Call.SENDFILE, socket, source, at.address(), bytes),
           Call.SENDFILE,
@@ -490,8 +489,8 @@ public final class Linux {
           0,
           two.address());
       return new FdPair(
-          calls.own(two.getAtIndex(ValueLayout.JAVA_INT, 0), "socket pair, left end"),
-          calls.own(two.getAtIndex(ValueLayout.JAVA_INT, 1), "socket pair, right end"));
+          calls.own(Field.getInt(two, 0), "socket pair, left end"),
+          calls.own(Field.getInt(two, 4), "socket pair, right end"));
     }
   }
 
@@ -703,7 +702,7 @@ public final class Linux {
    */
   public boolean realTime(int priority) {
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment parameter = arena.allocateFrom(ValueLayout.JAVA_INT, priority);
+      MemorySegment parameter = Field.ints(arena, priority);
       long result =
           calls.attempt(
               Call.SCHED_SETSCHEDULER, 0, SCHED_FIFO | SCHED_RESET_ON_FORK, parameter.address());
@@ -726,9 +725,9 @@ public final class Linux {
   public int fuseCaller() {
     // struct fuse_context: a pointer, uid, gid, and then it.
     long context = calls.make(Call.FUSE_GET_CONTEXT, "the calling thread");
-    return MemorySegment.ofAddress(context)
-        .reinterpret(FUSE_CONTEXT_PID + Integer.BYTES)
-        .get(ValueLayout.JAVA_INT, FUSE_CONTEXT_PID);
+    return Field.getInt(
+        MemorySegment.ofAddress(context).reinterpret(FUSE_CONTEXT_PID + Integer.BYTES),
+        FUSE_CONTEXT_PID);
   }
 
   /** Writing file systems out, and unmounting them. */

@@ -131,10 +131,10 @@ public final class LiveUpdate {
     try (Arena arena = Arena.ofConfined();
         Fd opened = open(arena)) {
       MemorySegment arguments = arena.allocate(SESSION_BYTES, Long.BYTES);
-      arguments.set(ValueLayout.JAVA_INT, 0, SESSION_BYTES);
+      Field.setInt(arguments, 0, SESSION_BYTES);
       MemorySegment.copy(bytes, 0, arguments, ValueLayout.JAVA_BYTE, NAME, bytes.length);
       ioctl(calls, operation, opened, request, arguments, what);
-      return calls.own(arguments.get(ValueLayout.JAVA_INT, FD), what);
+      return calls.own(Field.getInt(arguments, FD), what);
     } finally {
       OPEN.unlock();
     }
@@ -144,7 +144,7 @@ public final class LiveUpdate {
     long number =
         calls.attempt(
             Call.OPEN,
-            Calls.string(arena, device.toString()).address(),
+            Field.string(arena, device.toString()).address(),
             OpenFlag.bits(OpenFlag.READ, OpenFlag.WRITE) | Linux.O_CLOEXEC);
     return calls.own(check(number, Call.OPEN, Operation.OPEN, device.toString()), DEVICE);
   }

@@ -2,7 +2,6 @@ package io.holdfast.linux;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 
 /**
@@ -58,7 +57,7 @@ public abstract sealed class LiveUpdateSession implements AutoCloseable
   /** A request's structure, its size filled in. */
   static MemorySegment arguments(Arena arena, int bytes) {
     MemorySegment arguments = arena.allocate(bytes, Long.BYTES);
-    arguments.set(ValueLayout.JAVA_INT, 0, bytes);
+    Field.setInt(arguments, 0, bytes);
     return arguments;
   }
 

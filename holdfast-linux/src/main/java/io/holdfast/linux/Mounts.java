@@ -31,7 +31,7 @@ public final class Mounts {
       calls.make(
           Call.UMOUNT2,
           at.toString(),
-          Calls.string(arena, at.toString()).address(),
+          Field.string(arena, at.toString()).address(),
           UMOUNT_NOFOLLOW);
     }
   }
@@ -47,7 +47,7 @@ public final class Mounts {
           Call.MOUNT,
           at + " (read only)",
           0,
-          Calls.string(arena, at.toString()).address(),
+          Field.string(arena, at.toString()).address(),
           0,
           MS_REMOUNT | MS_RDONLY,
           0);

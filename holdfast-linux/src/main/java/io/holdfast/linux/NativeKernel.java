@@ -70,7 +70,7 @@ final class NativeKernel implements Kernel {
   }
 
   private static long errno(MemorySegment state) {
-    return state.get(ValueLayout.JAVA_INT, 0);
+    return Field.getInt(state, 0);
   }
 
   /** {@code rdtsc; shl rdx,32; or rax,rdx; ret}. */

@@ -69,7 +69,7 @@ public final class NetworkInterface {
   /** A {@code struct ifreq} of this name, its value all zeros. */
   static MemorySegment request(Arena arena, String name) {
     MemorySegment request = arena.allocate(IFREQ_BYTES, Long.BYTES);
-    request.setString(0, name, StandardCharsets.UTF_8);
+    request.copyFrom(Field.string(arena, name));
     return request;
   }
 
@@ -92,7 +92,7 @@ public final class NetworkInterface {
 
   /** The longest packet that it takes, in bytes without the Ethernet header. */
   public int mtu() {
-    return get(SIOCGIFMTU, "MTU of ").get(ValueLayout.JAVA_INT, VALUE);
+    return Field.getInt(get(SIOCGIFMTU, "MTU of "), VALUE);
   }
 
   /**
@@ -101,7 +101,7 @@ public final class NetworkInterface {
    * @throws SystemCallException EINVAL if it can't be that long or short
    */
   public void setMtu(int bytes) {
-    set(SIOCSIFMTU, "MTU " + bytes + " of ", request -> request.set(INT, VALUE, bytes));
+    set(SIOCSIFMTU, "MTU " + bytes + " of ", request -> Field.setInt(request, VALUE, bytes));
   }
 
   /**
@@ -119,7 +119,7 @@ public final class NetworkInterface {
         SIOCSIFHWADDR,
         "address of ",
         request -> {
-          request.set(ValueLayout.JAVA_SHORT, VALUE, (short) ARPHRD_ETHER);
+          Field.setShort(request, VALUE, ARPHRD_ETHER);
           MemorySegment.copy(address, 0, request, ValueLayout.JAVA_BYTE, SA_DATA, ADDRESS_BYTES);
         });
   }
@@ -171,16 +171,13 @@ public final class NetworkInterface {
   }
 
   private short flags() {
-    return get(SIOCGIFFLAGS, "flags of ").get(ValueLayout.JAVA_SHORT, VALUE);
+    return Field.getShort(get(SIOCGIFFLAGS, "flags of "), VALUE);
   }
 
   /** Takes it into operation; does nothing to one that is up. */
   public void up() {
     short flags = flags();
-    set(
-        SIOCSIFFLAGS,
-        "up ",
-        request -> request.set(ValueLayout.JAVA_SHORT, VALUE, (short) (flags | IFF_UP)));
+    set(SIOCSIFFLAGS, "up ", request -> Field.setShort(request, VALUE, flags | IFF_UP));
   }
 
   /**
@@ -190,9 +187,9 @@ public final class NetworkInterface {
   public boolean isBridge() {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment info = arena.allocate(DRVINFO_BYTES, Long.BYTES);
-      info.set(ValueLayout.JAVA_INT, 0, ETHTOOL_GDRVINFO);
+      Field.setInt(info, 0, ETHTOOL_GDRVINFO);
       MemorySegment request = request(arena, name);
-      request.set(ValueLayout.JAVA_LONG, VALUE, info.address());
+      Field.setLong(request, VALUE, info.address());
       long result = attempt(SIOCETHTOOL, request);
       if (result == -Errno.EOPNOTSUPP.number()) {
         return false; // one whose driver tells nothing
@@ -226,14 +223,14 @@ public final class NetworkInterface {
 
   /** Its number, which is no other's on this kernel while it is there. */
   int index() {
-    return get(SIOCGIFINDEX, "index of ").get(INT, VALUE);
+    return Field.getInt(get(SIOCGIFINDEX, "index of "), VALUE);
   }
 
   private boolean port(NetworkInterface bridge, int request, String what, Errno already) {
     int index = index();
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment arguments = request(arena, bridge.name);
-      arguments.set(INT, VALUE, index);
+      Field.setInt(arguments, VALUE, index);
       long result = bridge.attempt(request, arguments);
       if (result == -already.number()) {
         return false;
@@ -246,8 +243,6 @@ public final class NetworkInterface {
   private interface Filling {
     void fill(MemorySegment request);
   }
-
-  private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
 
   private void set(int command, String what, Filling filling) {
     try (Arena arena = Arena.ofConfined()) {
@@ -262,8 +257,7 @@ public final class NetworkInterface {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment request = request(arena, name);
       check(attempt(command, request), what + this);
-      // Longs, so that every field is aligned.
-      return MemorySegment.ofArray(new long[IFREQ_BYTES / Long.BYTES]).copyFrom(request);
+      return MemorySegment.ofArray(new byte[IFREQ_BYTES]).copyFrom(request);
     }
   }
 

@@ -2,7 +2,6 @@ package io.holdfast.linux;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 
 /**
  * A session that the kernel will hand to the next one, as long as somebody has it open at the
@@ -32,8 +31,8 @@ public final class OutgoingSession extends LiveUpdateSession {
     int number = descriptor.borrow();
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment arguments = arguments(arena, DESCRIPTOR_BYTES);
-      arguments.set(ValueLayout.JAVA_INT, FD, number);
-      arguments.set(ValueLayout.JAVA_LONG, TOKEN, token);
+      Field.setInt(arguments, FD, number);
+      Field.setLong(arguments, TOKEN, token);
       LiveUpdate.ioctl(
           calls,
           LiveUpdate.Operation.PRESERVE,

@@ -77,14 +77,14 @@ final class Polling {
       MemorySegment time = arena.allocate(ValueLayout.JAVA_LONG, 2);
       for (Fd fd : all) {
         long at = (long) borrowed.size() * POLLFD_BYTES;
-        set.set(ValueLayout.JAVA_SHORT, at + EVENTS, (short) events[borrowed.size()]);
-        set.set(ValueLayout.JAVA_INT, at, fd.borrow());
+        Field.setShort(set, at + EVENTS, events[borrowed.size()]);
+        Field.setInt(set, at, fd.borrow());
         borrowed.add(fd);
       }
       while (true) {
         long left = Math.max(0, deadline - System.nanoTime());
-        time.setAtIndex(ValueLayout.JAVA_LONG, 0, left / 1_000_000_000L);
-        time.setAtIndex(ValueLayout.JAVA_LONG, 1, left % 1_000_000_000L);
+        Field.setLong(time, 0, left / 1_000_000_000L);
+        Field.setLong(time, 8, left % 1_000_000_000L);
         long n =
             calls.kernel().call(Call.PPOLL, set.address(), all.size(), time.address(), 0, 0, 0);
         // Not repeated as other calls are: the time left is less by then.
@@ -94,7 +94,7 @@ final class Polling {
         SystemCallException.check(n, Call.PPOLL, all.size() + " descriptors");
         int[] found = new int[events.length];
         for (int i = 0; i < found.length; i++) {
-          found[i] = set.get(ValueLayout.JAVA_SHORT, (long) i * POLLFD_BYTES + REVENTS);
+          found[i] = Field.getShort(set, (long) i * POLLFD_BYTES + REVENTS);
         }
         return found;
       }

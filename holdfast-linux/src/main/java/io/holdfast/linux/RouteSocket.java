@@ -59,19 +59,19 @@ final class RouteSocket {
       while (true) {
         long bytes = calls.on(Call.READ, socket, buffer.address(), BUFFER_BYTES);
         for (long at = 0; at + HEADER_BYTES <= bytes; ) {
-          long length = buffer.get(ValueLayout.JAVA_INT, at);
+          long length = Field.getInt(buffer, at);
           if (length < HEADER_BYTES || at + length > bytes) {
             throw new IllegalStateException("the kernel's list of " + what + " makes no sense");
           }
           MemorySegment message = buffer.asSlice(at, length);
-          switch (message.get(ValueLayout.JAVA_SHORT, TYPE)) {
+          switch (Field.getShort(message, TYPE)) {
             case NLMSG_DONE -> {
               return addresses;
             }
             case NLMSG_ERROR -> throw failed(message, what);
             case RTM_NEWADDR -> {
-              if (message.get(ValueLayout.JAVA_INT, INDEX) == index
-                  && (message.get(ValueLayout.JAVA_BYTE, ADDRESS_FLAGS) & IFA_F_PERMANENT) != 0) {
+              if (Field.getInt(message, INDEX) == index
+                  && (Field.getByte(message, ADDRESS_FLAGS) & IFA_F_PERMANENT) != 0) {
                 addresses.add(address(message));
               }
             }
@@ -93,20 +93,20 @@ final class RouteSocket {
       MemorySegment buffer = arena.allocate(BUFFER_BYTES, Long.BYTES);
       int length = ATTRIBUTES + 2 * (ATTRIBUTE_BYTES + value.length);
       header(buffer, length, RTM_NEWADDR, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
-      buffer.set(ValueLayout.JAVA_BYTE, FAMILY, value.length == IPV4_BYTES ? AF_INET : AF_INET6);
-      buffer.set(ValueLayout.JAVA_BYTE, PREFIX, (byte) address.prefix());
-      buffer.set(ValueLayout.JAVA_INT, INDEX, index);
+      Field.setByte(buffer, FAMILY, value.length == IPV4_BYTES ? AF_INET : AF_INET6);
+      Field.setByte(buffer, PREFIX, address.prefix());
+      Field.setInt(buffer, INDEX, index);
       int at = ATTRIBUTES;
       for (int type : new int[] {IFA_LOCAL, IFA_ADDRESS}) {
-        buffer.set(ValueLayout.JAVA_SHORT, at, (short) (ATTRIBUTE_BYTES + value.length));
-        buffer.set(ValueLayout.JAVA_SHORT, at + 2, (short) type);
+        Field.setShort(buffer, at, ATTRIBUTE_BYTES + value.length);
+        Field.setShort(buffer, at + 2, type);
         MemorySegment.copy(
             value, 0, buffer, ValueLayout.JAVA_BYTE, at + ATTRIBUTE_BYTES, value.length);
         at += ATTRIBUTE_BYTES + value.length;
       }
       long _ = calls.on(Call.WRITE, socket, buffer.address(), length);
       long _ = calls.on(Call.READ, socket, buffer.address(), BUFFER_BYTES);
-      long result = buffer.get(ValueLayout.JAVA_INT, HEADER_BYTES);
+      long result = Field.getInt(buffer, HEADER_BYTES);
       if (result == -Errno.EEXIST.number()) {
         return false;
       }
@@ -119,16 +119,15 @@ final class RouteSocket {
 
   private static SystemCallException failed(MemorySegment message, String what) {
     // struct nlmsgerr begins with the error.
-    return SystemCallException.failed(
-        Call.WRITE, message.get(ValueLayout.JAVA_INT, HEADER_BYTES), what);
+    return SystemCallException.failed(Call.WRITE, Field.getInt(message, HEADER_BYTES), what);
   }
 
   private static InterfaceAddress address(MemorySegment message) {
-    int bytes = message.get(ValueLayout.JAVA_BYTE, FAMILY) == AF_INET ? IPV4_BYTES : 16;
+    int bytes = Field.getByte(message, FAMILY) == AF_INET ? IPV4_BYTES : 16;
     byte[] found = new byte[bytes];
     for (long at = ATTRIBUTES; at + ATTRIBUTE_BYTES <= message.byteSize(); ) {
-      int length = Short.toUnsignedInt(message.get(ValueLayout.JAVA_SHORT, at));
-      int type = message.get(ValueLayout.JAVA_SHORT, at + 2);
+      int length = Short.toUnsignedInt(Field.getShort(message, at));
+      int type = Field.getShort(message, at + 2);
       // On a line between two points IFA_ADDRESS is the other end's; IPv6 has no IFA_LOCAL
       // otherwise.
       if (length == ATTRIBUTE_BYTES + bytes && (type == IFA_LOCAL || type == IFA_ADDRESS)) {
@@ -142,7 +141,7 @@ final class RouteSocket {
     // IFA_LOCAL comes after IFA_ADDRESS.
     try {
       return new InterfaceAddress(
-          InetAddress.getByAddress(found), message.get(ValueLayout.JAVA_BYTE, PREFIX) & 0xff);
+          InetAddress.getByAddress(found), Field.getByte(message, PREFIX) & 0xff);
     } catch (UnknownHostException e) {
       throw new IllegalStateException("4 or 16 bytes are an address", e);
     }
@@ -153,9 +152,9 @@ final class RouteSocket {
   }
 
   private static void header(MemorySegment buffer, int length, int type, int flags) {
-    buffer.set(ValueLayout.JAVA_INT, 0, length);
-    buffer.set(ValueLayout.JAVA_SHORT, TYPE, (short) type);
-    buffer.set(ValueLayout.JAVA_SHORT, FLAGS, (short) flags);
+    Field.setInt(buffer, 0, length);
+    Field.setShort(buffer, TYPE, type);
+    Field.setShort(buffer, FLAGS, flags);
   }
 
   private static Fd socket(Calls calls, String what) {

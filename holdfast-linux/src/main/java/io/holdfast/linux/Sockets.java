@@ -2,7 +2,6 @@ package io.holdfast.linux;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 
@@ -56,14 +55,14 @@ final class Sockets {
   }
 
   private static MemorySegment address(Arena arena, Call call, Path path) {
-    MemorySegment name = Calls.string(arena, path.toString());
+    MemorySegment name = Field.string(arena, path.toString());
     int length = path.toString().getBytes(StandardCharsets.UTF_8).length;
     if (length > LONGEST_PATH) {
       throw SystemCallException.failed(
           call, -Errno.ENAMETOOLONG.number(), path + " (" + length + " bytes)");
     }
     MemorySegment address = arena.allocate(PATH_AT + name.byteSize(), Long.BYTES);
-    address.set(ValueLayout.JAVA_SHORT, 0, (short) AF_UNIX);
+    Field.setShort(address, 0, AF_UNIX);
     MemorySegment.copy(name, 0, address, PATH_AT, name.byteSize());
     return address;
   }

@@ -54,7 +54,7 @@ final class Spawning {
               program);
       actions.call(Call.POSIX_SPAWN_FILE_ACTIONS_INIT);
       try (actions) {
-        place(actions, sources, highest, Calls.string(arena, "/dev/null"));
+        place(actions, sources, highest, Field.string(arena, "/dev/null"));
         attributes.call(Call.POSIX_SPAWNATTR_INIT);
         try (attributes) {
           MemorySegment none = arena.allocate(SIGNALS_BYTES, Long.BYTES);
@@ -69,12 +69,12 @@ final class Spawning {
               Call.POSIX_SPAWNP,
               program,
               number.address(),
-              Calls.string(arena, program).address(),
+              Field.string(arena, program).address(),
               actions.at().address(),
               attributes.at().address(),
               strings(arena, request.command()).address(),
               strings(arena, environment).address());
-          pid = number.get(ValueLayout.JAVA_INT, 0);
+          pid = Field.getInt(number, 0);
         }
       }
     } finally {
@@ -119,11 +119,12 @@ final class Spawning {
   }
 
   private static MemorySegment strings(Arena arena, List<String> strings) {
-    MemorySegment array = arena.allocate(ValueLayout.ADDRESS, strings.size() + 1L);
+    // The last one stays 0, as its end.
+    long[] addresses = new long[strings.size() + 1];
     for (int i = 0; i < strings.size(); i++) {
-      array.setAtIndex(ValueLayout.ADDRESS, i, Calls.string(arena, strings.get(i)));
+      addresses[i] = Field.string(arena, strings.get(i)).address();
     }
-    return array;
+    return Field.longs(arena, addresses);
   }
 
   /** One of posix_spawn's structures, whose insides glibc allocates and must be told to free. */

@@ -77,14 +77,14 @@ public final class Tap implements AutoCloseable {
       long number =
           calls.attempt(
               Call.OPEN,
-              Calls.string(arena, DEVICE).address(),
+              Field.string(arena, DEVICE).address(),
               OpenFlag.bits(OpenFlag.READ, OpenFlag.WRITE, OpenFlag.NONBLOCK) | Linux.O_CLOEXEC);
       Fd fd =
           calls.own(
               SystemCallException.check(number, Call.OPEN, DEVICE, Advice::onTap), "TAP " + name);
       try {
         MemorySegment request = NetworkInterface.request(arena, name);
-        request.set(ValueLayout.JAVA_SHORT, NetworkInterface.VALUE, (short) flags);
+        Field.setShort(request, NetworkInterface.VALUE, flags);
         SystemCallException.check(
             calls.attemptOn(Call.IOCTL, fd, TUNSETIFF, request.address()),
             Call.IOCTL,
@@ -127,7 +127,7 @@ public final class Tap implements AutoCloseable {
       MemorySegment packet = arena.allocate(PACKET_BYTES, Long.BYTES);
       for (Fd queue : queues) {
         calls.on(Call.IOCTL, queue, TUNGETVNETHDRSZ, size.address());
-        int surplus = size.get(ValueLayout.JAVA_INT, 0) - HEADER_BYTES;
+        int surplus = Field.getInt(size, 0) - HEADER_BYTES;
         for (int i = 0; i < most; i++) {
           long n = calls.attemptOn(Call.READ, queue, packet.address(), packet.byteSize());
           if (n == -Errno.EAGAIN.number()) {
@@ -153,11 +153,11 @@ public final class Tap implements AutoCloseable {
         calls.own(
             calls.make(Call.SOCKET, what, AF_PACKET, SOCK_RAW | Sockets.SOCK_CLOEXEC, 0), what);
     try {
-      MemorySegment on = arena.allocateFrom(ValueLayout.JAVA_INT, 1);
+      MemorySegment on = Field.ints(arena, 1);
       calls.on(Call.SETSOCKOPT, fd, SOL_PACKET, PACKET_VNET_HDR, on.address(), on.byteSize());
       MemorySegment address = arena.allocate(SOCKADDR_BYTES, Long.BYTES);
-      address.set(ValueLayout.JAVA_SHORT, 0, (short) AF_PACKET);
-      address.set(ValueLayout.JAVA_INT, INDEX, to.index());
+      Field.setShort(address, 0, AF_PACKET);
+      Field.setInt(address, INDEX, to.index());
       calls.on(Call.BIND, fd, address.address(), address.byteSize());
       return fd;
     } catch (Throwable t) {

@@ -7,7 +7,6 @@ import java.net.Inet4Address;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.UnknownHostException;
-import java.nio.ByteOrder;
 import java.util.OptionalInt;
 
 /**
@@ -30,8 +29,6 @@ public final class TcpSocket implements AutoCloseable {
   private static final int SOCKADDR_BYTES = 16;
   private static final int PORT = 2;
   private static final int HOST = 4;
-  private static final ValueLayout.OfShort PORT_LAYOUT =
-      ValueLayout.JAVA_SHORT.withOrder(ByteOrder.BIG_ENDIAN);
 
   private final Calls calls;
   private final Fd fd;
@@ -77,7 +74,7 @@ public final class TcpSocket implements AutoCloseable {
 
   static void option(Calls calls, Fd fd, int level, int name, int value) {
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment memory = arena.allocateFrom(ValueLayout.JAVA_INT, value);
+      MemorySegment memory = Field.ints(arena, value);
       calls.on(Call.SETSOCKOPT, fd, level, name, memory.address(), memory.byteSize());
     }
   }
@@ -87,8 +84,8 @@ public final class TcpSocket implements AutoCloseable {
       throw new IllegalArgumentException(address + " is no IPv4 address");
     }
     MemorySegment name = arena.allocate(SOCKADDR_BYTES, Long.BYTES);
-    name.set(ValueLayout.JAVA_SHORT, 0, (short) AF_INET);
-    name.set(PORT_LAYOUT, PORT, (short) address.getPort());
+    Field.setShort(name, 0, AF_INET);
+    name.asByteBuffer().putShort(PORT, (short) address.getPort());
     byte[] bytes = host.getAddress();
     MemorySegment.copy(bytes, 0, name, ValueLayout.JAVA_BYTE, HOST, bytes.length);
     return name;
@@ -97,11 +94,11 @@ public final class TcpSocket implements AutoCloseable {
   static InetSocketAddress ownAddress(Calls calls, Fd fd) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment name = arena.allocate(SOCKADDR_BYTES, Long.BYTES);
-      MemorySegment size = arena.allocateFrom(ValueLayout.JAVA_INT, SOCKADDR_BYTES);
+      MemorySegment size = Field.ints(arena, SOCKADDR_BYTES);
       calls.on(Call.GETSOCKNAME, fd, name.address(), size.address());
       byte[] host = name.asSlice(HOST, Integer.BYTES).toArray(ValueLayout.JAVA_BYTE);
       return new InetSocketAddress(
-          InetAddress.getByAddress(host), name.get(PORT_LAYOUT, PORT) & 0xffff);
+          InetAddress.getByAddress(host), name.asByteBuffer().getShort(PORT) & 0xffff);
     } catch (UnknownHostException e) {
       throw new IllegalStateException("four bytes are an IPv4 address", e);
     }
@@ -125,9 +122,9 @@ public final class TcpSocket implements AutoCloseable {
   public void check() {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment error = arena.allocate(ValueLayout.JAVA_INT);
-      MemorySegment size = arena.allocateFrom(ValueLayout.JAVA_INT, Integer.BYTES);
+      MemorySegment size = Field.ints(arena, Integer.BYTES);
       calls.on(Call.GETSOCKOPT, fd, SOL_SOCKET, SO_ERROR, error.address(), size.address());
-      int number = error.get(ValueLayout.JAVA_INT, 0);
+      int number = Field.getInt(error, 0);
       if (number != 0) {
         throw SystemCallException.failed(Call.CONNECT, -number, fd.what());
       }
@@ -174,7 +171,7 @@ public final class TcpSocket implements AutoCloseable {
   public void resetOnClose() {
     try (Arena arena = Arena.ofConfined()) {
       // struct linger: on, and no time.
-      MemorySegment linger = arena.allocateFrom(ValueLayout.JAVA_INT, 1, 0);
+      MemorySegment linger = Field.ints(arena, 1, 0);
       calls.on(Call.SETSOCKOPT, fd, SOL_SOCKET, SO_LINGER, linger.address(), linger.byteSize());
     }
   }

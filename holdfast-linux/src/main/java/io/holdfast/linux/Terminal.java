@@ -64,9 +64,9 @@ public final class Terminal {
       clear(termios, OFLAG, OPOST);
       clear(termios, LFLAG, LINES);
       clear(termios, CFLAG, CSIZE_AND_PARENB);
-      termios.set(ValueLayout.JAVA_INT, CFLAG, termios.get(ValueLayout.JAVA_INT, CFLAG) | CS8);
-      termios.set(ValueLayout.JAVA_BYTE, CC + VMIN, (byte) 1);
-      termios.set(ValueLayout.JAVA_BYTE, CC + VTIME, (byte) 0);
+      Field.setInt(termios, CFLAG, Field.getInt(termios, CFLAG) | CS8);
+      Field.setByte(termios, CC + VMIN, 1);
+      Field.setByte(termios, CC + VTIME, 0);
       calls.on(Call.TCSETATTR, fd, TCSADRAIN, termios.address());
     }
   }
@@ -85,6 +85,6 @@ public final class Terminal {
   }
 
   private static void clear(MemorySegment termios, int flags, int bits) {
-    termios.set(ValueLayout.JAVA_INT, flags, termios.get(ValueLayout.JAVA_INT, flags) & ~bits);
+    Field.setInt(termios, flags, Field.getInt(termios, flags) & ~bits);
   }
 }

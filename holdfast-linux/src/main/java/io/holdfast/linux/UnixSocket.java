@@ -97,7 +97,7 @@ public final class UnixSocket implements AutoCloseable {
    */
   public void sendBuffer(int bytes) {
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment value = arena.allocateFrom(ValueLayout.JAVA_INT, bytes);
+      MemorySegment value = Field.ints(arena, bytes);
       long forced =
           calls.attemptOn(
               Call.SETSOCKOPT, fd, SOL_SOCKET, SO_SNDBUFFORCE, value.address(), value.byteSize());
@@ -129,12 +129,11 @@ public final class UnixSocket implements AutoCloseable {
       MemorySegment control =
           arena.allocate(Math.ceilDiv(controlBytes, Long.BYTES) * (long) Long.BYTES, Long.BYTES);
       if (!descriptors.isEmpty()) {
-        control.set(ValueLayout.JAVA_LONG, 0, controlBytes);
-        control.set(ValueLayout.JAVA_INT, CMSG_LEVEL, SOL_SOCKET);
-        control.set(ValueLayout.JAVA_INT, CMSG_TYPE, SCM_RIGHTS);
+        Field.setLong(control, 0, controlBytes);
+        Field.setInt(control, CMSG_LEVEL, SOL_SOCKET);
+        Field.setInt(control, CMSG_TYPE, SCM_RIGHTS);
         for (Fd d : descriptors) {
-          control.set(
-              ValueLayout.JAVA_INT, CMSG_DATA + (long) Integer.BYTES * borrowed.size(), d.borrow());
+          Field.setInt(control, CMSG_DATA + (long) Integer.BYTES * borrowed.size(), d.borrow());
           borrowed.add(d);
         }
       }
@@ -191,7 +190,7 @@ public final class UnixSocket implements AutoCloseable {
    */
   public void peekFrom(int bytes) {
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment value = arena.allocateFrom(ValueLayout.JAVA_INT, bytes);
+      MemorySegment value = Field.ints(arena, bytes);
       calls.on(Call.SETSOCKOPT, fd, SOL_SOCKET, SO_PEEK_OFF, value.address(), value.byteSize());
     }
   }
@@ -213,9 +212,8 @@ public final class UnixSocket implements AutoCloseable {
       }
       long bytes = SystemCallException.check(n, Call.RECVMSG, fd.what());
       Received received =
-          new Received(
-              (int) bytes, descriptors(control, header.get(ValueLayout.JAVA_LONG, MSG_CONTROLLEN)));
-      int happened = header.get(ValueLayout.JAVA_INT, MSG_FLAGS);
+          new Received((int) bytes, descriptors(control, Field.getLong(header, MSG_CONTROLLEN)));
+      int happened = Field.getInt(header, MSG_FLAGS);
       if ((happened & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
         received.closeDescriptors();
         throw cut(happened, buffer.length, received.descriptors().size());
@@ -246,16 +244,16 @@ public final class UnixSocket implements AutoCloseable {
     List<Fd> found = new ArrayList<>();
     long at = 0;
     while (at + CMSG_DATA <= length) {
-      long size = control.get(ValueLayout.JAVA_LONG, at);
+      long size = Field.getLong(control, at);
       if (size < CMSG_DATA) {
         break;
       }
-      if (control.get(ValueLayout.JAVA_INT, at + CMSG_LEVEL) == SOL_SOCKET
-          && control.get(ValueLayout.JAVA_INT, at + CMSG_TYPE) == SCM_RIGHTS) {
+      if (Field.getInt(control, at + CMSG_LEVEL) == SOL_SOCKET
+          && Field.getInt(control, at + CMSG_TYPE) == SCM_RIGHTS) {
         for (long d = at + CMSG_DATA;
             d + Integer.BYTES <= Math.min(at + size, length);
             d += Integer.BYTES) {
-          found.add(calls.own(control.get(ValueLayout.JAVA_INT, d), "received on " + fd.what()));
+          found.add(calls.own(Field.getInt(control, d), "received on " + fd.what()));
         }
       }
       at += Math.ceilDiv(size, Long.BYTES) * Long.BYTES;
@@ -267,12 +265,10 @@ public final class UnixSocket implements AutoCloseable {
   public PeerCredentials peer() {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment ucred = arena.allocate(ValueLayout.JAVA_INT, 3);
-      MemorySegment length = arena.allocateFrom(ValueLayout.JAVA_INT, (int) ucred.byteSize());
+      MemorySegment length = Field.ints(arena, (int) ucred.byteSize());
       calls.on(Call.GETSOCKOPT, fd, SOL_SOCKET, SO_PEERCRED, ucred.address(), length.address());
       return new PeerCredentials(
-          ucred.getAtIndex(ValueLayout.JAVA_INT, 0),
-          ucred.getAtIndex(ValueLayout.JAVA_INT, 1),
-          ucred.getAtIndex(ValueLayout.JAVA_INT, 2));
+          Field.getInt(ucred, 0), Field.getInt(ucred, 4), Field.getInt(ucred, 8));
     }
   }
 
@@ -317,13 +313,13 @@ public final class UnixSocket implements AutoCloseable {
     }
 
     MemorySegment header(MemorySegment data, boolean withControl) {
-      vector.setAtIndex(ValueLayout.JAVA_LONG, 0, Calls.address(data));
-      vector.setAtIndex(ValueLayout.JAVA_LONG, 1, data.byteSize());
+      Field.setLong(vector, 0, Calls.address(data));
+      Field.setLong(vector, 8, data.byteSize());
       boolean some = withControl && control.byteSize() > 0;
-      header.set(ValueLayout.JAVA_LONG, MSG_IOV, vector.address());
-      header.set(ValueLayout.JAVA_LONG, MSG_IOVLEN, 1);
-      header.set(ValueLayout.JAVA_LONG, MSG_CONTROL, some ? control.address() : 0);
-      header.set(ValueLayout.JAVA_LONG, MSG_CONTROLLEN, some ? control.byteSize() : 0);
+      Field.setLong(header, MSG_IOV, vector.address());
+      Field.setLong(header, MSG_IOVLEN, 1);
+      Field.setLong(header, MSG_CONTROL, some ? control.address() : 0);
+      Field.setLong(header, MSG_CONTROLLEN, some ? control.byteSize() : 0);
       return header;
     }
   }

@@ -25,6 +25,8 @@ import io.holdfast.testbed.scenarios.NestedGuest;
 import io.holdfast.testbed.scenarios.PreserveCallsReplayed;
 import io.holdfast.testbed.scenarios.PreservingCosts;
 import io.holdfast.testbed.scenarios.Provoked;
+import io.holdfast.testbed.scenarios.SystemdAgentKilled;
+import io.holdfast.testbed.scenarios.SystemdEndsVms;
 import io.holdfast.testbed.scenarios.SystemdKeepsItsStore;
 import io.holdfast.testbed.scenarios.SystemdKernelUpdate;
 import io.holdfast.testbed.scenarios.SystemdUpdateFails;
@@ -73,6 +75,8 @@ public final class Scenarios {
         new AgentUnderSystemd(),
         new SystemdKernelUpdate(),
         new SystemdUpdateFails(),
+        new SystemdAgentKilled(),
+        new SystemdEndsVms(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),
         new KernelSelftest.LuoMultiSession(),

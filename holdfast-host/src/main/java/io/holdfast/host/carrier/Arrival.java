@@ -235,7 +235,7 @@ public final class Arrival {
     long shift = now.shift(manifest.departed());
     List<JournalRecord> records = new ArrayList<>(JournalText.decode(text).records());
     UpdateId update = new UpdateId(manifest.update());
-    records.replaceAll(each -> JournalRecord.shifted(each, shift));
+    records.replaceAll(each -> each.shifted(shift));
     records.add(
         new JournalRecord.Entered(
             update, UpdateState.HANDED_OVER, manifest.departed().monotonic() + shift));

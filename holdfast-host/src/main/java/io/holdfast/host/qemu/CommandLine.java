@@ -31,9 +31,34 @@ public final class CommandLine {
   static final String KERNEL = "kernel";
   static final String INITRD = "initrd";
 
+  private static final String POPULATED = ",prealloc=on";
+
   private static final Pattern PLACEHOLDER = Pattern.compile("\\$\\{fd:([^}]*)}");
 
   private CommandLine() {}
+
+  /** What a QEMU is started for. */
+  enum Start {
+    /** A guest boots. */
+    BOOT(true, false),
+
+    /** A guest still runs in a predecessor: its RAM is mapped page by page meanwhile. */
+    SUCCEED(true, true),
+
+    /** A guest stands still: its RAM, all of which there is, is mapped where it is used. */
+    SUCCEED_LATE(false, true);
+
+    /** Whether all RAM is mapped before this QEMU answers, taking what is not there yet. */
+    final boolean populates;
+
+    /** Whether it waits for a device state in place of booting. */
+    final boolean incoming;
+
+    Start(boolean populates, boolean incoming) {
+      this.populates = populates;
+      this.incoming = incoming;
+    }
+  }
 
   /** The machine that a template is made for; sizes in bytes. */
   public record Machine(
@@ -69,13 +94,14 @@ public final class CommandLine {
     add(args, "-cpu", machine.cpu());
     add(args, "-smp", Integer.toString(machine.cpus()));
     add(args, "-m", "size=" + machine.memory() / 1024 + "k");
-    // prealloc: the predecessor takes all it was promised at start, the successor maps it before
-    // the guest stops.
+    // prealloc: the first one takes all it was promised at start, a successor maps it before the
+    // guest stops, if it runs: see Start.
     add(
         args,
         "-object",
-        "memory-backend-file,id=ram0,size=%d,mem-path=%s,share=on,prealloc=on"
-            .formatted(machine.memory(), path(RAM)));
+        "memory-backend-file,id=ram0,size=%d,mem-path=%s,share=on"
+                .formatted(machine.memory(), path(RAM))
+            + POPULATED);
     add(args, "-chardev", "socket,id=qmp,fd=" + fd(QMP) + ",server=on,wait=off");
     add(args, "-mon", "chardev=qmp,mode=control");
     if (boot.kernel()) {
@@ -137,17 +163,17 @@ public final class CommandLine {
   /**
    * The command line of one generation.
    *
-   * @param incoming whether this QEMU waits for a device state in place of booting
    * @throws IllegalArgumentException if the template names a descriptor that there is none of
    */
-  static List<String> of(
-      String qemu, Promise promise, Map<String, Integer> numbers, boolean incoming) {
+  static List<String> of(String qemu, Promise promise, Map<String, Integer> numbers, Start start) {
     List<String> args = new ArrayList<>();
     args.add(qemu);
-    for (String argument : promise.arguments()) {
+    for (String each : promise.arguments()) {
+      boolean late = !start.populates && each.startsWith("memory-backend-");
+      String argument = late ? each.replace(POPULATED, "") : each;
       args.add(PLACEHOLDER.matcher(argument).replaceAll(found -> number(found.group(1), numbers)));
     }
-    if (incoming) {
+    if (start.incoming) {
       // Paused after the load until the commit; a first generation starts by itself.
       args.add("-S");
       add(args, "-incoming", "defer");

@@ -124,7 +124,7 @@ public final class QemuProcess implements AutoCloseable {
   }
 
   /**
-   * Starts a generation and waits until it answers. Guest RAM is mapped and populated by then.
+   * Starts a generation and waits until it answers. Guest RAM is mapped by then.
    *
    * @param directory of this generation, existing; gets the control socket and what QEMU prints
    * @param descriptors what it inherits, by label; borrowed
@@ -136,9 +136,9 @@ public final class QemuProcess implements AutoCloseable {
       Promise promise,
       Path directory,
       Map<String, Fd> descriptors,
-      boolean incoming)
+      CommandLine.Start start)
       throws IOException {
-    String who = (incoming ? "the successor of " : "QEMU of ") + promise.name();
+    String who = (start.incoming ? "the successor of " : "QEMU of ") + promise.name();
     Path socket = socket(directory);
     Path said = output(directory);
     Files.createDirectories(directory);
@@ -151,7 +151,7 @@ public final class QemuProcess implements AutoCloseable {
       Map<String, Integer> numbers = CommandLine.numbers(all);
       Map<Integer, Fd> inherited = new HashMap<>();
       all.forEach((label, fd) -> inherited.put(numbers.get(label), fd));
-      List<String> command = CommandLine.of(binary.path(), promise, numbers, incoming);
+      List<String> command = CommandLine.of(binary.path(), promise, numbers, start);
       child = linux.spawn(SpawnRequest.of(command).withInherited(inherited).withOutput(log));
     } catch (SystemCallException | IllegalArgumentException e) {
       removeNames(directory);

@@ -72,7 +72,15 @@ public final class Vm implements AutoCloseable {
     try {
       Path directory = context.directory();
       QemuProcess process =
-          launch(context.linux(), binary, promise, box, backends, directory, first, false);
+          launch(
+              context.linux(),
+              binary,
+              promise,
+              box,
+              backends,
+              directory,
+              first,
+              CommandLine.Start.BOOT);
       started = Optional.of(process);
       Vm vm = new Vm(promise, box, backends, directory, first, process);
       vm.writeRecord();
@@ -105,7 +113,7 @@ public final class Vm implements AutoCloseable {
       Backends backends,
       Path directory,
       int generation,
-      boolean incoming)
+      CommandLine.Start start)
       throws IOException {
     Map<String, Fd> own = backends.open(generation);
     QemuProcess process;
@@ -119,13 +127,13 @@ public final class Vm implements AutoCloseable {
               promise,
               generationDirectory(directory, generation),
               descriptors,
-              incoming);
+              start);
     } finally {
       own.values().forEach(Fd::close);
     }
     boolean ready = false;
     try {
-      if (incoming) {
+      if (start.incoming) {
         process.enable("events", "x-ignore-shared");
       }
       backends.prepared(generation, process.qmp());
@@ -139,8 +147,9 @@ public final class Vm implements AutoCloseable {
   }
 
   /** Starts a successor; see {@link #launch}. */
-  QemuProcess startSuccessor(Linux linux, QemuBinary binary, int next) throws IOException {
-    return launch(linux, binary, promise(), box, backends, directory, next, true);
+  QemuProcess startSuccessor(Linux linux, QemuBinary binary, int next, CommandLine.Start start)
+      throws IOException {
+    return launch(linux, binary, promise(), box, backends, directory, next, start);
   }
 
   /**
@@ -211,7 +220,7 @@ public final class Vm implements AutoCloseable {
   public List<String> rehearse(Linux linux, QemuBinary binary) throws IOException {
     int next = generation() + 1;
     try {
-      QemuProcess successor = startSuccessor(linux, binary, next);
+      QemuProcess successor = startSuccessor(linux, binary, next, CommandLine.Start.SUCCEED);
       try {
         return Layout.of(process()).differences(Layout.of(successor));
       } finally {

@@ -184,7 +184,7 @@ public final class VmUpdate implements Participant {
             + (vm.promise().memory() >> 20)
             + " MiB");
     promised = Optional.of(vm.promise());
-    QemuProcess started = vm.startSuccessor(linux, binary, generation);
+    QemuProcess started = vm.startSuccessor(linux, binary, generation, CommandLine.Start.SUCCEED);
     successor = Optional.of(started);
     step.record(SUCCESSOR, started.identity().toString());
     step.note("successor.pid", Integer.toString(started.identity().pid()));
@@ -319,7 +319,8 @@ public final class VmUpdate implements Participant {
         Fd copy = linux.memfd("device state", 0)) {
       step.record(SUCCESSOR, STARTING);
       long began = System.nanoTime();
-      QemuProcess started = vm.startSuccessor(linux, successorBinary(), generation);
+      QemuProcess started =
+          vm.startSuccessor(linux, successorBinary(), generation, CommandLine.Start.SUCCEED_LATE);
       step.note("qemu-up.us", Long.toString((System.nanoTime() - began) / 1000));
       step.recorded(VmDeparture.STOPPED_IN)
           .ifPresent(micros -> step.note(VmDeparture.STOPPED_IN, micros));

@@ -100,7 +100,9 @@ final class BlackoutParts {
     return Long.parseLong(span.object("notes").string(note)) / 1000;
   }
 
+  /** Each is noted at once, as what comes next may fail. */
   private void add(String key, long millis) {
+    in.note("%s: %d ms".formatted(key, millis));
     in.remember(key, in.recall(key, "") + " " + millis);
   }
 

@@ -36,22 +36,6 @@ public final class SystemdKernelUpdate implements Scenario {
     SystemdRoot.Host host = SystemdRoot.host(out);
     Path root = host.root();
     Path units = root.resolve("etc/systemd/system");
-    Files.writeString(
-        units.resolve("testbed.target"),
-        """
-        [Unit]
-        Wants=holdfast.service holdfast-vms.service store.service try.service
-        """);
-    Files.writeString(
-        units.resolve("try.service"),
-        "[Unit]\n"
-            + SystemdRoot.ALONE
-            + """
-        After=holdfast.service store.service
-        [Service]
-        ExecStart=/usr/bin/bash /try.sh
-        ExecStop=/usr/bin/bash /stopped.sh
-        """);
     // Somebody else's store is systemd's business, and crosses with it.
     Files.writeString(
         units.resolve("store.service"),
@@ -67,10 +51,11 @@ public final class SystemdKernelUpdate implements Scenario {
         """);
     String content = "content " + UUID.randomUUID();
     Files.writeString(root.resolve("store.sh"), STORE.replace("CONTENT", content));
-    Files.writeString(root.resolve("stopped.sh"), host.script(STOPPED));
-    Files.writeString(
-        root.resolve("try.sh"),
-        host.script(SystemdRoot.RUN_VM + SCRIPT).replace("CONTENT", content));
+    host.script("stopped.sh", STOPPED);
+    host.tries(
+        List.of("store.service"),
+        SCRIPT.replace("CONTENT", content),
+        "ExecStop=/usr/bin/bash /stopped.sh");
   }
 
   /** What the other service does; perl makes the memfd (system call 319), which no shell can. */

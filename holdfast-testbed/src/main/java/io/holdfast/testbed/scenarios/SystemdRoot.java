@@ -63,6 +63,50 @@ final class SystemdRoot {
           .replace("@QEMU@", qemu.toString())
           .replace("@HOLDFAST@", holdfast.toString());
     }
+
+    /**
+     * Makes the target that it starts: Holdfast, these units, and a script that is run after them
+     * and stopped with the host.
+     *
+     * @param more lines for the script's service
+     */
+    void tries(List<String> units, String script, String... more) throws IOException {
+      Path folder = root.resolve("etc/systemd/system");
+      String wanted = String.join(" ", units);
+      Files.writeString(
+          folder.resolve("testbed.target"),
+          "[Unit]\nWants=holdfast.service holdfast-vms.service try.service " + wanted + "\n");
+      Files.writeString(
+          folder.resolve("try.service"),
+          "[Unit]\n"
+              + ALONE
+              + "After=holdfast.service "
+              + wanted
+              + "\n[Service]\nExecStart=/usr/bin/bash /try.sh\n"
+              + String.join("\n", more)
+              + "\n");
+      script("try.sh", RUN_VM + script);
+      // What an update that is undone starts again.
+      Files.createSymbolicLink(folder.resolve("default.target"), Path.of("testbed.target"));
+    }
+
+    /** Puts a script into its root. */
+    void script(String name, String text) throws IOException {
+      Files.writeString(root.resolve(name), script(text));
+    }
+
+    /** Adds a service of which there is only what is done when the host is stopped. */
+    void whenStopped(String name, String unit, String script) throws IOException {
+      Files.writeString(
+          root.resolve("etc/systemd/system").resolve(name + ".service"),
+          "[Unit]\n"
+              + ALONE
+              + unit
+              + "\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/true\nExecStop=/usr/bin/bash /"
+              + name
+              + ".sh\n");
+      script(name + ".sh", script);
+    }
   }
 
   /** Makes one with Holdfast on it. */
@@ -131,7 +175,7 @@ final class SystemdRoot {
    * system's own files, as they are where something is installed. Linked where that can be done, so
    * nothing inside may change them.
    */
-  private static void install(Outside out, Path root, List<Path> paths) throws IOException {
+  static void install(Outside out, Path root, List<Path> paths) throws IOException {
     for (Path path : paths) {
       Path from = path.toAbsolutePath().normalize();
       Path to = Path.of(root + from.toString());

@@ -34,23 +34,7 @@ public final class SystemdUpdateFails implements Scenario {
   @Override
   public void prepare(Outside out) throws IOException {
     SystemdRoot.Host host = SystemdRoot.host(out);
-    Path units = host.root().resolve("etc/systemd/system");
-    Files.writeString(
-        units.resolve("testbed.target"),
-        """
-        [Unit]
-        Wants=holdfast.service holdfast-vms.service try.service
-        """);
-    Files.writeString(
-        units.resolve("try.service"),
-        "[Unit]\n"
-            + SystemdRoot.ALONE
-            + """
-        After=holdfast.service
-        [Service]
-        ExecStart=/usr/bin/bash /try.sh
-        """);
-    Files.writeString(host.root().resolve("try.sh"), host.script(SystemdRoot.RUN_VM + SCRIPT));
+    host.tries(List.of(), SCRIPT);
     // The guests freeze as soon as systemd calls this: on a fast day before the script has looked.
     Path program = host.root().resolve("usr/lib/systemd/system-shutdown/holdfast");
     Files.move(program, host.root().resolve("holdfast-shutdown"));

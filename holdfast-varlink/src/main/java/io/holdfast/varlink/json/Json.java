@@ -148,26 +148,35 @@ public final class Json {
   }
 
   /** Any value as {@link JsonObject#of} takes it, as one of the types that the package names. */
+  // No switch over types: the first run of one makes a class, and guests may be waiting.
+  @SuppressWarnings("IfChainToSwitch")
   static Object value(Object value) {
-    return switch (value) {
-      case String s -> s;
-      case Boolean b -> b;
-      case Long l -> l;
-      case Integer i -> (long) i;
-      case Short s -> (long) s;
-      case Byte b -> (long) b;
-      case BigInteger big -> big.bitLength() < Long.SIZE ? (Object) big.longValue() : big;
-      case Double d when Double.isFinite(d) -> d;
-      case Float f when Float.isFinite(f) -> (double) f;
-      case JsonObject object -> object;
-      case JsonArray array -> array;
-      case JsonNull none -> none;
-      case Map<?, ?> map -> JsonObject.copyOf(map);
-      case Iterable<?> elements -> JsonArray.copyOf(elements);
-      default ->
-          throw new IllegalArgumentException(
-              "no place in JSON for " + value.getClass().getName() + ": " + value);
-    };
+    if (value instanceof String
+        || value instanceof Boolean
+        || value instanceof Long
+        || value instanceof JsonObject
+        || value instanceof JsonArray
+        || value instanceof JsonNull) {
+      return value;
+    }
+    if (value instanceof Integer || value instanceof Short || value instanceof Byte) {
+      return ((Number) value).longValue();
+    }
+    if (value instanceof BigInteger big) {
+      return big.bitLength() < Long.SIZE ? (Object) big.longValue() : big;
+    }
+    if ((value instanceof Double || value instanceof Float)
+        && Double.isFinite(((Number) value).doubleValue())) {
+      return ((Number) value).doubleValue();
+    }
+    if (value instanceof Map<?, ?> map) {
+      return JsonObject.copyOf(map);
+    }
+    if (value instanceof Iterable<?> elements) {
+      return JsonArray.copyOf(elements);
+    }
+    throw new IllegalArgumentException(
+        "no place in JSON for " + value.getClass().getName() + ": " + value);
   }
 
   /** A value's type and, if it is short, the value itself, for errors. */
@@ -194,32 +203,37 @@ public final class Json {
     return text.toString();
   }
 
+  // No switch over types: the first run of one makes a class, and guests may be waiting.
+  @SuppressWarnings("IfChainToSwitch")
   private static void write(Object value, JsonGenerator to) {
-    switch (value) {
-      case String s -> to.writeString(s);
-      case Boolean b -> to.writeBoolean(b);
-      case Long l -> to.writeNumber(l);
-      case BigInteger big -> to.writeNumber(big);
-      case Double d -> to.writeNumber(d);
-      case JsonArray array -> {
-        to.writeStartArray();
-        for (Object element : array) {
-          write(element, to);
-        }
-        to.writeEndArray();
+    if (value instanceof String s) {
+      to.writeString(s);
+    } else if (value instanceof Boolean b) {
+      to.writeBoolean(b);
+    } else if (value instanceof Long l) {
+      to.writeNumber(l);
+    } else if (value instanceof BigInteger big) {
+      to.writeNumber(big);
+    } else if (value instanceof Double d) {
+      to.writeNumber(d);
+    } else if (value instanceof JsonArray array) {
+      to.writeStartArray();
+      for (Object element : array) {
+        write(element, to);
       }
-      case JsonObject object -> {
-        to.writeStartObject();
-        object
-            .members()
-            .forEach(
-                (key, member) -> {
-                  to.writeName(key);
-                  write(member, to);
-                });
-        to.writeEndObject();
-      }
-      default -> to.writeNull();
+      to.writeEndArray();
+    } else if (value instanceof JsonObject object) {
+      to.writeStartObject();
+      object
+          .members()
+          .forEach(
+              (key, member) -> {
+                to.writeName(key);
+                write(member, to);
+              });
+      to.writeEndObject();
+    } else {
+      to.writeNull();
     }
   }
 
