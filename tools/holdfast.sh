@@ -24,6 +24,9 @@ if [ "${1:-}" = agent ]; then
   native=io.holdfast.linux
   # Compiles later: while guests wait for an agent that comes up, the compiler takes its processors and memory.
   compile=5
+  # On a new kernel guests may be waiting for their QEMUs, of which nothing has been read yet: that is done while the JVM starts, and
+  # gives way to it. In a shell of its own, as the agent looks after its own children only.
+  [ -e /run/holdfast/agent.lock ] || (nice -n 19 qemu-system-x86_64 -version >/dev/null 2>&1 &)
   heap=512m # for the plan of another kernel, which unpacks that; else it needs a fraction
   [ ! -e "$lib/agent.aot" ] || cache=$lib/agent.aot # what the agent loads and links when it starts
 fi

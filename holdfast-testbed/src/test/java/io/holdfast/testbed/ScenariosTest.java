@@ -29,7 +29,8 @@ class ScenariosTest {
           "its heart beats",
           "has no heartbeat page",
           "the machine stopped before it was done",
-          "nothing was heard");
+          "nothing was heard",
+          "rcu_sched detected stalls");
 
   static Stream<String> scenarios() {
     return Scenarios.all().stream().map(Scenario::name);
