@@ -29,6 +29,7 @@ import io.holdfast.testbed.scenarios.SystemdAgentKilled;
 import io.holdfast.testbed.scenarios.SystemdEndsVms;
 import io.holdfast.testbed.scenarios.SystemdKeepsItsStore;
 import io.holdfast.testbed.scenarios.SystemdKernelUpdate;
+import io.holdfast.testbed.scenarios.SystemdLinuxGuest;
 import io.holdfast.testbed.scenarios.SystemdUpdateFails;
 import io.holdfast.testbed.scenarios.UnfinishedIsLost;
 import java.lang.reflect.Constructor;
@@ -45,7 +46,8 @@ public final class Scenarios {
         new KernelUndone(),
         new KernelUpdate.AndItsWallClock(),
         new KernelUpdateMeasured(),
-        new PreservingCosts());
+        new PreservingCosts(),
+        new SystemdLinuxGuest());
   }
 
   /** All others, in the order in which they run. */

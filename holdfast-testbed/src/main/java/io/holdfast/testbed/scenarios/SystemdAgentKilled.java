@@ -41,7 +41,7 @@ public final class SystemdAgentKilled implements Scenario {
   private static final String SLOW =
       """
       touch /run/stopping
-      for i in $(seq 600); do [ ! -e /run/aborted ] || exit 0; sleep 0.2; done
+      for i in $(seq 1500); do [ ! -e /run/aborted ] || exit 0; sleep 0.2; done
       """;
 
   private static final String SCRIPT =

@@ -49,7 +49,7 @@ public final class SystemdLinuxGuest implements Scenario {
   private static final String COUNT =
       """
       # How far the guest has counted on its console without a gap; -1 if there is one.
-      count() { awk '/^seq / && NF == 3 { if ($2 != last + 1) bad = 1; last = $2 } END { print bad ? -1 : last + 0 }' /run/holdfast/vms/web/console.log; }
+      count() { perl -ne 'if (/^seq (\\d+) \\S+\\s*$/) { $bad = 1 if $1 != $last + 1; $last = $1 } END { print $bad ? -1 : $last + 0 }' /run/holdfast/vms/web/console.log; }
       """;
 
   /** The host is being stopped: the guest counts on. */

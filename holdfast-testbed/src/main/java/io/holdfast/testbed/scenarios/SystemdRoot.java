@@ -102,7 +102,7 @@ final class SystemdRoot {
           "[Unit]\n"
               + ALONE
               + unit
-              + "\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/true\nExecStop=/usr/bin/bash /"
+              + "\n[Service]\nType=oneshot\nRemainAfterExit=yes\nTimeoutStopSec=infinity\nExecStart=/usr/bin/true\nExecStop=/usr/bin/bash /"
               + name
               + ".sh\n");
       script(name + ".sh", script);
