@@ -410,7 +410,12 @@ final class InstalledHoldfast {
     in.remember(vm + ".boot", heart.boot());
     in.remember(vm + ".cpu", heart.cpu());
     in.remember(vm + ".clock", heart.clock());
-    in.remember(vm + ".seq", counted(vm));
+    int seq = counted(vm);
+    if (seq < 0) {
+      // Nothing to wait for.
+      throw new IOException(vm + ": that it did not boot again does not hold before the update");
+    }
+    in.remember(vm + ".seq", seq);
   }
 
   /**
