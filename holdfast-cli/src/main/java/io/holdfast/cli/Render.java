@@ -261,11 +261,14 @@ final class Render {
       return text.append(obstacles(report.obstacles())).toString();
     }
     if (report.brownout() > 0 || report.blackout() > 0) {
-      text.append("expected: brownout ")
-          .append(Length.text(report.brownout()))
-          .append(", blackout ")
-          .append(Length.text(report.blackout()))
-          .append('\n');
+      List<String> expected = new ArrayList<>();
+      if (report.brownout() > 0) {
+        expected.add("brownout " + Length.text(report.brownout()));
+      }
+      if (report.blackout() > 0) {
+        expected.add("blackout " + Length.text(report.blackout()));
+      }
+      text.append("expected: ").append(String.join(", ", expected)).append('\n');
     }
     text.append(list("Preserved:", report.preserved()));
     return text.append(losses(report.losses())).toString();

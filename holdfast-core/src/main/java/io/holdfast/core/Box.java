@@ -157,6 +157,16 @@ public final class Box implements AutoCloseable {
     entries.clear();
   }
 
+  /**
+   * Closes every entry, whatever the state of the update says, for whoever gives up what the box is
+   * of: nobody may be running that update any more. Does nothing the second time.
+   */
+  public synchronized void discard() {
+    closed = true;
+    entries.values().forEach(Entry::close);
+    entries.clear();
+  }
+
   private Entry drop(String label) {
     checkOpen();
     Entry entry = entries.remove(label);

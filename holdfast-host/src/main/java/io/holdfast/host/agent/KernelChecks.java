@@ -31,19 +31,24 @@ import java.util.function.Supplier;
 final class KernelChecks {
   private static final Path CGROUPS = Path.of("/sys/fs/cgroup");
 
+  /** File systems of which nothing is left on the next kernel. */
+  private static final Set<String> VANISHING = Set.of("tmpfs", "ramfs", "rootfs");
+
   /** What the agent itself and the VMs' processes may take besides guests' memory. */
   private static final long BESIDES = 256L << 20;
 
   private final Linux linux;
   private final Keeper keeper;
+  private final Places places;
   private final Supplier<Set<Integer>> qemus;
 
   /**
    * @param qemus the processes of the VMs
    */
-  KernelChecks(Linux linux, Keeper keeper, Supplier<Set<Integer>> qemus) {
+  KernelChecks(Linux linux, Keeper keeper, Places places, Supplier<Set<Integer>> qemus) {
     this.linux = linux;
     this.keeper = keeper;
+    this.places = places;
     this.qemus = qemus;
   }
 
@@ -65,9 +70,15 @@ final class KernelChecks {
     }
     if (Systemctl.booted()) {
       found.addAll(
-          new SystemdChecks(Systemctl.system(), Path.of("/"), keeper.describe())
+          new SystemdChecks(
+                  Systemctl.system(),
+                  Path.of("/"),
+                  keeper.describe(),
+                  places.run(),
+                  places.socket())
               .obstacles(qemus.get()));
     }
+    runDirectory().ifPresent(found::add);
     Optional<Obstacle> unable = liveUpdate();
     unable.ifPresent(found::add);
     if (unable.isEmpty()) {
@@ -75,6 +86,31 @@ final class KernelChecks {
     }
     memoryLimit(bytes).ifPresent(found::add);
     return found;
+  }
+
+  /**
+   * What is in there, such as sockets and the records of processes, is this kernel's; the next
+   * one's agent would take it for its own.
+   */
+  private Optional<Obstacle> runDirectory() {
+    String what = "the run directory " + places.run();
+    try {
+      String type = Files.getFileStore(places.run()).type();
+      return VANISHING.contains(type)
+          ? Optional.empty()
+          : Optional.of(
+              new Obstacle(
+                  what,
+                  "it is on "
+                      + type
+                      + ", where what is of this kernel only would be found by the next one's agent",
+                  "Run the agent with a directory on a tmpfs, such as /run/holdfast, and its VMs anew"
+                      + " under that one."));
+    } catch (IOException e) {
+      return Optional.of(
+          new Obstacle(
+              what, "on what it is could not be found out: " + e.getMessage(), "Mount /proc."));
+    }
   }
 
   /** Whether the next kernel would take over what this one hands over. */
@@ -110,20 +146,40 @@ final class KernelChecks {
           }
         }
       }
-      for (Refusal refusal : Preflight.check(from, to(from, next), next.commandLine())) {
-        found.add(new Obstacle("the next kernel", refusal.reason(), refusal.advice()));
-      }
     } catch (IOException e) {
       found.add(
           new Obstacle(
               "the running kernel",
               "it does not say what it is: " + e.getMessage(),
               "Mount /proc."));
+      return;
+    } catch (ImageException e) {
+      found.add(
+          new Obstacle(
+              "the running kernel",
+              String.valueOf(e.getMessage()),
+              "Name the image that was booted with --from."));
+      return;
+    }
+    Optional<String> release = Optional.empty();
+    try {
+      KernelImage to = to(from, next);
+      release = Optional.of(to.release());
+      for (Refusal refusal : Preflight.check(from, to, next.commandLine())) {
+        found.add(new Obstacle("the next kernel", refusal.reason(), refusal.advice()));
+      }
+    } catch (IOException e) {
+      found.add(
+          new Obstacle(
+              "the next kernel",
+              "it can't be read: " + e.getMessage(),
+              "Put it where root can read it, such as /boot."));
     } catch (ImageException e) {
       found.add(
           new Obstacle(
               "the next kernel", String.valueOf(e.getMessage()), "Name a kernel's image."));
     }
+    found.addAll(new BootChecks(Path.of("/")).obstacles(next, release));
   }
 
   /** The next kernel, which may be the same once more: unpacking one takes seconds. */

@@ -81,7 +81,7 @@ final class KernelUpdates {
     this.workers = workers;
     this.arrival = arrival;
     this.places = places;
-    this.checks = new KernelChecks(linux, keeper, () -> new HashSet<>(qemus()));
+    this.checks = new KernelChecks(linux, keeper, places, () -> new HashSet<>(qemus()));
   }
 
   /**
@@ -312,6 +312,11 @@ final class KernelUpdates {
       return new Recovered(
           !stuck, Optional.of(report), List.of("update " + id + ": " + report.string("message")));
     } finally {
+      for (Participant each : participants.values()) {
+        if (each instanceof VmUpdate update) {
+          update.letGo();
+        }
+      }
       claimed.forEach(vms::release);
     }
   }
@@ -340,15 +345,28 @@ final class KernelUpdates {
     if (!left) {
       return new VmDeparture(linux, vm, DeviceStates.LABEL, NOTHING_PUT, GuestClock.Choice.CORRECT);
     }
-    String target = vm.process().binary().path();
+    String runs = vm.process().identity().toString();
+    if (!vm.arriving() && !fact(name, VmUpdate.SUCCESSOR, records).equals(Optional.of(runs))) {
+      // It came back, or was given up, while another one is waited for, and has had an update of
+      // its own or was run anew since.
+      return new Absent(name, false);
+    }
+    String target = fact(name, VmUpdate.TARGET, records).orElse(vm.process().binary().path());
+    return new VmUpdate(linux, vm, vms.probe(), target, deviceStates, GuestClock.Choice.CORRECT);
+  }
+
+  /** What a participant recorded last under a key. */
+  private static Optional<String> fact(
+      String participant, String key, List<JournalRecord> records) {
+    Optional<String> last = Optional.empty();
     for (JournalRecord each : records) {
       if (each instanceof JournalRecord.Fact fact
-          && fact.participant().equals(name)
-          && fact.key().equals(VmUpdate.TARGET)) {
-        target = fact.value();
+          && fact.participant().equals(participant)
+          && fact.key().equals(key)) {
+        last = Optional.of(fact.value());
       }
     }
-    return new VmUpdate(linux, vm, vms.probe(), target, deviceStates, GuestClock.Choice.CORRECT);
+    return last;
   }
 
   /** The sessions of an agent that died before the reboot call died with it. */
@@ -366,7 +384,8 @@ final class KernelUpdates {
       };
 
   /**
-   * A VM that is not there: stopped since it came, or one that could not be taken back.
+   * A VM that is not there as it was: stopped since it came, and perhaps run anew, or one that
+   * could not be taken back.
    *
    * @param missed whether somebody misses it
    */

@@ -24,21 +24,38 @@ final class SystemdChecks {
       "Install Holdfast's unit and shutdown program as docs/systemd.md says, then `systemctl daemon-reload`"
           + " and `systemctl restart holdfast.service`; VMs live on.";
 
+  /** Where the unit and the programs that come with it have the agent. */
+  private static final Path RUN = Path.of("/run/holdfast");
+
+  private static final Path SOCKET = RUN.resolve("agent.sock");
+
+  /** What an initramfs at the end is, and which services put it there, of dracut's and Ubuntu's. */
+  private static final String EXIT = "run/initramfs/shutdown";
+
+  private static final List<String> GOING_BACK =
+      List.of("dracut-shutdown.service", "finalrd.service");
+
   /** What a host never stops before its final kill. */
   private static final Set<String> LASTING = Set.of("system.slice", "-.slice", "-.mount");
 
   private final Systemctl systemctl;
   private final Path root;
   private final String keeper;
+  private final Path run;
+  private final Path socket;
 
   /**
    * @param root of the host's files
    * @param keeper who keeps descriptors
+   * @param run the agent's run directory
+   * @param socket where it listens
    */
-  SystemdChecks(Systemctl systemctl, Path root, String keeper) {
+  SystemdChecks(Systemctl systemctl, Path root, String keeper, Path run, Path socket) {
     this.systemctl = systemctl;
     this.root = root;
     this.keeper = keeper;
+    this.run = run;
+    this.socket = socket;
   }
 
   /**
@@ -61,6 +78,8 @@ final class SystemdChecks {
         return found;
       }
       unit(unit, found);
+      places(unit, found);
+      initramfs(found);
       for (int pid : qemus) {
         String its = group(Integer.toString(pid));
         if (!its.equals(group)) {
@@ -80,6 +99,51 @@ final class SystemdChecks {
               "See to it that `systemctl show holdfast.service` works."));
     }
     return found;
+  }
+
+  /** The programs that systemd calls when it stops know no others. */
+  private void places(String unit, List<Obstacle> found) {
+    if (!run.equals(RUN) || !socket.equals(SOCKET)) {
+      found.add(
+          new Obstacle(
+              unit,
+              "its agent works in "
+                  + run
+                  + " and listens on "
+                  + socket
+                  + ": what stops the host for an update knows only "
+                  + RUN
+                  + " and "
+                  + SOCKET
+                  + ", and guests would be lost",
+              "Take HOLDFAST_RUN, HOLDFAST_SOCKET, --run and --socket out of its drop-ins."));
+    }
+  }
+
+  /**
+   * Where systemd goes back into an initramfs at the end (systemd-shutdown(8)), that kills what is
+   * left and makes the reboot call in its own way, after the guests have been handed over.
+   */
+  private void initramfs(List<Obstacle> found) throws IOException {
+    String why =
+        "systemd would go back into an initramfs before its reboot call, which ends the agent: guests"
+            + " would be lost";
+    if (Files.exists(root.resolve(EXIT))) {
+      found.add(new Obstacle("/" + EXIT, why, "Remove it: rm -r /run/initramfs."));
+    }
+    for (String unit : GOING_BACK) {
+      String state =
+          systemctl.show(unit, List.of("ActiveState")).getOrDefault("ActiveState", "inactive");
+      if (state.equals("active")) {
+        found.add(
+            new Obstacle(
+                unit,
+                why,
+                "If no file system of the host needs that to be taken down: systemctl mask --now "
+                    + unit
+                    + ", then rm -rf /run/initramfs."));
+      }
+    }
   }
 
   private void version(List<Obstacle> found) throws IOException {
@@ -107,7 +171,10 @@ final class SystemdChecks {
                 "Requires",
                 "Requisite",
                 "BindsTo",
-                "PartOf"));
+                "PartOf",
+                "WantedBy",
+                "RequiredBy",
+                "UpheldBy"));
     Map.of(
             "DefaultDependencies", "no",
             "SurviveFinalKillSignal", "yes",
@@ -130,6 +197,15 @@ final class SystemdChecks {
                         INSTALL));
               }
             });
+    if (List.of("WantedBy", "RequiredBy", "UpheldBy").stream()
+        .allMatch(each -> words(its.getOrDefault(each, "")).isEmpty())) {
+      found.add(
+          new Obstacle(
+              unit,
+              "nothing starts it when the host starts: on the next kernel guests would stand still until"
+                  + " somebody does",
+              "systemctl enable " + unit));
+    }
     Set<String> conflicts = words(its.getOrDefault("Conflicts", ""));
     conflicts.retainAll(Set.of("shutdown.target", "kexec.target", "umount.target", "final.target"));
     if (!conflicts.isEmpty()) {

@@ -229,6 +229,18 @@ final class Vms {
     if (closed.isPresent()) {
       throw notPossible(closed.get() + " is under way; wait until that has ended");
     }
+    for (Map.Entry<String, String> each : busy.entrySet()) {
+      if (!vms.containsKey(each.getKey())) {
+        // It would come up behind the back of what is going on.
+        throw notPossible(
+            why
+                + ": VM "
+                + each.getKey()
+                + " is taken by "
+                + each.getValue()
+                + "; wait until that has ended");
+      }
+    }
     closed = Optional.of(why);
   }
 
@@ -493,7 +505,7 @@ final class Vms {
     try {
       Set<String> labels = new HashSet<>(vm.box().entries().keySet());
       closeChannel(name);
-      vm.end();
+      vm.end(linux);
       drop(name, labels);
       stuck.remove(name);
       synchronized (this) {

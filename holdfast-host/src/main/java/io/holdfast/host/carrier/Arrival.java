@@ -88,26 +88,43 @@ public final class Arrival {
       Linux linux, Keeper keeper, SessionGuard guard, Places places) throws IOException {
     long began = System.nanoTime();
     Optional<IncomingSession> main = session(linux, keeper, guard, Manifest.SESSION);
-    Optional<Arrival> arrival =
-        main.isEmpty()
-            ? Optional.empty()
-            : Optional.of(unpack(linux, keeper, guard, places, main.get(), began));
+    Optional<Arrival> arrival = Optional.empty();
+    if (main.isPresent()) {
+      try (IncomingSession session = main.get()) {
+        Optional<Fd> manifest = manifest(session);
+        if (manifest.isPresent()) {
+          arrival = Optional.of(unpack(linux, keeper, guard, places, manifest.get(), began));
+        } else {
+          keeper.drop(Set.of(SESSIONS + Manifest.SESSION));
+        }
+      }
+    }
     // Not after a failure: a session that the keeper could not take is open in the guard only, once
     // this agent has ended, and the next one finds it there.
     guard.close();
     return arrival;
   }
 
+  /**
+   * What tells of all the rest; empty if an agent that died had let the kernel drop the session
+   * already, as it does when all participants have resumed.
+   */
+  private static Optional<Fd> manifest(IncomingSession main) {
+    try {
+      return Optional.of(main.retrieve(Manifest.TOKEN));
+    } catch (SystemCallException e) {
+      if (e.errno() == Errno.ENOENT) {
+        return Optional.empty();
+      }
+      throw e;
+    }
+  }
+
+  /** Owns the manifest. */
   private static Arrival unpack(
-      Linux linux,
-      Keeper keeper,
-      SessionGuard guard,
-      Places places,
-      IncomingSession main,
-      long began)
+      Linux linux, Keeper keeper, SessionGuard guard, Places places, Fd memfd, long began)
       throws IOException {
-    try (main;
-        Fd memfd = main.retrieve(Manifest.TOKEN);
+    try (memfd;
         Mapping mapping = linux.map(memfd, 0, linux.size(memfd), Protection.READ)) {
       Manifest manifest = Manifest.of(mapping.segment());
       Path journal = places.updates().resolve(new UpdateId(manifest.update()) + ".journal");

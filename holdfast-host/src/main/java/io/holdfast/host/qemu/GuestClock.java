@@ -2,6 +2,7 @@ package io.holdfast.host.qemu;
 
 import io.holdfast.core.Step;
 import io.holdfast.linux.Linux;
+import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -108,7 +109,7 @@ public final class GuestClock {
     }
     try (GuestAgent agent = GuestAgent.connect(linux, socket, PATIENCE)) {
       step.record(OFFSET, Long.toString(read(agent).offset()));
-    } catch (IOException e) {
+    } catch (IOException | JsonException e) {
       step.note("clock", "will lag: " + e.getMessage());
     }
   }
@@ -130,7 +131,7 @@ public final class GuestClock {
         reading = read(agent);
       }
       step.note("clock.lag.after.us", Long.toString((wanted - reading.offset()) / 1000));
-    } catch (IOException e) {
+    } catch (IOException | JsonException e) {
       step.note("clock", "may lag: " + e.getMessage());
     }
   }

@@ -64,20 +64,37 @@ final class UserNetworkBackend implements Backend {
   @Override
   public Map<String, Fd> open(int generation) throws IOException {
     if (current == 0) {
+      List<TcpListener> opened = listeners();
+      for (int i = 0; i < opened.size(); i++) {
+        ports.listen(opened.get(i));
+        context.keeper().keep(listenerLabel(i), opened.get(i).fd());
+      }
       current = generation;
+    }
+    return Map.of();
+  }
+
+  /** All of them, or none: an address may not be there yet, and be tried again later. */
+  private List<TcpListener> listeners() throws IOException {
+    List<TcpListener> opened = new ArrayList<>();
+    boolean done = false;
+    try {
       for (int i = 0; i < network.forwards().size(); i++) {
         HostForward forward = network.forwards().get(i);
         // An agent that died while it brought the VM back from another kernel may have opened it.
         Optional<Fd> kept = kept(listenerLabel(i));
-        TcpListener listener =
+        opened.add(
             kept.isPresent()
                 ? context.linux().adoptListener(kept.get())
-                : context.linux().listen(address(forward.address(), forward.port()), BACKLOG);
-        ports.listen(listener);
-        context.keeper().keep(listenerLabel(i), listener.fd());
+                : context.linux().listen(address(forward.address(), forward.port()), BACKLOG));
+      }
+      done = true;
+      return opened;
+    } finally {
+      if (!done) {
+        opened.forEach(TcpListener::close);
       }
     }
-    return Map.of();
   }
 
   private Optional<Fd> kept(String label) {

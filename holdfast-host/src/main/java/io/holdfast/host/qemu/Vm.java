@@ -438,7 +438,7 @@ public final class Vm implements AutoCloseable {
   }
 
   /** Whether it comes from another kernel, and has yet to run here. */
-  synchronized boolean arriving() {
+  public synchronized boolean arriving() {
     return arriving;
   }
 
@@ -456,12 +456,17 @@ public final class Vm implements AutoCloseable {
     Files.move(aside, directory.resolve("vm.json"), StandardCopyOption.ATOMIC_MOVE);
   }
 
-  /** Ends the VM: its QEMU is killed, its memory freed, its directory removed. */
-  public synchronized void end() throws IOException {
+  /**
+   * Ends the VM: its QEMU is killed, and so is a successor of an update that could not go on; its
+   * memory is freed, its directory removed. No update of it may be running.
+   */
+  public synchronized void end(Linux linux) throws IOException {
     process.quit();
+    QemuProcess.endUnknown(linux, generationDirectory(directory, generation + 1));
+    backends.drop(generation + 1);
     backends.drop(generation);
     backends.close();
-    box.close();
+    box.discard();
     Files.deleteIfExists(directory.resolve("vm.json"));
     Files.deleteIfExists(directory);
   }
@@ -471,7 +476,12 @@ public final class Vm implements AutoCloseable {
   public synchronized void close() {
     process.close();
     backends.close();
-    box.close();
+    if (arriving) {
+      // An update has it that waits for it to come back; the keeper holds what it needs.
+      box.discard();
+    } else {
+      box.close();
+    }
   }
 
   static Path generationDirectory(Path directory, int generation) {

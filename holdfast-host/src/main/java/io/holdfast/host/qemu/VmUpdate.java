@@ -35,7 +35,9 @@ public final class VmUpdate implements Participant {
   /** Its value for a guest that was not let run, because it was paused before. */
   public static final String STAYS_PAUSED = "stays paused";
 
-  private static final String SUCCESSOR = "successor";
+  /** The journal's key for the process that the update started. */
+  public static final String SUCCESSOR = "successor";
+
   private static final String STARTING = "starting";
   private static final String RUNS = "runs";
 
@@ -480,6 +482,8 @@ public final class VmUpdate implements Participant {
   @Override
   public void finish(Step step) throws IOException {
     if (changedHands(step)) {
+      // Whether the next agent would know is not known: writing that down may be what failed.
+      vm.recorded();
       vm.backends().drop(vm.generation() - 1);
       deviceState.drop(name());
       return;
@@ -512,6 +516,21 @@ public final class VmUpdate implements Participant {
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       throw new IOException("interrupted before the predecessor was ended", e);
+    }
+  }
+
+  /**
+   * Lets go of a successor that does not run the VM yet, in an attempt that got no further: it
+   * answers one client only, and the next attempt is to be that.
+   */
+  public void letGo() throws IOException {
+    relay.ifPresent(Relay::close);
+    if (successor.isPresent() && successor.get() != vm.process()) {
+      if (successor.get().hasExited()) {
+        successor.get().end();
+      } else {
+        successor.get().close();
+      }
     }
   }
 

@@ -27,7 +27,12 @@ final class SystemdChecksTest {
       Requisite=
       BindsTo=
       PartOf=
+      WantedBy=multi-user.target
+      RequiredBy=
+      UpheldBy=
       """;
+
+  private static final Path RUN = Path.of("/run/holdfast");
 
   @TempDir Path root;
 
@@ -46,6 +51,7 @@ final class SystemdChecksTest {
         case "$*" in
           'show --property=Version --value') cat %1$s/version ;;
           'show --property='*' -- holdfast.service') cat %1$s/unit ;;
+          'show --property=ActiveState -- '*.service) cat "%1$s/${4}" 2>/dev/null || echo ActiveState=inactive ;;
           *) echo "unexpected: $*"; exit 1 ;;
         esac
         """
@@ -63,7 +69,12 @@ final class SystemdChecksTest {
   }
 
   private List<Obstacle> obstacles(String keeper) {
-    return new SystemdChecks(new Systemctl(root.resolve("systemctl").toString()), root, keeper)
+    return obstacles(keeper, RUN, RUN.resolve("agent.sock"));
+  }
+
+  private List<Obstacle> obstacles(String keeper, Path run, Path socket) {
+    return new SystemdChecks(
+            new Systemctl(root.resolve("systemctl").toString()), root, keeper, run, socket)
         .obstacles(Set.of(77));
   }
 
@@ -111,6 +122,38 @@ final class SystemdChecksTest {
     assertThat(obstacles("process 12")).singleElement().matches(o -> o.what().equals("the agent"));
     write("proc/self/cgroup", "0::/user.slice/session-1.scope\n");
     assertThat(only()).startsWith("the agent");
+  }
+
+  @Test
+  void anAgentThatNothingStartsIsRefused() throws IOException {
+    write("unit", GOOD.replace("WantedBy=multi-user.target", "WantedBy="));
+    assertThat(only()).contains("nothing starts it");
+    write(
+        "unit",
+        GOOD.replace("WantedBy=multi-user.target", "WantedBy=")
+            .replace("UpheldBy=", "UpheldBy=a.target"));
+    assertThat(obstacles("systemd")).isEmpty();
+  }
+
+  @Test
+  void anAgentWhereTheShutdownDoesNotFindItIsRefused() {
+    Path other = Path.of("/run/other");
+    assertThat(obstacles("systemd", other, other.resolve("agent.sock")))
+        .singleElement()
+        .matches(o -> o.why().contains("/run/other"));
+    assertThat(obstacles("systemd", RUN, Path.of("/run/agent")))
+        .singleElement()
+        .matches(o -> o.why().contains("/run/agent"));
+  }
+
+  @Test
+  void aHostThatGoesBackIntoAnInitramfsIsRefused() throws IOException {
+    write("dracut-shutdown.service", "ActiveState=active\n");
+    assertThat(only()).startsWith("dracut-shutdown.service").contains("initramfs");
+    write("dracut-shutdown.service", "ActiveState=inactive\n");
+    assertThat(obstacles("systemd")).isEmpty();
+    write("run/initramfs/shutdown", "");
+    assertThat(only()).startsWith("/run/initramfs/shutdown");
   }
 
   @Test

@@ -25,8 +25,9 @@ import java.util.SplittableRandom;
 
 /**
  * 500 memfds in 50 boxes, 1 GiB in all, go over an update of the kernel; and so does a session that
- * another program has made, which Holdfast does not touch. A VM that can't come up on the other
- * side is held, and comes when what it lacked is there.
+ * another program has made, which Holdfast does not touch. Two VMs that can't come up on the other
+ * side are held. One is given up and run anew, which does not disturb it when the other one comes,
+ * once what that lacked is there.
  */
 public final class BoxesCross implements Scenario {
   private static final int BOXES = 50;
@@ -34,6 +35,7 @@ public final class BoxesCross implements Scenario {
   private static final long TOTAL = 1L << 30;
   private static final long PAGE = 4096;
   private static final String VM = "web";
+  private static final String GIVEN_UP = "given-up";
   private static final String FOREIGN = "somebody else's";
 
   @Override
@@ -132,6 +134,7 @@ public final class BoxesCross implements Scenario {
             .inheritIO()
             .start();
     holdfast.runFirmware(VM);
+    holdfast.runFirmware(GIVEN_UP);
     List<Long> sizes = sizes();
     try (VarlinkClient agent = holdfast.agent()) {
       for (int i = 0; i < sizes.size(); i++) {
@@ -190,9 +193,19 @@ public final class BoxesCross implements Scenario {
     String lost = holdfast.must("vm", "list");
     in.check("the VM is held: " + lost.replace('\n', '|'), lost.contains("lost"));
     in.same("trying again, in vain", 1, holdfast.holdfast("update", "retry").exit());
+    String _ = holdfast.must("vm", "stop", GIVEN_UP);
+    in.check(
+        "nothing is left of the one that was given up",
+        !Files.exists(Path.of("/run/holdfast/vms", GIVEN_UP)));
+    holdfast.runFirmware(GIVEN_UP);
+    long runsIn = holdfast.qemu(GIVEN_UP);
+    in.same("trying again, in vain once more", 1, holdfast.holdfast("update", "retry").exit());
+    in.same("what runs anew is left alone", runsIn, holdfast.qemu(GIVEN_UP));
     Path _ = InstalledHoldfast.disk(VM);
     in.same("trying again", 0, holdfast.holdfast("update", "retry").exit());
     holdfast.checkFirmware(VM);
+    in.same("what runs anew is left alone, at the end", runsIn, holdfast.qemu(GIVEN_UP));
+    holdfast.checkFirmware(GIVEN_UP);
     for (String id : InstalledHoldfast.reports()) {
       in.note(holdfast.must("update", "show", id).replace('\n', '|'));
     }

@@ -354,6 +354,16 @@ final class InstalledHoldfast {
     return disk;
   }
 
+  /** The process that runs a VM. */
+  long qemu(String name) {
+    try (VarlinkClient agent = agent()) {
+      return agent
+          .call("io.holdfast.Vm.Show", JsonObject.of("name", name))
+          .object("vm")
+          .number("pid");
+    }
+  }
+
   /** Checks that it runs, and that its memory is what it was. */
   void checkFirmware(String name) throws IOException {
     checkFirmware(name, "running");
