@@ -5,6 +5,7 @@ import io.holdfast.core.JournalText;
 import io.holdfast.core.UpdateState;
 import io.holdfast.host.agent.Agent;
 import io.holdfast.host.agent.Places;
+import io.holdfast.host.qemu.VmUpdate;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;
@@ -58,7 +59,7 @@ final class DyingAgent {
         // The rehearsal has none.
         for (JournalRecord record : records) {
           if (record instanceof JournalRecord.Fact fact
-              && fact.key().equals("successor")
+              && fact.key().equals(VmUpdate.SUCCESSOR)
               && fact.value().contains("@")) {
             kill(Long.parseLong(fact.value().split("@", 2)[0]));
             kill(ProcessHandle.current().pid());

@@ -1,16 +1,10 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.core.JournalRecord;
-import io.holdfast.core.JournalText;
-import io.holdfast.host.qemu.QemuProcess;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;
-import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -108,6 +102,7 @@ public final class ReturnBenchmark {
     private static JsonObject span(JsonObject report, String step) throws IOException {
       List<JsonObject> found =
           report.array("spans").objects().stream()
+              .filter(span -> span.string("participant").equals(VM))
               .filter(span -> span.string("step").equals(step))
               .toList();
       if (found.isEmpty()) {
@@ -147,7 +142,7 @@ public final class ReturnBenchmark {
       } catch (VarlinkConnectionException _) {
         int _ = dying.waitFor();
       }
-      asArrived(run);
+      KexecWithoutKernel.arrive(run, VM);
       long count = ram.again(page).count();
       Thread.sleep(STILL);
       if (ram.again(page).count() != count) {
@@ -170,29 +165,6 @@ public final class ReturnBenchmark {
       // Whatever a failure left is known to an agent of that directory, which ends it.
       if (Files.exists(directory)) {
         AgentProcess.start(linux, directory).close();
-      }
-    }
-  }
-
-  /**
-   * Ends the fenced QEMU, and lets the record and the journal be those of a VM from another kernel:
-   * nobody ran it here, and no successor has been started yet.
-   */
-  private static void asArrived(Path run) throws IOException {
-    Path record = run.resolve("vms/" + VM + "/vm.json");
-    JsonObject before = Json.parse(Files.readString(record));
-    QemuProcess.Identity fenced = QemuProcess.Identity.parse(before.string("process"));
-    ProcessHandle.of(fenced.pid()).ifPresent(ProcessHandle::destroyForcibly);
-    Files.writeString(
-        record, before.with("process", QemuProcess.Identity.NOBODY.toString()).pretty());
-    try (DirectoryStream<Path> journals =
-        Files.newDirectoryStream(run.resolve("updates"), "*-" + VM + "-*.journal")) {
-      for (Path journal : journals) {
-        ByteArrayOutputStream arrived = new ByteArrayOutputStream();
-        JournalText.decode(Files.readAllBytes(journal)).records().stream()
-            .filter(r -> !(r instanceof JournalRecord.Fact f && f.key().equals("successor")))
-            .forEach(r -> arrived.writeBytes(JournalText.encode(r)));
-        Files.write(journal, arrived.toByteArray());
       }
     }
   }

@@ -29,7 +29,8 @@ final class FaultyAgent {
   enum Victim {
     AGENT,
     PREDECESSOR,
-    SUCCESSOR
+    SUCCESSOR,
+    SUCCESSOR_AND_AGENT
   }
 
   /**
@@ -137,12 +138,18 @@ final class FaultyAgent {
     switch (victim) {
       case AGENT -> killed(ProcessHandle.current().pid());
       case PREDECESSOR -> killed(predecessor);
-      case SUCCESSOR -> {
-        for (long pid : Host.qemus(run)) {
-          if (pid != predecessor) {
-            killed(pid);
-          }
-        }
+      case SUCCESSOR -> killSuccessor(predecessor);
+      case SUCCESSOR_AND_AGENT -> {
+        killSuccessor(predecessor);
+        killed(ProcessHandle.current().pid());
+      }
+    }
+  }
+
+  private void killSuccessor(long predecessor) {
+    for (long pid : Host.qemus(run)) {
+      if (pid != predecessor) {
+        killed(pid);
       }
     }
   }

@@ -505,10 +505,14 @@ final class Host implements AutoCloseable {
   /** Ends every process of this host and removes its directory. */
   @Override
   public void close() throws IOException {
-    for (long pid : processes()) {
-      var _ = ProcessHandle.of(pid).map(ProcessHandle::destroyForcibly);
-    }
-    await("the end of this host's processes", () -> processes().isEmpty());
+    await(
+        "the end of this host's processes",
+        () -> {
+          // Again and again: an agent that is still there replaces a keeper that was killed.
+          List<Long> left = processes();
+          left.forEach(pid -> ProcessHandle.of(pid).ifPresent(ProcessHandle::destroyForcibly));
+          return left.isEmpty();
+        });
     try (Stream<Path> all = Files.walk(directory)) {
       for (Path each : all.sorted(java.util.Comparator.reverseOrder()).toList()) {
         Files.delete(each);

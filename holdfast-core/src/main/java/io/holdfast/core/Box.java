@@ -63,6 +63,14 @@ public final class Box implements AutoCloseable {
   }
 
   /**
+   * Takes it out of the update that it is in, which is over as far as it is concerned, and only
+   * waits for others. Nobody may be running that update.
+   */
+  public synchronized void leave() {
+    machine = new UpdateMachine(CarrierKind.EXEC);
+  }
+
+  /**
    * Puts a descriptor in, and owns it from then on. If this throws, the caller still owns it.
    *
    * @param kind what the descriptor is, such as {@code memfd}

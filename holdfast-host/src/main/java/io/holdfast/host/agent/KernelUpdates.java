@@ -306,6 +306,8 @@ final class KernelUpdates {
       boolean stuck = outcome instanceof Outcome.Stuck;
       if (stuck) {
         boolean _ = held.add(id.toString());
+        // Those that came back need not wait for the others.
+        claimed.stream().map(vms::get).filter(vm -> !vm.arriving()).forEach(vm -> vm.box().leave());
       } else {
         boolean _ = held.remove(id.toString());
       }

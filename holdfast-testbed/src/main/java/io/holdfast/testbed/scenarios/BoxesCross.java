@@ -45,7 +45,7 @@ public final class BoxesCross implements Scenario {
 
   @Override
   public Setup setup() {
-    return Setup.standard().withMemory(3072).withLimit(Duration.ofMinutes(8));
+    return Setup.standard().withMemory(3072).withLimit(Duration.ofMinutes(12));
   }
 
   @Override
