@@ -79,6 +79,26 @@ final class BoxTest {
   }
 
   @Test
+  void aBoxOfAnUpdateThatWaitsIsGivenUpOrLeavesIt() {
+    UpdateMachine waiting = new UpdateMachine(CarrierKind.KEXEC, UpdateState.RESTORING);
+    Box box = new Box("vm1", "vm1");
+    box.put("a", fd(1), "memfd");
+    box.rejoin(waiting);
+    assertThatThrownBy(box::close).isInstanceOf(RefusedException.class);
+    assertThat(closed).isEmpty();
+
+    box.leave();
+    box.join(new UpdateMachine(CarrierKind.EXEC));
+    box.rejoin(waiting);
+
+    box.discard();
+    box.discard();
+    box.close();
+    assertThat(closed).containsExactly(1L);
+    assertThat(box.entries()).isEmpty();
+  }
+
+  @Test
   void aBoxInOneUpdateIsNotTakenIntoAnother() {
     Box box = new Box("vm1", "vm1");
     UpdateMachine first = new UpdateMachine(CarrierKind.EXEC);

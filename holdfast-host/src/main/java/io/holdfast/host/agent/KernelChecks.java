@@ -5,6 +5,7 @@ import io.holdfast.host.carrier.Arrival;
 import io.holdfast.host.carrier.NextKernel;
 import io.holdfast.host.carrier.Systemctl;
 import io.holdfast.host.keeper.Keeper;
+import io.holdfast.host.qemu.Memory;
 import io.holdfast.kho.image.ImageException;
 import io.holdfast.kho.image.KernelImage;
 import io.holdfast.kho.image.Preflight;
@@ -56,8 +57,9 @@ final class KernelChecks {
    * Looks for all of them.
    *
    * @param bytes what is to be preserved
+   * @param unallocated what of that has no pages yet
    */
-  List<Obstacle> obstacles(NextKernel next, long bytes) {
+  List<Obstacle> obstacles(NextKernel next, long bytes, long unallocated) {
     List<Obstacle> found = new ArrayList<>();
     if (Arrival.unfinished(keeper)) {
       found.add(
@@ -85,6 +87,13 @@ final class KernelChecks {
       image(next, found);
     }
     memoryLimit(bytes).ifPresent(found::add);
+    try {
+      Memory.forPreserving(unallocated).ifPresent(found::add);
+    } catch (IOException e) {
+      found.add(
+          new Obstacle(
+              "host memory", "it could not be found out: " + e.getMessage(), "Mount /proc."));
+    }
     return found;
   }
 

@@ -25,6 +25,7 @@ import io.holdfast.host.carrier.SystemdShutdown;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.CrossingBox;
 import io.holdfast.host.qemu.GuestClock;
+import io.holdfast.host.qemu.Memory;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.host.qemu.VmDeparture;
 import io.holdfast.host.qemu.VmUpdate;
@@ -43,6 +44,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Consumer;
+import java.util.stream.Stream;
 
 /** Updates of the host's kernel: up to the reboot call, and on the other side from there on. */
 final class KernelUpdates {
@@ -140,7 +142,7 @@ final class KernelUpdates {
                 plain,
                 shutdown,
                 holder(),
-                () -> checks.obstacles(wanted.next(), all));
+                () -> checks.obstacles(wanted.next(), all, unallocated()));
         for (String name : claimed) {
           participants.add(
               new VmDeparture(
@@ -153,6 +155,15 @@ final class KernelUpdates {
           close();
         }
       }
+    }
+
+    /** What of all that is to be preserved has no pages yet, in bytes. */
+    private long unallocated() {
+      return Stream.concat(
+              claimed.stream().map(name -> vms.get(name).ram()),
+              plain.values().stream().flatMap(box -> box.values().stream()))
+          .mapToLong(memfd -> Memory.unallocated(linux, memfd))
+          .sum();
     }
 
     Orchestrator orchestrator(UpdateId id, JournalFile journal, Timeline.Listener listener) {

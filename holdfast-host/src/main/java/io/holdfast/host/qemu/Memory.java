@@ -1,12 +1,16 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.core.Obstacle;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.OpenFlag;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.stream.LongStream;
 
 /** Whether the host has memory for a VM, or for a successor beside the predecessor. */
@@ -86,6 +90,37 @@ public final class Memory {
   /** What a VM's successor takes besides the guest's RAM, which it shares, in bytes. */
   public static long forSuccessor(Promise promise) {
     return OWN + promise.memory() / TABLES;
+  }
+
+  /**
+   * How much of a memfd has no pages, such as what a guest gave back by its balloon, in bytes.
+   * Preserving it allocates all of that (Linux, mm/memfd_luo.c).
+   */
+  public static long unallocated(Linux linux, Fd memfd) {
+    // Opened anew: the position of the one that is held is everybody's.
+    try (Fd own = linux.open(Path.of("/proc/self/fd/" + memfd.number()), OpenFlag.READ)) {
+      long size = linux.size(own);
+      long allocated = 0;
+      for (OptionalLong data = linux.nextData(own, 0); data.isPresent(); ) {
+        long hole = linux.nextHole(own, data.getAsLong());
+        allocated += hole - data.getAsLong();
+        data = hole < size ? linux.nextData(own, hole) : OptionalLong.empty();
+      }
+      return size - allocated;
+    }
+  }
+
+  /** Why memfds can't be preserved that lack so many bytes of pages, if so. */
+  public static Optional<Obstacle> forPreserving(long unallocated) throws IOException {
+    long available = available();
+    return available >= unallocated
+        ? Optional.empty()
+        : Optional.of(
+            new Obstacle(
+                "host memory",
+                "preserving gives pages to all that guests gave back or never used, %d MiB, and %d MiB are available"
+                    .formatted(unallocated >> 20, available >> 20),
+                "Free memory, or move a guest away first."));
   }
 
   /** MemAvailable of /proc/meminfo (proc(5)), in bytes. */
