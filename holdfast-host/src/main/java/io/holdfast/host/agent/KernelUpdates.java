@@ -30,6 +30,7 @@ import io.holdfast.host.qemu.Vm;
 import io.holdfast.host.qemu.VmDeparture;
 import io.holdfast.host.qemu.VmUpdate;
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
@@ -48,6 +49,8 @@ import java.util.stream.Stream;
 
 /** Updates of the host's kernel: up to the reboot call, and on the other side from there on. */
 final class KernelUpdates {
+  private static final LateLogger LOG = new LateLogger(KernelUpdates.class);
+
   private final Linux linux;
   private final Vms vms;
   private final Boxes boxes;
@@ -327,7 +330,11 @@ final class KernelUpdates {
     } finally {
       for (Participant each : participants.values()) {
         if (each instanceof VmUpdate update) {
-          update.letGo();
+          try {
+            update.letGo();
+          } catch (IOException e) {
+            LOG.get().log(System.Logger.Level.WARNING, "letting go of what was tried", e);
+          }
         }
       }
       claimed.forEach(vms::release);
