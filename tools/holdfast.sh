@@ -14,7 +14,6 @@ main=io.holdfast.cli/io.holdfast.cli.Holdfast
 heap=64m
 native=io.holdfast.linux,org.cryptomator.jfuse.linux.amd64
 cache=
-compile=1
 case " $* " in
   *' kho '*) heap=512m ;; # what unpacks a kernel may take 128 MiB
 esac
@@ -22,8 +21,6 @@ if [ "${1:-}" = agent ]; then
   shift
   main=io.holdfast.host/io.holdfast.host.agent.Agent
   native=io.holdfast.linux
-  # Compiles later: while guests wait for an agent that comes up, the compiler takes its processors and memory.
-  compile=5
   # On a new kernel guests may be waiting for their QEMUs, of which nothing has been read yet: that is done while the JVM starts, and
   # gives way to it. In a shell of its own, as the agent looks after its own children only.
   [ -e /run/holdfast/agent.lock ] || (nice -n 19 qemu-system-x86_64 -version >/dev/null 2>&1 &)
@@ -32,4 +29,4 @@ if [ "${1:-}" = agent ]; then
 fi
 # Small and quick to start: one collector thread, the first compiler only.
 exec "$home/bin/java" ${cache:+"-XX:AOTCache=$cache"} --module-path "$lib" "--enable-native-access=$native" \
-  -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-XX:CompileThresholdScaling=$compile" "-Xmx$heap" -m "$main" "$@"
+  -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Xmx$heap" -m "$main" "$@"
