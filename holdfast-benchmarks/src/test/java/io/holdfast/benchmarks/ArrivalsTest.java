@@ -80,7 +80,7 @@ class ArrivalsTest {
     assertThat(vm.string("reason")).contains("holdfast update retry");
   }
 
-  /** Takes the disk away, and brings it back. */
+  /** Where the disk is while it is not where the VM looks for it. */
   private Path away() {
     return host().directory().resolve("disk.away");
   }

@@ -129,7 +129,7 @@ final class SystemdChecks {
         "systemd would go back into an initramfs before its reboot call, which ends the agent: guests"
             + " would be lost";
     if (Files.exists(root.resolve(EXIT))) {
-      found.add(new Obstacle("/" + EXIT, why, "Remove it: rm -r /run/initramfs."));
+      found.add(new Obstacle("/" + EXIT, why, "Remove it: rm /run/initramfs/shutdown."));
     }
     for (String unit : GOING_BACK) {
       String state =
@@ -141,7 +141,7 @@ final class SystemdChecks {
                 why,
                 "If no file system of the host needs that to be taken down: systemctl mask --now "
                     + unit
-                    + ", then rm -rf /run/initramfs."));
+                    + ", then rm -f /run/initramfs/shutdown."));
       }
     }
   }
