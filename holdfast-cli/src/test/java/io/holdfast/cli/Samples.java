@@ -37,7 +37,7 @@ final class Samples {
           """
           {"id":"u7","kind":"vmm","target":"web","outcome":"completed",
            "message":"web runs under QEMU 10.0.2 now","started":1795430400000,
-           "brownout":1203100000,"blackout":11240000,"obstacles":[],"losses":["user-mode connections"],
+           "brownout":1203100000,"blackout":9630000,"blackoutSource":"qemu","controllerBlackoutNanos":11240000,"obstacles":[],"losses":["user-mode connections"],
            "spans":[
             {"participant":"vm:web","step":"prepare","state":"PREPARING","phase":"brownout",
              "start":0,"length":1203100000,"notes":{}},

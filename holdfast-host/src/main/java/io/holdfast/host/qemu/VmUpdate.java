@@ -35,6 +35,12 @@ public final class VmUpdate implements Participant {
   /** Its value for a guest that was not let run, because it was paused before. */
   public static final String STAYS_PAUSED = "stays paused";
 
+  /** The timeline's key for how long QEMU had the guest stopped, by its own timestamps, in ns. */
+  public static final String STOPPED_FOR = "guest.stopped.ns";
+
+  /** The timeline's key for why that cannot be told. */
+  public static final String STOPPED_UNKNOWN = "guest.stopped.unknown";
+
   /** The journal's key for the process that the update started. */
   public static final String SUCCESSOR = "successor";
 
@@ -510,6 +516,7 @@ public final class VmUpdate implements Participant {
       return;
     }
     if (step.recovering() && runs.runState() == RunState.RUNNING) {
+      resumed.flatMap(Qmp.Expectation::seen).ifPresent(event -> stopping.runs(step, event));
       return;
     }
     // From here on the guest may have run: were the successor to die now, the kept state would be a
@@ -524,7 +531,7 @@ public final class VmUpdate implements Participant {
     Qmp.Expectation running = resumed.isPresent() ? resumed.get() : runs.qmp().expect("RESUME");
     try (Hurry _ = new Hurry(linux)) {
       var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
-      var _ = running.await(step.remaining());
+      stopping.runs(step, running.await(step.remaining()));
     }
   }
 
