@@ -30,6 +30,10 @@ import java.util.stream.Stream;
 final class Host implements AutoCloseable {
   static final String VM = "vm1";
   static final String READY = "faulty agent: ready";
+
+  /** What has not come about by then never will, on however busy a machine. */
+  private static final int HANG_SECONDS = 90;
+
   private static final String MARK = "HOLDFAST_TEST_HOST";
 
   private final Path directory;
@@ -290,7 +294,6 @@ final class Host implements AutoCloseable {
     try {
       await(
           "a host as it was",
-          3,
           () -> {
             now[0] = state();
             return now[0].equals(before);
@@ -484,14 +487,10 @@ final class Host implements AutoCloseable {
 
   /** Waits for a condition that comes about by itself. */
   static void await(String what, BooleanSupplier condition) {
-    await(what, 20, condition);
-  }
-
-  private static void await(String what, int seconds, BooleanSupplier condition) {
-    long end = System.nanoTime() + seconds * 1_000_000_000L;
+    long end = System.nanoTime() + HANG_SECONDS * 1_000_000_000L;
     while (!condition.getAsBoolean()) {
       if (System.nanoTime() - end > 0) {
-        throw new AssertionError("waited " + seconds + " s in vain for " + what);
+        throw new AssertionError("waited " + HANG_SECONDS + " s in vain for " + what);
       }
       try {
         Thread.sleep(20);
