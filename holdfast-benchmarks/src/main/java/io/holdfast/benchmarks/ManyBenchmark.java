@@ -123,7 +123,7 @@ public final class ManyBenchmark {
     if (!report.string("outcome").equals("completed")) {
       throw new IOException("an update was " + report.string("outcome") + ": " + report);
     }
-    return report.number("blackout");
+    return report.number("controllerBlackoutNanos");
   }
 
   private static String shown(List<Long> blackouts) {
