@@ -111,6 +111,12 @@ final class UpdateCommands {
                     "Whether the guest agent sets the guest's wall clock after the blackout; correct if not given.")
                 .build())
         .addOption(
+            OptionSpec.builder("--reversible")
+                .type(boolean.class)
+                .description(
+                    "Refuse the update unless a machine like the VM's also crosses back to the QEMU of today.")
+                .build())
+        .addOption(
             OptionSpec.builder("--parallel")
                 .type(Long.class)
                 .paramLabel("N")
@@ -271,7 +277,16 @@ final class UpdateCommands {
         invocation,
         "io.holdfast.Update.Vmm",
         JsonObject.of(
-            "name", name, "qemu", qemu(invocation), "clock", clock(invocation), "dryRun", dryRun));
+            "name",
+            name,
+            "qemu",
+            qemu(invocation),
+            "clock",
+            clock(invocation),
+            "reversible",
+            invocation.flag("--reversible"),
+            "dryRun",
+            dryRun));
   }
 
   /** Has one update run, and shows what becomes of it. */
@@ -312,6 +327,8 @@ final class UpdateCommands {
             clock(invocation),
             "parallel",
             invocation.option("--parallel", Long.class),
+            "reversible",
+            invocation.flag("--reversible"),
             "dryRun",
             dryRun);
     Shell shell = invocation.shell();

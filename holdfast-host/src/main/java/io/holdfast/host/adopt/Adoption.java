@@ -1,6 +1,8 @@
 package io.holdfast.host.adopt;
 
 import io.holdfast.core.Obstacle;
+import io.holdfast.host.option.OptionText;
+import io.holdfast.host.option.QemuCommand;
 import io.holdfast.host.qemu.Adopted;
 import io.holdfast.host.qemu.Device;
 import io.holdfast.host.qemu.Disk;

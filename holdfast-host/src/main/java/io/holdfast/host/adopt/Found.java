@@ -1,5 +1,6 @@
 package io.holdfast.host.adopt;
 
+import io.holdfast.host.option.QemuCommand;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;

@@ -1,5 +1,7 @@
 package io.holdfast.host.adopt;
 
+import io.holdfast.host.option.OptionText;
+
 /**
  * The short form of a character device, as {@code -serial} and others take it
  * (qemu_chr_parse_compat in QEMU's chardev/char.c), in the long form of {@code -chardev}.

@@ -1,10 +1,11 @@
 package io.holdfast.host.adopt;
 
 import io.holdfast.core.Obstacle;
-import io.holdfast.host.adopt.QemuCommand.Option;
 import io.holdfast.host.adopt.Reconstruction.Opened;
 import io.holdfast.host.adopt.Reconstruction.Source;
 import io.holdfast.host.adopt.Reconstruction.Taken;
+import io.holdfast.host.option.OptionText;
+import io.holdfast.host.option.QemuCommand.Option;
 import io.holdfast.host.qemu.CommandLine;
 import io.holdfast.host.qemu.HostBound;
 import java.nio.file.Path;

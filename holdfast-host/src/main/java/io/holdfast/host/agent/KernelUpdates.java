@@ -372,7 +372,8 @@ final class KernelUpdates {
       return new Absent(name, false);
     }
     String target = fact(name, VmUpdate.TARGET, records).orElse(vm.process().binary().path());
-    return new VmUpdate(linux, vm, vms.probe(), target, deviceStates, GuestClock.Choice.CORRECT);
+    return new VmUpdate(
+        linux, vm, vms.probe(), target, false, deviceStates, GuestClock.Choice.CORRECT);
   }
 
   /** What a participant recorded last under a key. */

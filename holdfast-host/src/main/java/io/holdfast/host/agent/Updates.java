@@ -312,13 +312,16 @@ final class Updates {
    *
    * @param qemu the binary to go to; the one that a VM runs now if empty
    * @param clock what becomes of the guest's wall clock
+   * @param reversible whether the plan must prove the way back, too
    * @param dryRun only the plan
    */
-  record Wanted(Optional<String> qemu, GuestClock.Choice clock, boolean dryRun) {
+  record Wanted(
+      Optional<String> qemu, GuestClock.Choice clock, boolean reversible, boolean dryRun) {
     static Wanted of(JsonObject asked) {
       return new Wanted(
           asked.optionalString("qemu"),
           Updates.clock(asked),
+          asked.optionalBool("reversible").orElse(false),
           asked.optionalBool("dryRun").orElse(false));
     }
   }
@@ -421,7 +424,8 @@ final class Updates {
 
   private VmUpdate participant(Vm vm, Wanted wanted) {
     String target = wanted.qemu().orElse(vm.process().binary().path());
-    return new VmUpdate(linux, vm, vms.probe(), target, deviceStates, wanted.clock());
+    return new VmUpdate(
+        linux, vm, vms.probe(), target, wanted.reversible(), deviceStates, wanted.clock());
   }
 
   private JsonObject planned(UpdateId id, VmUpdate participant) throws IOException {
@@ -806,7 +810,8 @@ final class Updates {
               .orElse(vm.process().binary().path());
       // Whether the clock is to be corrected is in the journal.
       VmUpdate participant =
-          new VmUpdate(linux, vm, vms.probe(), target, deviceStates, GuestClock.Choice.CORRECT);
+          new VmUpdate(
+              linux, vm, vms.probe(), target, false, deviceStates, GuestClock.Choice.CORRECT);
       Optional<Orchestrator> recovery =
           Orchestrator.recovery(
               records, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});

@@ -9,6 +9,7 @@ import io.holdfast.linux.SystemCallException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -28,6 +29,7 @@ public record Accelerator(String name, String reason) {
   private static final int RAN = 0x10;
 
   private static final int LOAD_ADDRESS = 0x100000;
+  private static final String IMAGE = "kvm-probe-";
 
   /**
    * 32-bit code that a modern kernel's instructions must also get through: it executes SHLX where
@@ -66,7 +68,7 @@ public record Accelerator(String name, String reason) {
               ? "/dev/kvm may not be opened by this user"
               : "there is no /dev/kvm");
     }
-    Path image = scratch.resolve("kvm-probe-" + ProcessHandle.current().pid());
+    Path image = scratch.resolve(IMAGE + ProcessHandle.current().pid());
     try {
       Files.write(image, image());
       List<String> command =
@@ -104,6 +106,13 @@ public record Accelerator(String name, String reason) {
       return new Accelerator("tcg", "/dev/kvm could not be tried: " + e.getMessage());
     } finally {
       QemuProbe.deleteQuietly(image);
+    }
+  }
+
+  /** Removes what the probes of an agent that was killed left. */
+  static void removeLeftovers(Path scratch) throws IOException {
+    try (DirectoryStream<Path> left = Files.newDirectoryStream(scratch, IMAGE + "*")) {
+      left.forEach(QemuProbe::deleteQuietly);
     }
   }
 

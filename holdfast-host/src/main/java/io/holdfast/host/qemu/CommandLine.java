@@ -168,17 +168,33 @@ public final class CommandLine {
   static List<String> of(String qemu, Promise promise, Map<String, Integer> numbers, Start start) {
     List<String> args = new ArrayList<>();
     args.add(qemu);
-    for (String each : promise.arguments()) {
-      boolean late = !start.populates && each.startsWith("memory-backend-");
-      String argument = late ? each.replace(POPULATED, "") : each;
-      args.add(PLACEHOLDER.matcher(argument).replaceAll(found -> number(found.group(1), numbers)));
-    }
+    args.addAll(
+        filled(
+            promise.arguments().stream()
+                .map(
+                    each ->
+                        !start.populates && each.startsWith("memory-backend-")
+                            ? each.replace(POPULATED, "")
+                            : each)
+                .toList(),
+            numbers));
     if (start.incoming) {
       // Paused after the load until the commit; a first generation starts by itself.
       args.add("-S");
       add(args, "-incoming", "defer");
     }
     return args;
+  }
+
+  /**
+   * A template with the numbers of its descriptors.
+   *
+   * @throws IllegalArgumentException if it names a descriptor that there is none of
+   */
+  static List<String> filled(List<String> template, Map<String, Integer> numbers) {
+    return template.stream()
+        .map(each -> PLACEHOLDER.matcher(each).replaceAll(found -> number(found.group(1), numbers)))
+        .toList();
   }
 
   private static String number(String label, Map<String, Integer> numbers) {

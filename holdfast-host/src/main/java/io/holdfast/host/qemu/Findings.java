@@ -42,6 +42,11 @@ public final class Findings {
     losses.add(what);
   }
 
+  /** Something that could make the update fail, which is then cancelled. */
+  void risk(String what) {
+    losses.add(what);
+  }
+
   List<String> preserved() {
     return preserved;
   }

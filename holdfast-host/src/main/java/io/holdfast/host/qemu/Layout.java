@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.SortedSet;
 import java.util.TreeMap;
@@ -22,13 +23,15 @@ import java.util.regex.Pattern;
  * their types, buses and addresses; the PCI functions of the first bus with their ids and classes,
  * those that the machine brings included; the block nodes with a name, their drivers, files and
  * whether they are read-only, and which medium is in which drive; the RAM blocks with their names
- * and sizes. Not compared is what versions of QEMU rightly differ in: QOM's own helpers below
- * {@code /machine/unattached}, node names that QEMU made up, and what the guest has programmed,
- * such as base addresses and bus numbers.
+ * and sizes; of each PCI function, behind bridges too, its ids, class and the sizes of its BARs; of
+ * each virtio device its rings and the features that it offers. Not compared is what versions of
+ * QEMU rightly differ in: QOM's own helpers below {@code /machine/unattached}, node names that QEMU
+ * made up, and what the guest has programmed, such as base addresses and bus numbers.
  *
  * @param facts each thing's name, and what it is
+ * @param virtio rings of each virtio device, by the device's name in {@code facts}
  */
-record Layout(SortedMap<String, String> facts) {
+record Layout(SortedMap<String, String> facts, SortedMap<String, Virtio> virtio) {
   private static final List<String> CPU =
       List.of(
           "vendor",
@@ -41,34 +44,162 @@ record Layout(SortedMap<String, String> facts) {
           "model-id",
           "phys-bits");
 
+  /**
+   * Properties of virtio devices that stand for one feature bit each (the device types' property
+   * lists in QEMU's hw/virtio, hw/block, hw/net, hw/scsi, hw/char and hw/display).
+   */
+  private static final Set<String> FEATURES =
+      Set.of(
+          "indirect_desc",
+          "event_idx",
+          "notify_on_empty",
+          "any_layout",
+          "iommu_platform",
+          "packed",
+          "queue_reset",
+          "in_order",
+          "config-wce",
+          "discard",
+          "write-zeroes",
+          "hotplug",
+          "param_change",
+          "deflate-on-oom",
+          "free-page-hint",
+          "page-poison",
+          "free-page-reporting",
+          "csum",
+          "guest_csum",
+          "gso",
+          "guest_tso4",
+          "guest_tso6",
+          "guest_ecn",
+          "guest_ufo",
+          "guest_uso4",
+          "guest_uso6",
+          "guest_announce",
+          "guest_rsc_ext",
+          "host_tso4",
+          "host_tso6",
+          "host_ecn",
+          "host_ufo",
+          "host_uso",
+          "mrg_rxbuf",
+          "status",
+          "ctrl_vq",
+          "ctrl_rx",
+          "ctrl_vlan",
+          "ctrl_rx_extra",
+          "ctrl_mac_addr",
+          "ctrl_guest_offloads",
+          "mq",
+          "rss",
+          "hash",
+          "virgl",
+          "edid",
+          "blob",
+          "context_init");
+
+  private static final String PERIPHERAL = "/machine/peripheral/";
+  private static final String BACK_END = "/virtio-backend";
+
   private static final Pattern RAM_BLOCK =
       Pattern.compile(
           " *(?<name>\\S+) +[0-9]+ \\S+ +0x[0-9a-f]+ +0x[0-9a-f]+ +0x(?<total>[0-9a-f]+).*");
 
   /**
-   * Asks a QEMU; some twenty commands and two per device, of less than a millisecond each.
+   * A virtio device.
+   *
+   * @param id as on the command line; empty if it has none
+   */
+  record Virtio(Optional<String> id, VirtioRings rings) {}
+
+  /**
+   * Asks a QEMU; some twenty commands, two per device and one per ring, of less than a millisecond
+   * each. All of them only read.
    *
    * @throws QmpException if it does not answer
    */
   static Layout of(QemuProcess process) throws QmpException {
-    Qmp qmp = process.qmp();
+    return of(process.qmp(), process.workingDirectory());
+  }
+
+  /** As {@link #of(QemuProcess)}, of a QEMU that works in {@code directory}. */
+  static Layout of(Qmp qmp, Path directory) throws QmpException {
     SortedMap<String, String> facts = new TreeMap<>();
     facts.put("machine type", property(qmp, "/machine", "type").orElse("unknown"));
     cpus(qmp, facts);
     devices(qmp, "/machine/peripheral", "device ", facts);
     devices(qmp, "/machine/peripheral-anon", "device without id, ", facts);
     functions(qmp, facts);
-    blocks(qmp, process.workingDirectory(), facts);
-    String blocks =
-        qmp.execute("human-monitor-command", JsonObject.of("command-line", "info ramblock"))
-            .string("return");
-    blocks
+    DeviceTree tree = DeviceTree.parse(human(qmp, "info qtree"));
+    tree.devices().forEach(node -> seen(node, facts));
+    SortedMap<String, Virtio> virtio = new TreeMap<>();
+    for (var device : VirtioRings.of(qmp).entrySet()) {
+      Virtio found = new Virtio(id(device.getKey()), device.getValue());
+      String name = found.rings().type() + " " + virtioName(qmp, device.getKey());
+      virtio.put(name, found);
+      facts.put("rings of " + name, found.rings().toString());
+    }
+    blocks(qmp, directory, facts);
+    human(qmp, "info ramblock")
         .lines()
         .map(RAM_BLOCK::matcher)
         .filter(Matcher::matches)
         .forEach(
             m -> facts.put("RAM block " + m.group("name"), "0x" + m.group("total") + " bytes"));
-    return new Layout(facts);
+    return new Layout(facts, virtio);
+  }
+
+  private static String human(Qmp qmp, String command) throws QmpException {
+    return qmp.execute("human-monitor-command", JsonObject.of("command-line", command))
+        .string("return");
+  }
+
+  /** What the guest sees of a device on PCI, and what a virtio device offers. */
+  private static void seen(DeviceTree.Node node, SortedMap<String, String> facts) {
+    node.function()
+        .ifPresent(
+            function ->
+                facts.put(
+                    "PCI function " + function.address() + " on " + node.bus(),
+                    function.toString()));
+    if (node.driver().startsWith("virtio-") && node.driver().endsWith("-device")) {
+      DeviceTree.Node named =
+          node.id().isEmpty() ? node.parent().filter(Layout::onPci).orElse(node) : node;
+      String name =
+          named.id().isEmpty()
+              ? named.function().map(f -> "at " + f.address() + " on ").orElse("on ") + named.bus()
+              : named.id();
+      for (String feature : node.properties().keySet()) {
+        if (FEATURES.contains(feature) && node.isOn(feature)) {
+          // One that a version does not know is off there.
+          facts.put("feature " + feature + " of " + node.driver() + " " + name, "on");
+        }
+      }
+    }
+  }
+
+  private static boolean onPci(DeviceTree.Node node) {
+    return node.function().isPresent();
+  }
+
+  /** The id of the device that a path in QOM leads to, or to whose back end. */
+  private static Optional<String> id(String path) {
+    return path.startsWith(PERIPHERAL)
+        ? Optional.of(path.substring(PERIPHERAL.length()).replace(BACK_END, ""))
+        : Optional.empty();
+  }
+
+  /** Its id, or its place: a name without an id is QEMU's own in each version. */
+  private static String virtioName(Qmp qmp, String path) throws QmpException {
+    Optional<String> id = id(path);
+    if (id.isPresent()) {
+      return id.get();
+    }
+    String device = path.replace(BACK_END, "");
+    String bus = property(qmp, device, "parent_bus").orElse("its own bus");
+    String address = property(qmp, device, "addr").map(a -> "at " + a + " on ").orElse("on ");
+    return address + bus.substring(bus.lastIndexOf('/') + 1);
   }
 
   /** What differs in another one, each difference as a sentence's part; empty if nothing does. */
@@ -104,17 +235,30 @@ record Layout(SortedMap<String, String> facts) {
         qmp.execute("qom-get", JsonObject.of("path", path, "property", "feature-words"))
             .array("return");
     for (JsonObject word : words.objects()) {
+      long features = word.number("features") & ~fromTopology(word);
       // A word that one version of QEMU knows and the other does not is all zeros there.
-      if (word.number("features") != 0) {
+      if (features != 0) {
         facts.put(
             "CPUID leaf 0x%x%s %s"
                 .formatted(
                     word.number("cpuid-input-eax"),
                     word.has("cpuid-input-ecx") ? "." + word.number("cpuid-input-ecx") : "",
                     word.string("cpuid-register")),
-            "0x%x".formatted(word.number("features")));
+            "0x%x".formatted(features));
       }
     }
+  }
+
+  /**
+   * The bits of a feature word that QEMU derives from the number of threads (HTT and CmpLegacy).
+   * Every version shows them to the guest; those before 10.0 do not put them into the word.
+   */
+  private static long fromTopology(JsonObject word) {
+    String register = word.string("cpuid-register");
+    if (word.number("cpuid-input-eax") == 1 && register.equals("EDX")) {
+      return 1L << 28;
+    }
+    return word.number("cpuid-input-eax") == 0x80000001L && register.equals("ECX") ? 1L << 1 : 0;
   }
 
   private static Optional<String> property(Qmp qmp, String path, String name) throws QmpException {

@@ -1,23 +1,11 @@
 package io.holdfast.host.qemu;
 
-import io.holdfast.linux.ChildProcess;
-import io.holdfast.linux.Fd;
-import io.holdfast.linux.FdPair;
 import io.holdfast.linux.Linux;
-import io.holdfast.linux.OpenFlag;
-import io.holdfast.linux.Signal;
-import io.holdfast.linux.SocketType;
-import io.holdfast.linux.SpawnRequest;
-import io.holdfast.linux.SystemCallException;
-import io.holdfast.linux.UnixSocket;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.BasicFileAttributes;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -42,10 +30,16 @@ public final class QemuProbe {
   /** What is checked, not what the guest has. */
   private static final Set<String> CHECKS = Set.of("check", "enforce");
 
-  private static final int CONTROL = 3;
-  private static final Duration START = Duration.ofSeconds(20);
+  private record Key(String path, Identity identity) {}
 
-  private record Key(String path, Object file, long size, long modified) {}
+  /**
+   * A binary's file: what is installed in its place later is another.
+   *
+   * @param file device and inode
+   * @param size in bytes
+   * @param modified in ms since 1970
+   */
+  record Identity(String file, long size, long modified) {}
 
   private final Linux linux;
   private final Path scratch;
@@ -55,6 +49,8 @@ public final class QemuProbe {
   /** What was built and nothing missing: binary, machine type, accelerator, CPU. */
   private final Set<List<Object>> built = ConcurrentHashMap.newKeySet();
 
+  private final Trials trials;
+
   /**
    * Makes a probe.
    *
@@ -63,6 +59,12 @@ public final class QemuProbe {
   public QemuProbe(Linux linux, Path scratch) {
     this.linux = linux;
     this.scratch = scratch;
+    this.trials = new Trials(linux, scratch);
+  }
+
+  /** Tries whether two binaries understand one another. */
+  Trials trials() {
+    return trials;
   }
 
   /**
@@ -248,55 +250,22 @@ public final class QemuProbe {
 
   private <T> T running(String path, String machine, List<String> more, Question<T> question)
       throws QemuUnusableException {
-    List<String> args =
+    List<String> arguments =
         new ArrayList<>(
-            List.of(
-                path,
-                "-machine",
-                machine,
-                "-nodefaults",
-                "-no-user-config",
-                "-display",
-                "none",
-                "-S"));
-    args.addAll(
-        List.of("-chardev", "socket,id=qmp,fd=" + CONTROL, "-mon", "chardev=qmp,mode=control"));
-    args.addAll(more);
-    Path said =
-        scratch.resolve(
-            "probe-" + Thread.currentThread().threadId() + "-" + System.nanoTime() + ".log");
-    try (Fd log = linux.open(said, OpenFlag.CREATE, OpenFlag.WRITE)) {
-      FdPair pair = linux.socketPair(SocketType.STREAM);
-      try (UnixSocket mine = linux.adopt(pair.left());
-          ChildProcess child = spawn(args, pair.right(), log)) {
-        try (Qmp qmp = Qmp.over(linux, mine, path, START)) {
-          return question.ask(qmp);
-        } finally {
-          var _ = child.pidfd().signal(Signal.KILL);
-          var _ = child.waitFor();
-        }
+            List.of("-machine", machine, "-nodefaults", "-no-user-config", "-display", "none"));
+    arguments.addAll(more);
+    try (ExpendableQemu qemu = ExpendableQemu.start(linux, scratch, path, arguments, Map.of())) {
+      try {
+        return question.ask(qemu.qmp());
+      } catch (QemuUnusableException e) {
+        throw e;
+      } catch (IOException e) {
+        throw new QemuUnusableException(
+            path,
+            qemu.said(String.valueOf(e.getMessage())),
+            "Name a qemu-system binary of version 7.2 or newer that works on this host.",
+            e);
       }
-    } catch (QemuUnusableException e) {
-      throw e;
-    } catch (IOException | SystemCallException e) {
-      throw new QemuUnusableException(
-          path,
-          saidBy(said, String.valueOf(e.getMessage())),
-          "Name a qemu-system binary of version 7.2 or newer that works on this host.",
-          e);
-    } finally {
-      deleteQuietly(said);
-    }
-  }
-
-  /** Starts QEMU with its end of the control channel, which is closed here. */
-  private ChildProcess spawn(List<String> args, Fd control, Fd log) {
-    try (control) {
-      return linux.spawn(
-          SpawnRequest.of(args)
-              .withInherited(Map.of(CONTROL, control))
-              .withOutput(log)
-              .endingWithParent());
     }
   }
 
@@ -305,20 +274,8 @@ public final class QemuProbe {
    * directory, before it probes.
    */
   public static void removeLeftovers(Path scratch) throws IOException {
-    try (DirectoryStream<Path> left = Files.newDirectoryStream(scratch, "{probe,kvm-probe}-*")) {
-      left.forEach(QemuProbe::deleteQuietly);
-    }
-  }
-
-  private static String saidBy(Path log, String otherwise) {
-    try {
-      String text = Files.readString(log, StandardCharsets.UTF_8).strip();
-      return text.isEmpty()
-          ? otherwise
-          : text.lines().limit(4).reduce((a, b) -> a + "; " + b).orElse(otherwise);
-    } catch (IOException e) {
-      return otherwise;
-    }
+    ExpendableQemu.removeLeftovers(scratch);
+    Accelerator.removeLeftovers(scratch);
   }
 
   static void deleteQuietly(Path file) {
@@ -361,6 +318,15 @@ public final class QemuProbe {
   }
 
   private static Key key(String path) throws QemuUnusableException {
+    return new Key(path, identity(path));
+  }
+
+  /**
+   * Which file a binary is at this moment.
+   *
+   * @throws QemuUnusableException if there is no file that can be executed
+   */
+  static Identity identity(String path) throws QemuUnusableException {
     try {
       Path file = Path.of(path);
       BasicFileAttributes a = Files.readAttributes(file, BasicFileAttributes.class);
@@ -374,7 +340,7 @@ public final class QemuProbe {
             "it is not executable",
             "Give it the execute permission, or name another binary.");
       }
-      return new Key(path, String.valueOf(a.fileKey()), a.size(), a.lastModifiedTime().toMillis());
+      return new Identity(String.valueOf(a.fileKey()), a.size(), a.lastModifiedTime().toMillis());
     } catch (QemuUnusableException e) {
       throw e;
     } catch (IOException e) {

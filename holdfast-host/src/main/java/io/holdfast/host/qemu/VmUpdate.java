@@ -63,12 +63,14 @@ public final class VmUpdate implements Participant {
   private final Vm vm;
   private final QemuProbe probe;
   private final String target;
+  private final boolean reversible;
   private final DeviceState deviceState;
   private final GuestClock clock;
   private final QemuProcess predecessor;
   private final Stopping stopping;
   private final int generation;
 
+  private List<Correction> corrections = List.of();
   private Optional<Promise> promised = Optional.empty();
   private Optional<QemuProcess> successor = Optional.empty();
   private Optional<Relay> relay = Optional.empty();
@@ -91,6 +93,7 @@ public final class VmUpdate implements Participant {
    * Makes a participant for one update.
    *
    * @param target path of the QEMU binary to go to
+   * @param reversible whether the plan is to prove the way back, too
    * @param clock what becomes of the guest's wall clock
    */
   public VmUpdate(
@@ -98,12 +101,14 @@ public final class VmUpdate implements Participant {
       Vm vm,
       QemuProbe probe,
       String target,
+      boolean reversible,
       DeviceState deviceState,
       GuestClock.Choice clock) {
     this.linux = linux;
     this.vm = vm;
     this.probe = probe;
     this.target = target;
+    this.reversible = reversible;
     this.deviceState = deviceState;
     this.clock = new GuestClock(linux, vm, clock);
     this.predecessor = vm.process();
@@ -164,12 +169,60 @@ public final class VmUpdate implements Participant {
     if (guest == RunState.RUNNING) {
       clock.plan(findings, Optional.of(BLACKOUT));
     }
+    Duration trials = Duration.ZERO;
+    if (findings.obstacles().isEmpty()) {
+      String running = Trials.program(predecessor);
+      trials = tried(running, target, into, findings);
+      if (reversible) {
+        String back = "QEMU " + predecessor.binary().version() + ", on the way back,";
+        trials = trials.plus(tried(target, running, back, findings));
+      }
+    }
     return new Plan(
         findings.preserved(),
         findings.obstacles(),
         findings.losses(),
-        Optional.of(Duration.ofMillis(700 + (vm.promise().memory() >> 20) / 4)),
+        Optional.of(Duration.ofMillis(700 + (vm.promise().memory() >> 20) / 4).plus(trials)),
         Optional.of(BLACKOUT));
+  }
+
+  /**
+   * Tries the crossing on a machine that never ran, and says what came of it.
+   *
+   * @return what it cost
+   */
+  private Duration tried(String from, String to, String into, Findings findings)
+      throws QmpException {
+    Promise promise = vm.promise();
+    Trials.Outcome outcome =
+        probe
+            .trials()
+            .of(
+                from,
+                to,
+                promise.with(Correction.apply(corrections, promise.arguments()), promise.devices()),
+                vm.inherited(),
+                Trials.sizes(predecessor.qmp()));
+    switch (outcome) {
+      case Trials.Outcome.Passed(var found, var cost) -> {
+        if (from.equals(Trials.program(predecessor))) {
+          corrections = found;
+        }
+        findings.preserved("a machine like this one was saved, and loads into " + into);
+        found.forEach(correction -> findings.preserved(correction.toString()));
+        return cost;
+      }
+      case Trials.Outcome.Failed(var why) ->
+          findings.obstacle(
+              into,
+              "it does not take over a machine like this one, tried on one that never ran: " + why,
+              "Update to another build of QEMU. Without the device that is named, the VM can be"
+                  + " updated to this one.");
+      case Trials.Outcome.Untried(var why) ->
+          findings.risk(
+              "whether " + into + " takes over this machine could not be tried beforehand: " + why);
+    }
+    return Duration.ZERO;
   }
 
   @Override
@@ -185,15 +238,26 @@ public final class VmUpdate implements Participant {
             + " and mapping "
             + (vm.promise().memory() >> 20)
             + " MiB");
-    promised = Optional.of(vm.promise());
-    QemuProcess started = vm.startSuccessor(linux, binary, generation, CommandLine.Start.SUCCEED);
-    successor = Optional.of(started);
-    step.record(SUCCESSOR, started.identity().toString());
+    correct(corrections);
+    QemuProcess started = start(step, binary);
+    step.progress("comparing the machines");
+    Layout here = Layout.of(predecessor);
+    Layout there = Layout.of(started);
+    List<Correction> more = Correction.between(here, there);
+    if (!more.isEmpty()) {
+      // Not seen on the machine that was tried: its back ends were others.
+      step.progress("starting it again: " + more.getFirst());
+      correct(more);
+      started.end();
+      vm.backends().drop(generation);
+      step.record(SUCCESSOR, STARTING);
+      started = start(step, binary);
+      there = Layout.of(started);
+    }
+    sameMachine(here, there);
     step.note("successor.pid", Integer.toString(started.identity().pid()));
     step.note("successor.version", binary.version());
     step.progress("connecting");
-    step.progress("comparing the machines");
-    sameMachine(started);
     try (FdPair out = linux.socketPair(SocketType.STREAM)) {
       stopping.prepare(step, out.left());
       out.left().close();
@@ -204,9 +268,29 @@ public final class VmUpdate implements Participant {
     resumed = Optional.of(started.qmp().expect("RESUME"));
   }
 
+  private QemuProcess start(Step step, QemuBinary binary) throws IOException {
+    QemuProcess started = vm.startSuccessor(linux, binary, generation, CommandLine.Start.SUCCEED);
+    successor = Optional.of(started);
+    step.record(SUCCESSOR, started.identity().toString());
+    return started;
+  }
+
+  /**
+   * Writes down what the guest's devices really are, which every successor needs: also one that is
+   * started again after the commit, or on another kernel.
+   */
+  private void correct(List<Correction> found) throws IOException {
+    Promise before = vm.promise();
+    List<String> corrected = Correction.apply(found, before.arguments());
+    if (!corrected.equals(before.arguments())) {
+      vm.promises(before.with(corrected, before.devices()));
+    }
+    promised = Optional.of(vm.promise());
+  }
+
   /** The device state fits only into the machine that it comes from. */
-  private void sameMachine(QemuProcess started) throws QmpException {
-    List<String> differences = Layout.of(predecessor).differences(Layout.of(started));
+  private void sameMachine(Layout here, Layout there) throws QmpException {
+    List<String> differences = here.differences(there);
     if (!differences.isEmpty()) {
       throw new QmpException(
           "Layout",

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.holdfast.core.Obstacle;
 import io.holdfast.host.adopt.Reconstruction.Opened;
 import io.holdfast.host.adopt.Reconstruction.Taken;
+import io.holdfast.host.option.QemuCommand;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;

@@ -20,6 +20,7 @@ import java.util.List;
 import java.util.OptionalLong;
 import java.util.function.Function;
 import java.util.function.LongUnaryOperator;
+import java.util.stream.LongStream;
 
 /**
  * Ways in which a handover can be broken, to try those who read one: Holdfast's own check, a
@@ -149,7 +150,7 @@ public enum Damage {
       case NODE_UNALIGNED -> at.change(at.leafPointer(), each -> each + 8);
       case NODE_OUTSIDE -> at.change(at.leafPointer(), _ -> at.outside());
       case NODE_CYCLE -> at.change(at.leafPointer(), _ -> at.map());
-      case NODE_PRESERVED -> at.change(at.leafPointer(), _ -> at.tree());
+      case NODE_PRESERVED -> at.preserveNode();
       case KEY -> at.moveKeys();
       case PAGE_TWICE -> at.addTwice();
       case PAGE_IN_SCRATCH -> at.addInScratch();
@@ -382,6 +383,26 @@ public enum Damage {
 
     boolean drop(long address) {
       return flip(key(address));
+    }
+
+    /**
+     * Adds a node's own page to the map. Which node has a leaf to be added to depends on where the
+     * kernel happened to allocate it, so each is tried.
+     */
+    boolean preserveNode() {
+      return nodes(map(), RadixTree.TOP).anyMatch(each -> addWithin(new MemoryRange(each, PAGE)));
+    }
+
+    /** The nodes from one of this level downwards, itself included. */
+    private LongStream nodes(long node, int level) {
+      LongStream below =
+          level == 0
+              ? LongStream.empty()
+              : LongStream.range(0, 512)
+                  .map(index -> read(node + 8 * index))
+                  .filter(child -> child != 0)
+                  .flatMap(child -> nodes(child, level - 1));
+      return LongStream.concat(LongStream.of(node), below);
     }
 
     /** Order 0's nodes, moved to where bit 53 of a key is set. */

@@ -1,4 +1,4 @@
-package io.holdfast.host.adopt;
+package io.holdfast.host.option;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;

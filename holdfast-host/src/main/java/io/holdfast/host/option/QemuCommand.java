@@ -1,4 +1,4 @@
-package io.holdfast.host.adopt;
+package io.holdfast.host.option;
 
 import java.util.ArrayList;
 import java.util.List;
@@ -11,9 +11,9 @@ import java.util.Set;
  *
  * @param program its first word
  */
-record QemuCommand(String program, List<Option> options) {
+public record QemuCommand(String program, List<Option> options) {
   /** What a word that is no option means: the first disk. */
-  static final String DISK = "hda";
+  public static final String DISK = "hda";
 
   /** Options that take no value; all others take the next word. */
   private static final Set<String> FLAGS =
@@ -59,25 +59,25 @@ record QemuCommand(String program, List<Option> options) {
           "perfmap",
           "one-insn-per-tb");
 
-  QemuCommand {
+  public QemuCommand {
     options = List.copyOf(options);
   }
 
   /** One option: its name without dashes, and its value if it takes one. */
-  record Option(String name, Optional<String> value) {
-    static Option of(String name, String value) {
+  public record Option(String name, Optional<String> value) {
+    public static Option of(String name, String value) {
       return new Option(name, Optional.of(value));
     }
 
-    static Option flag(String name) {
+    public static Option flag(String name) {
       return new Option(name, Optional.empty());
     }
 
-    String text() {
+    public String text() {
       return value.orElse("");
     }
 
-    List<String> words() {
+    public List<String> words() {
       return value.map(v -> List.of("-" + name, v)).orElseGet(() -> List.of("-" + name));
     }
 
@@ -92,7 +92,7 @@ record QemuCommand(String program, List<Option> options) {
    *
    * @throws IllegalArgumentException if there is no program, or the last option lacks its value
    */
-  static QemuCommand parse(List<String> words) {
+  public static QemuCommand parse(List<String> words) {
     if (words.isEmpty()) {
       throw new IllegalArgumentException("an empty command line");
     }

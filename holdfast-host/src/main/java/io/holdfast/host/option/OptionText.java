@@ -1,4 +1,4 @@
-package io.holdfast.host.adopt;
+package io.holdfast.host.option;
 
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
@@ -13,7 +13,7 @@ import java.util.function.UnaryOperator;
  * file,id=a,path=b} (a comma that belongs to a value is doubled, the first property's key may be
  * left out) or JSON. Changing a property keeps the form and everything else as it was written.
  */
-sealed interface OptionText {
+public sealed interface OptionText {
   /**
    * Reads a value.
    *
@@ -75,6 +75,9 @@ sealed interface OptionText {
 
   /** The same with a property set, at the end if it is new. */
   OptionText with(String key, String value);
+
+  /** The same with a property set to a number, which JSON writes without quotes. */
+  OptionText with(String key, int value);
 
   /** The same without a property. */
   OptionText without(String key);
@@ -140,6 +143,11 @@ sealed interface OptionText {
         changed.add(new Pair(key, Optional.of(value)));
       }
       return new OfPairs(implied, changed);
+    }
+
+    @Override
+    public OptionText with(String key, int value) {
+      return with(key, Integer.toString(value));
     }
 
     @Override
@@ -225,6 +233,11 @@ sealed interface OptionText {
             default -> value;
           };
       return new OfJson(json.with(key, typed));
+    }
+
+    @Override
+    public OptionText with(String key, int value) {
+      return new OfJson(json.with(key, value));
     }
 
     @Override
