@@ -79,11 +79,14 @@ class FaultsTest {
     return Files.setPosixFilePermissions(script, PosixFilePermissions.fromString("rwxr-xr-x"));
   }
 
-  /** A QEMU that does something else first when it is to be a successor. */
+  /**
+   * A QEMU that does something else first when it is to be a successor, and does not in a trial:
+   * that one would refuse it.
+   */
   private Path wrapper(String name, String first) throws IOException {
     return script(
         name,
-        "#!/bin/sh\ncase \"$*\" in *' -incoming '*) %s ;; esac\nexec %s \"$@\"\n"
+        "#!/bin/sh\ncase \"$*\" in *holdfast-control*) ;; *' -incoming '*) %s ;; esac\nexec %s \"$@\"\n"
             .formatted(first, Host.qemu()));
   }
 

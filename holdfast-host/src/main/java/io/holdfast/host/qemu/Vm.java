@@ -218,11 +218,25 @@ public final class Vm implements AutoCloseable {
    * @throws IOException if it does not come up
    */
   public List<String> rehearse(Linux linux, QemuBinary binary) throws IOException {
+    Layout here = Layout.of(process());
+    Layout there = successors(linux, binary);
+    List<Correction> found = Correction.between(here, there);
+    if (!found.isEmpty()) {
+      synchronized (this) {
+        // Not written down before the VM is kept.
+        promise = promise.with(Correction.apply(found, promise.arguments()), promise.devices());
+      }
+      there = successors(linux, binary);
+    }
+    return here.differences(there);
+  }
+
+  private Layout successors(Linux linux, QemuBinary binary) throws IOException {
     int next = generation() + 1;
     try {
       QemuProcess successor = startSuccessor(linux, binary, next, CommandLine.Start.SUCCEED);
       try {
-        return Layout.of(process()).differences(Layout.of(successor));
+        return Layout.of(successor);
       } finally {
         successor.end();
       }
