@@ -27,6 +27,8 @@ if [ "${1:-}" = agent ]; then
   heap=512m # for the plan of another kernel, which unpacks that; else it needs a fraction
   [ ! -e "$lib/agent.aot" ] || cache=$lib/agent.aot # what the agent loads and links when it starts
 fi
+# The cache names the modules by path and time, and the JVM's build: where one differs the agent starts without it, only slower. Relative
+# paths would outlive a move, but an agent whose folder is replaced while it runs could load nothing more.
 # Small and quick to start: one collector thread, the first compiler only.
-exec "$home/bin/java" ${cache:+"-XX:AOTCache=$cache"} --module-path "$lib" "--enable-native-access=$native" \
+exec "$home/bin/java" ${cache:+"-XX:AOTCache=$cache" -Xlog:aot=off -Xlog:cds=off} --module-path "$lib" "--enable-native-access=$native" \
   -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Xmx$heap" -m "$main" "$@"
