@@ -263,6 +263,11 @@ final class Host implements AutoCloseable {
     return vm;
   }
 
+  /** Whether the VM was run and not stopped since. */
+  boolean runs() {
+    return whole.isPresent();
+  }
+
   /** Stops the VM. */
   void stopVm() {
     var _ = call("Vm.Stop", JsonObject.of("name", VM));
