@@ -156,12 +156,22 @@ class NetworkUpdatesTest {
   }
 
   @Test
+  void eightUpdatesUnderTraffic() throws IOException {
+    updatesUnderTraffic(8);
+  }
+
+  @Test
+  @Tag("nightly")
   void twentyUpdatesUnderTraffic() throws IOException {
+    updatesUnderTraffic(20);
+  }
+
+  private void updatesUnderTraffic(int updates) throws IOException {
     JsonObject vm = host().runVm(definition(2));
     String mac = vm.object("definition").array("networks").objects().getFirst().string("mac");
     assertThat(mac).startsWith("52:54:00:");
     try (Traffic traffic = new Traffic(lab().atPeer(), NetworkLab.GUEST)) {
-      for (int i = 0; i < 20; i++) {
+      for (int i = 0; i < updates; i++) {
         JsonObject report = update(Host.qemu());
         assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
         traffic.assertFlows();

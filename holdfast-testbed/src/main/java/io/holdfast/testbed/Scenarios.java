@@ -39,14 +39,24 @@ import java.util.List;
 public final class Scenarios {
   private Scenarios() {}
 
-  /** Those that run only when they are named, as they take many minutes or measure. */
+  /**
+   * Those that run at night, or when they are named: they take many minutes, measure, or show more
+   * of what another scenario shows as well (docs/nightly.md).
+   */
   public static List<Scenario> onRequest() {
     return List.of(
         new FiveKernels(),
+        new Forced.WithoutKho(),
         new KernelUndone(),
         new KernelUpdate.AndItsWallClock(),
         new KernelUpdateMeasured(),
+        new KernelSelftest.LuoMultiSession(),
+        new KernelSelftest.LuoStressFiles(),
+        new KernelSelftest.LuoStressSessions(),
+        new KernelSelftest.Kho(),
         new PreservingCosts(),
+        new Provoked.Oops(),
+        new Provoked.Lockdep(),
         new SystemdLinuxGuest());
   }
 
@@ -72,7 +82,6 @@ public final class Scenarios {
         new KilledInRestore(),
         new KernelRefusals(),
         new Forced.WithoutLiveupdate(),
-        new Forced.WithoutKho(),
         new Forced.OtherLuo(),
         new AgentUnderSystemd(),
         new SystemdKernelUpdate(),
@@ -81,14 +90,8 @@ public final class Scenarios {
         new SystemdEndsVms(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),
-        new KernelSelftest.LuoMultiSession(),
-        new KernelSelftest.LuoStressFiles(),
-        new KernelSelftest.LuoStressSessions(),
-        new KernelSelftest.Kho(),
         new Provoked.Panic(),
-        new Provoked.Oops(),
         new Provoked.Warn(),
-        new Provoked.Lockdep(),
         new Provoked.Hang());
   }
 
