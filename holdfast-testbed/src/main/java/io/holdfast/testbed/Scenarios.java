@@ -14,6 +14,7 @@ import io.holdfast.testbed.scenarios.KernelSelftest;
 import io.holdfast.testbed.scenarios.KernelUndone;
 import io.holdfast.testbed.scenarios.KernelUpdate;
 import io.holdfast.testbed.scenarios.KernelUpdateMeasured;
+import io.holdfast.testbed.scenarios.KernelUpdateShown;
 import io.holdfast.testbed.scenarios.KilledInRestore;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
 import io.holdfast.testbed.scenarios.LiveHostShown;
@@ -34,6 +35,7 @@ import io.holdfast.testbed.scenarios.SystemdUpdateFails;
 import io.holdfast.testbed.scenarios.UnfinishedIsLost;
 import java.lang.reflect.Constructor;
 import java.util.List;
+import java.util.stream.Stream;
 
 /** The scenarios there are. */
 public final class Scenarios {
@@ -50,6 +52,7 @@ public final class Scenarios {
         new KernelUndone(),
         new KernelUpdate.AndItsWallClock(),
         new KernelUpdateMeasured(),
+        new KernelUpdateShown(),
         new KernelSelftest.LuoMultiSession(),
         new KernelSelftest.LuoStressFiles(),
         new KernelSelftest.LuoStressSessions(),
@@ -93,6 +96,18 @@ public final class Scenarios {
         new Provoked.Panic(),
         new Provoked.Warn(),
         new Provoked.Hang());
+  }
+
+  /**
+   * The one of this name.
+   *
+   * @throws IllegalArgumentException if there is none
+   */
+  public static Scenario named(String name) {
+    return Stream.concat(all().stream(), onRequest().stream())
+        .filter(scenario -> scenario.name().equals(name))
+        .findFirst()
+        .orElseThrow(() -> new IllegalArgumentException("there is no scenario " + name));
   }
 
   /** Makes one by its class's name. */

@@ -26,6 +26,7 @@ import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
@@ -37,6 +38,7 @@ final class InstalledHoldfast {
   private static final int SIGKILL = 9;
   private static final Path KVM = Path.of("/sys/kernel/debug/kvm");
   private static final int LOOKS = 10;
+  private static final long FOLLOW_MILLIS = 250;
 
   private final Inside in;
 
@@ -235,12 +237,24 @@ final class InstalledHoldfast {
 
   /** Asks for the update of the kernel, which ends this half; throws if it does not. */
   void updateKernel(String... more) throws IOException {
+    updateKernel(_ -> {}, more);
+  }
+
+  /**
+   * The same.
+   *
+   * @param heard gets each line that the command writes, on a thread of its own
+   */
+  void updateKernel(Consumer<String> heard, String... more) throws IOException {
     List<String> line = new ArrayList<>(List.of(command().toString()));
     line.addAll(kernelUpdate());
     line.addAll(List.of(more));
     Path log = Path.of("/run/update.log");
     Process process =
         new ProcessBuilder(line).redirectErrorStream(true).redirectOutput(log.toFile()).start();
+    Thread follower = new Thread(() -> follow(process, log, heard), "what the update says");
+    follower.setDaemon(true);
+    follower.start();
     try {
       // Refusals and failures come back; what succeeds ends this process, and this machine's
       // kernel.
@@ -263,6 +277,22 @@ final class InstalledHoldfast {
     } catch (IllegalStateException e) {
       in.note("after all: " + Files.readString(log).replace('\n', '|') + said().replace('\n', '|'));
       throw e;
+    }
+  }
+
+  private static void follow(Process process, Path log, Consumer<String> heard) {
+    int told = 0;
+    while (process.isAlive()) {
+      pause(FOLLOW_MILLIS);
+      try {
+        String all = Files.readString(log);
+        int end = all.lastIndexOf('\n') + 1;
+        all.substring(told, Math.max(told, end)).lines().forEach(heard);
+        told = Math.max(told, end);
+      } catch (IOException e) {
+        heard.accept(String.valueOf(e.getMessage()));
+        return;
+      }
     }
   }
 
@@ -479,7 +509,7 @@ final class InstalledHoldfast {
    * What a guest has complained of on its console, but for timers that came late: under emulation a
    * guest says that at any time, with or without an update.
    */
-  private static List<String> problems(String vm) throws IOException {
+  static List<String> problems(String vm) throws IOException {
     Path log = RUN.resolve("vms").resolve(vm).resolve("console.log");
     return new String(Files.readAllBytes(log), StandardCharsets.ISO_8859_1)
         .lines()
