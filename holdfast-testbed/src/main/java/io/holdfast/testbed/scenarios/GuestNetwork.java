@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 
 /**
@@ -22,7 +23,7 @@ final class GuestNetwork {
   /** What a host's network configuration does, some time after its start. */
   private static final String PLUG_IN = "ip link set dev eth0 up master " + BRIDGE;
 
-  private static final long PATIENCE_MILLIS = 90_000;
+  private static final Duration PATIENCE = Duration.ofSeconds(90);
   private static final int READS = 20;
 
   /** The value of {@code --net} of a guest in it. */
@@ -95,10 +96,10 @@ final class GuestNetwork {
     throw new IOException(progress + " could not be read in " + READS + " attempts");
   }
 
-  /** Waits until the peer has read so many bytes, and tells whether it has. */
-  boolean await(long least) throws IOException {
+  /** Waits until the peer has read so many bytes, and tells whether it has in time. */
+  boolean await(long least, Duration patience) throws IOException {
     long start = System.nanoTime();
-    while (read() < least && System.nanoTime() - start < PATIENCE_MILLIS * 1_000_000) {
+    while (read() < least && System.nanoTime() - start < patience.toNanos()) {
       InstalledHoldfast.pause(200);
     }
     return read() >= least;
@@ -106,7 +107,7 @@ final class GuestNetwork {
 
   /** Checks that the peer reads so many bytes. */
   void awaitStream(String what, long least) throws IOException {
-    boolean enough = await(least);
+    boolean enough = await(least, PATIENCE);
     in.check("the guest's stream " + what + ", " + read() + " bytes", enough);
   }
 }

@@ -21,6 +21,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
@@ -273,7 +274,7 @@ final class InstalledHoldfast {
                 }
               })
           .start();
-      in.awaitKexec(300);
+      in.awaitKexec(600);
     } catch (IllegalStateException e) {
       in.note("after all: " + Files.readString(log).replace('\n', '|') + said().replace('\n', '|'));
       throw e;
@@ -608,9 +609,14 @@ final class InstalledHoldfast {
 
   /** Waits until a guest has counted so far. */
   int awaitCount(String name, int least) throws IOException {
+    return awaitCount(name, least, Duration.ofMillis(PATIENCE_MILLIS));
+  }
+
+  /** The same, for so long at most. */
+  int awaitCount(String name, int least, Duration patience) throws IOException {
     long start = System.nanoTime();
     int now = counted(name);
-    while (now >= 0 && now < least && System.nanoTime() - start < PATIENCE_MILLIS * 1_000_000) {
+    while (now >= 0 && now < least && System.nanoTime() - start < patience.toNanos()) {
       pause(200);
       now = counted(name);
     }

@@ -31,7 +31,7 @@ record PatternPages(int right, long rewrites, List<String> faults) {
   private static final int BEGIN = 3;
   private static final int FIRST = 4;
 
-  /** The guest rewrites a page every 4 ms or so; the one that it is at rests soon. */
+  /** The guest rewrites a page every 4 ms or so; the one that is being rewritten rests soon. */
   private static final int LOOKS = 400;
 
   private static final long BETWEEN_LOOKS_MILLIS = 5;
@@ -83,8 +83,9 @@ record PatternPages(int right, long rewrites, List<String> faults) {
       MemorySegment.copy(memory, WORD, at, page, 0, WORDS);
       VarHandle.loadLoadFence();
       if (rewrites(memory, heart) == before) {
-        if (index != before % heart.pages()) {
-          return compare(page, heart, index, before);
+        String wrong = compare(page, heart, index, before);
+        if (wrong.isEmpty() || index != before % heart.pages()) {
+          return wrong;
         }
         InstalledHoldfast.pause(BETWEEN_LOOKS_MILLIS); // It may be half written.
       }
