@@ -123,6 +123,8 @@ final class Machine implements AutoCloseable {
             "-kernel", kernel.image().toString()));
     command.addAll(program);
     Files.writeString(run.resolve("qemu.command"), String.join(" \\\n  ", command) + "\n");
+    // In a session of its own: a Ctrl-C is for this JVM, which then ends QEMU.
+    command.addFirst("setsid");
     try {
       Process qemu =
           new ProcessBuilder(command)

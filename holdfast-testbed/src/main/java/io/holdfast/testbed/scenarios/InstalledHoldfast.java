@@ -469,8 +469,7 @@ final class InstalledHoldfast {
     try {
       heart = heartbeat(vm);
     } catch (IOException e) {
-      String log = Files.readString(console(vm), StandardCharsets.ISO_8859_1);
-      in.note("the guest says: " + end(log));
+      in.note("the guest says: " + lastWords(vm));
       throw e;
     }
     long counter = Long.parseLong(in.recall(vm + ".counter"));
@@ -579,6 +578,11 @@ final class InstalledHoldfast {
   /** The end of what a guest has said, in one line. */
   private static String end(String log) {
     return log.substring(Math.max(0, log.length() - LAST)).replace('\n', '|');
+  }
+
+  /** The end of what a guest has said on its console, in one line. */
+  static String lastWords(String vm) throws IOException {
+    return end(Files.readString(console(vm), StandardCharsets.ISO_8859_1));
   }
 
   /** Where what a guest has said is. */

@@ -101,7 +101,9 @@ public final class KernelUpdateShown implements Scenario {
         VM, "tcg", GuestNetwork.WORDS, "--disk", "/dev/vda,format=raw", "--net", GuestNetwork.NET);
     int counted = holdfast.awaitCount(VM, COUNTED, PATIENCE);
     if (counted < COUNTED) {
-      throw new IOException("the guest does not count: it came to " + counted);
+      throw new IOException(
+          "the guest counts to %d in %d s; it says: %s"
+              .formatted(counted, PATIENCE.toSeconds(), InstalledHoldfast.lastWords(VM)));
     }
     in.fact("guest", guest(holdfast));
     step(in, "the observer outside reads the guest's TCP stream");
