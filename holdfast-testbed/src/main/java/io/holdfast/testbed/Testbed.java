@@ -114,6 +114,7 @@ public final class Testbed {
     private final Map<String, String> facts = new ConcurrentHashMap<>();
     private Optional<Trouble> trouble = Optional.empty();
     private Optional<Dumper> dumper = Optional.empty();
+    private volatile boolean over;
     private long started;
     private long booting;
     private long kexec;
@@ -126,6 +127,7 @@ public final class Testbed {
     }
 
     Result result(Result.Outcome outcome) {
+      over = true;
       Duration length =
           started == 0 ? Duration.ZERO : Duration.ofNanos(System.nanoTime() - started);
       return new Result(
@@ -279,8 +281,11 @@ public final class Testbed {
     }
 
     private void fact(String key, String text) {
-      facts.put(key, text);
-      watcher.fact(key, text);
+      // A thread of the scenario's may still be telling when the run is over.
+      if (!over) {
+        facts.put(key, text);
+        watcher.fact(key, text);
+      }
     }
 
     private void boot(int number, String release, Outside outside, Machine machine) {

@@ -31,6 +31,9 @@ final class Peer {
   private static final long PAUSE_MILLIS = 10;
   private static final long TELL_NANOS = 250_000_000;
 
+  /** A guest that is emulated twice on a busy machine takes long to boot. */
+  private static final long PATIENCE_NANOS = 3_600_000_000_000L;
+
   private final int port;
   private final Path exchange;
   private final long begun;
@@ -40,6 +43,7 @@ final class Peer {
   private volatile long beforeGap;
   private volatile long gap;
   private volatile String end = "not connected";
+  private volatile boolean over;
 
   private Peer(int port, Path exchange, long begun) {
     this.port = port;
@@ -70,7 +74,7 @@ final class Peer {
   }
 
   private void read() {
-    long deadline = System.nanoTime() + 600_000_000_000L;
+    long deadline = System.nanoTime() + PATIENCE_NANOS;
     // QEMU accepts before the guest can.
     while (right == 0 && System.nanoTime() < deadline) {
       try (Socket socket = new Socket()) {
@@ -83,6 +87,7 @@ final class Peer {
         InstalledHoldfast.pause(200);
       }
     }
+    over = true;
   }
 
   private void stream(Socket socket) throws IOException {
@@ -167,6 +172,11 @@ final class Peer {
   /** The bytes that were right after it. */
   long afterSilence() {
     return right - beforeGap;
+  }
+
+  /** Whether it hears nothing more. */
+  boolean over() {
+    return over;
   }
 
   /** How the connection ended, or that it is open. */
