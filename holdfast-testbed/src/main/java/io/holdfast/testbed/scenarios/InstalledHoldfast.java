@@ -36,6 +36,9 @@ final class InstalledHoldfast {
   static final Path RUN = Path.of("/run/holdfast");
   private static final Path LOG = Path.of("/run/agent.log");
   private static final long PATIENCE_MILLIS = 120_000;
+
+  /** An agent starts in seconds, or in minutes where a busy machine emulates it. */
+  private static final long AGENT_MILLIS = 480_000;
   private static final int SIGKILL = 9;
   private static final Path KVM = Path.of("/sys/kernel/debug/kvm");
   private static final int LOOKS = 10;
@@ -90,7 +93,7 @@ final class InstalledHoldfast {
   void awaitEarlyAgent() throws IOException {
     long start = System.nanoTime();
     while (!said().contains("ready on")) {
-      if (System.nanoTime() - start > PATIENCE_MILLIS * 1_000_000) {
+      if (System.nanoTime() - start > AGENT_MILLIS * 1_000_000) {
         throw new IOException("the agent did not get ready: " + said());
       }
       pause(20);
@@ -170,7 +173,7 @@ final class InstalledHoldfast {
   void awaitAgent(Process agent, int number) throws IOException {
     long start = System.nanoTime();
     while (said().split("ready on", -1).length <= number) {
-      if (!agent.isAlive() || System.nanoTime() - start > PATIENCE_MILLIS * 1_000_000) {
+      if (!agent.isAlive() || System.nanoTime() - start > AGENT_MILLIS * 1_000_000) {
         throw new IOException("the agent did not get ready: " + said());
       }
       pause(20);
