@@ -39,6 +39,7 @@ final class InstalledHoldfast {
 
   /** An agent starts in seconds, or in minutes where a busy machine emulates it. */
   private static final long AGENT_MILLIS = 480_000;
+
   private static final int SIGKILL = 9;
   private static final Path KVM = Path.of("/sys/kernel/debug/kvm");
   private static final int LOOKS = 10;
