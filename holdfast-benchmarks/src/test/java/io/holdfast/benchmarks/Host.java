@@ -381,11 +381,12 @@ final class Host implements AutoCloseable {
         call("Agent.Status", JsonObject.empty()).number("heldDescriptors"));
   }
 
-  /** Names in the run directory, without reports, and generations without their number. */
+  /** Names in the run directory, without reports and memory, and generations without number. */
   private Set<String> files() {
     try (Stream<Path> all = Files.walk(run)) {
       return all.map(each -> run.relativize(each).toString())
           .filter(each -> !(each.startsWith("updates/") && each.endsWith(".json")))
+          .filter(each -> !each.equals("failed-pairs"))
           .map(each -> each.replaceFirst("generation-\\d+", "generation-N"))
           .collect(Collectors.toCollection(TreeSet::new));
     } catch (IOException | UncheckedIOException _) {

@@ -233,6 +233,7 @@ final class Answers {
       List<Obstacle> obstacles,
       List<String> preserved,
       List<String> losses,
+      List<String> risks,
       List<Span> spans) {
     static Report of(JsonObject json) {
       return new Report(
@@ -248,13 +249,14 @@ final class Answers {
           each(json, "obstacles", Obstacle::of),
           json.optionalArray("preserved").map(JsonArray::strings).orElse(List.of()),
           json.array("losses").strings(),
+          json.optionalArray("risks").map(JsonArray::strings).orElse(List.of()),
           each(json, "spans", Span::of));
     }
 
     Report withoutMessage() {
       return new Report(
           id, kind, target, outcome, "", started, brownout, blackout, measured, obstacles,
-          preserved, losses, spans);
+          preserved, losses, risks, spans);
     }
   }
 

@@ -286,7 +286,8 @@ final class Render {
       text.append("expected: ").append(String.join(", ", expected)).append('\n');
     }
     text.append(list("Preserved:", report.preserved()));
-    return text.append(losses(report.losses())).toString();
+    text.append(losses(report.losses()));
+    return text.append(list("Risks:", report.risks())).toString();
   }
 
   /**

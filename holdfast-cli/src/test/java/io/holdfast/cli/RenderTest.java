@@ -155,6 +155,9 @@ class RenderTest {
 
             Lost by it:
               - user-mode connections
+
+            Risks:
+              - disk0 may send a subsection that QEMU 7.2.22 does not know
             """);
   }
 
@@ -170,7 +173,9 @@ class RenderTest {
   void showsAPlanThatRefuses() {
     assertThat(Render.plan(Report.of(Samples.REFUSED)))
         .startsWith(
-            "Plan to update the VMM of web: refused, nothing would be changed\n2 obstacles\n\nIn the way:\n");
+            "Plan to update the VMM of web: refused, nothing would be changed\n"
+                + "2 obstacles\n\n"
+                + "In the way:\n");
   }
 
   @Test

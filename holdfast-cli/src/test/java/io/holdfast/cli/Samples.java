@@ -73,7 +73,7 @@ final class Samples {
           {"id":"u9","kind":"vmm","target":"web","outcome":"planned",
            "message":"it can be done. guest RAM, 1 GiB, in place","started":1795430520000,
            "brownout":1200000000,"blackout":15000000,"obstacles":[],"losses":["user-mode connections"],
-           "spans":[]}
+           "risks":["disk0 may send a subsection that QEMU 7.2.22 does not know"],"spans":[]}
           """);
 
   static final JsonObject STATUS =

@@ -161,9 +161,10 @@ final class Reports {
                 + (lost
                     ? ""
                     : subject instanceof Subject.Host
-                        ? ". What did not come back is held in memory, and the others run; once that is repaired:"
-                            + " holdfast update retry"
-                        : ". The update can only go on from here; the agent tries again when it is started again");
+                        ? ". What did not come back is held in memory, and the others run; once"
+                              + " that is repaired: holdfast update retry"
+                        : ". The update can only go on from here; the agent tries again when it is"
+                              + " started again");
       }
     }
     return report(id, subject, name, message, obstacles, losses, outcome.timeline());
@@ -230,6 +231,7 @@ final class Reports {
             plan.losses(),
             timeline)
         .with("preserved", preserved)
+        .with("risks", plan.risks())
         .with("brownout", brownout.map(Duration::toNanos).orElse(0L))
         .with("blackout", blackout.map(Duration::toNanos).orElse(0L));
   }

@@ -5,9 +5,11 @@ import io.holdfast.core.Obstacle;
 import io.holdfast.core.Participant;
 import io.holdfast.core.Plan;
 import io.holdfast.core.Step;
+import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.Signal;
 import io.holdfast.linux.SocketType;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
@@ -78,6 +80,7 @@ public final class VmUpdate implements Participant {
 
   private List<Correction> corrections = List.of();
   private Optional<Promise> promised = Optional.empty();
+  private Optional<Pairing> pairing = Optional.empty();
   private Optional<QemuProcess> successor = Optional.empty();
   private Optional<Relay> relay = Optional.empty();
   private Optional<Qmp.Expectation> loaded = Optional.empty();
@@ -178,16 +181,26 @@ public final class VmUpdate implements Participant {
     Duration trials = Duration.ZERO;
     if (findings.obstacles().isEmpty()) {
       String running = Trials.program(predecessor);
-      trials = tried(running, target, into, findings);
+      String machine = vm.promise().machine();
+      pairing = Pairing.of(probe, predecessor.qmp(), running, target, machine);
+      String to = into;
+      pairing.ifPresent(pair -> pair.before(to, findings));
+      trials = findings.obstacles().isEmpty() ? tried(running, target, into, findings) : trials;
+      if (findings.obstacles().isEmpty()) {
+        pairing.ifPresent(pair -> pair.risks(to, findings));
+      }
       if (reversible) {
         String back = "QEMU " + predecessor.binary().version() + ", on the way back,";
         trials = trials.plus(tried(target, running, back, findings));
+        Pairing.of(probe, predecessor.qmp(), target, running, machine)
+            .ifPresent(pair -> pair.risks(back, findings));
       }
     }
     return new Plan(
         findings.preserved(),
         findings.obstacles(),
         findings.losses(),
+        findings.risks(),
         Optional.of(Duration.ofMillis(700 + (vm.promise().memory() >> 20) / 4).plus(trials)),
         Optional.of(BLACKOUT));
   }
@@ -368,15 +381,41 @@ public final class VmUpdate implements Participant {
   }
 
   private void awaitLoad(Step step, String who) throws IOException {
-    JsonObject event = loaded.orElseThrow().await(step.remaining());
-    if (!event.object("data").string("status").equals("completed")) {
+    boolean completed;
+    try {
+      JsonObject event = loaded.orElseThrow().await(step.remaining());
+      completed = event.object("data").string("status").equals("completed");
+    } catch (QmpException e) {
+      // One that could not load may be gone before its event was read.
+      if (!failedByItself()) {
+        throw e;
+      }
+      completed = false;
+    }
+    if (!completed) {
+      boolean remembered = failedByItself();
+      String why = successor.flatMap(QemuProcess::said).orElse("it did not say why");
       throw new IOException(
           who
-              + " could not load the device state"
-              + successor.flatMap(QemuProcess::said).map(s -> ": " + s).orElse(""));
+              + " could not load the device state: "
+              + why
+              + pairing.filter(_ -> remembered).map(pair -> pair.failed(why)).orElse(""));
     }
     long bytes = relay.orElseThrow().await(step.remaining());
     step.note("device-state.bytes", Long.toString(bytes));
+  }
+
+  /**
+   * Whether the successor ended because of what it was to load: nobody killed it, and the
+   * predecessor is there to send. Waits for its end, and so for its last words.
+   */
+  private boolean failedByItself() {
+    Optional<ExitStatus> end = successor.flatMap(QemuProcess::exitStatus);
+    boolean killed =
+        end.isPresent()
+            && end.get() instanceof ExitStatus.Killed(int signal)
+            && (signal == Signal.KILL.number() || signal == Signal.TERM.number());
+    return end.isPresent() && !end.get().success() && !killed && !predecessor.hasExited();
   }
 
   /**
