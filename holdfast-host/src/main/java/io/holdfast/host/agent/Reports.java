@@ -162,9 +162,9 @@ final class Reports {
                     ? ""
                     : subject instanceof Subject.Host
                         ? ". What did not come back is held in memory, and the others run; once"
-                              + " that is repaired: holdfast update retry"
+                            + " that is repaired: holdfast update retry"
                         : ". The update can only go on from here; the agent tries again when it is"
-                              + " started again");
+                            + " started again");
       }
     }
     return report(id, subject, name, message, obstacles, losses, outcome.timeline());
