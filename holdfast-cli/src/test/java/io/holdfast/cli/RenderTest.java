@@ -173,9 +173,12 @@ class RenderTest {
   void showsAPlanThatRefuses() {
     assertThat(Render.plan(Report.of(Samples.REFUSED)))
         .startsWith(
-            "Plan to update the VMM of web: refused, nothing would be changed\n"
-                + "2 obstacles\n\n"
-                + "In the way:\n");
+            """
+            Plan to update the VMM of web: refused, nothing would be changed
+            2 obstacles
+
+            In the way:
+            """);
   }
 
   @Test
