@@ -1,5 +1,6 @@
 package io.holdfast.benchmarks;
 
+import io.holdfast.varlink.json.JsonObject;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -132,6 +133,58 @@ sealed interface PairResult {
     String place() {
       return "%s → %s, %d vCPU".formatted(from, to, cpus);
     }
+
+    /** As a run writes it down for the next one. */
+    JsonObject json() {
+      return JsonObject.of(
+          "from", from, "to", to, "cpus", cpus, "machine", machine, "result", result.json());
+    }
+
+    /** Reads what {@link #json} wrote. */
+    static Cell of(JsonObject json) {
+      return new Cell(
+          json.string("from"),
+          json.string("to"),
+          Math.toIntExact(json.number("cpus")),
+          json.string("machine"),
+          PairResult.of(json.object("result")));
+    }
+  }
+
+  /** As a run writes it down for the next one. */
+  private JsonObject json() {
+    return switch (this) {
+      case Passed(var pause, var blind, var corrections, var risks) ->
+          JsonObject.of(
+              "is",
+              "passed",
+              "pause",
+              pause,
+              "blind",
+              blind,
+              "corrections",
+              corrections,
+              "risks",
+              risks);
+      case Refused(var why) -> JsonObject.of("is", "refused", "why", why);
+      case Cancelled(var why) -> JsonObject.of("is", "cancelled", "why", why);
+      case Failed(var blackout, var why) ->
+          JsonObject.of("is", "failed", "blackout", blackout, "why", why);
+    };
+  }
+
+  private static PairResult of(JsonObject json) {
+    return switch (json.string("is")) {
+      case "passed" ->
+          new Passed(
+              json.number("pause"),
+              json.bool("blind"),
+              json.array("corrections").strings(),
+              json.array("risks").strings());
+      case "refused" -> new Refused(json.string("why"));
+      case "cancelled" -> new Cancelled(json.string("why"));
+      default -> new Failed(json.bool("blackout"), json.string("why"));
+    };
   }
 
   /**

@@ -12,6 +12,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Instant;
 import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
@@ -24,6 +25,7 @@ import java.util.Optional;
 import java.util.SortedSet;
 import java.util.TreeSet;
 import java.util.function.BooleanSupplier;
+import java.util.function.Function;
 
 /**
  * Updates a guest from every QEMU to every other one, and writes a table of what came of it.
@@ -35,8 +37,10 @@ import java.util.function.BooleanSupplier;
  *
  * <p>Options: {@code --qemu NAME=PATH} for each QEMU, at least two; {@code --from NAME} and {@code
  * --to NAME} for a part; {@code --cpus LIST} (1,4); {@code --commit ID}, {@code --into FILE} for
- * the table, which goes to standard output without it or where a part was run. The exit status is 1
- * if an update failed in the blackout or a check does not hold. {@code tools/qemu-pairs} runs it.
+ * the table, which goes to standard output without it or where a part was run; {@code --results
+ * FILE}, to which each result is added, and from which those of the same commit and the same files
+ * are taken that were no failures. The exit status is 1 if an update failed in the blackout or a
+ * check does not hold. {@code tools/qemu-pairs} runs it.
  */
 public final class QemuPairs {
   private static final String CPU = "Nehalem";
@@ -56,6 +60,7 @@ public final class QemuPairs {
   private final List<Integer> cpus;
   private final String commit;
   private final Optional<Path> into;
+  private final Optional<Path> results;
   private final List<PairResult.Cell> cells = new ArrayList<>();
   private final SortedSet<String> accelerators = new TreeSet<>();
 
@@ -65,13 +70,15 @@ public final class QemuPairs {
       Optional<String> to,
       List<Integer> cpus,
       String commit,
-      Optional<Path> into) {
+      Optional<Path> into,
+      Optional<Path> results) {
     this.qemus = qemus;
     this.from = from;
     this.to = to;
     this.cpus = cpus;
     this.commit = commit;
     this.into = into;
+    this.results = results;
   }
 
   /** See {@link QemuPairs}. */
@@ -95,14 +102,15 @@ public final class QemuPairs {
       switch (arguments[i]) {
         case "--qemu" ->
             paths.put(value.replaceFirst("=.*", ""), value.substring(value.indexOf('=') + 1));
-        case "--from", "--to", "--cpus", "--commit", "--into" -> options.put(arguments[i], value);
+        case "--from", "--to", "--cpus", "--commit", "--into", "--results" ->
+            options.put(arguments[i], value);
         default -> throw new IllegalArgumentException("there is no option " + arguments[i]);
       }
     }
     if (arguments.length % 2 != 0 || paths.size() < 2) {
       throw new IllegalArgumentException(
           "usage: QemuPairs --qemu NAME=PATH --qemu NAME=PATH … [--from NAME] [--to NAME]"
-              + " [--cpus 1,4] [--commit ID] [--into FILE]");
+              + " [--cpus 1,4] [--commit ID] [--into FILE] [--results FILE]");
     }
     for (String end : List.of("--from", "--to")) {
       if (options.containsKey(end) && !paths.containsKey(options.get(end))) {
@@ -125,7 +133,8 @@ public final class QemuPairs {
               .map(Integer::valueOf)
               .toList(),
           options.getOrDefault("--commit", "unknown"),
-          Optional.ofNullable(options.get("--into")).map(Path::of));
+          Optional.ofNullable(options.get("--into")).map(Path::of),
+          Optional.ofNullable(options.get("--results")).map(Path::of));
     } finally {
       AgentProcess.remove(scratch);
     }
@@ -170,10 +179,43 @@ public final class QemuPairs {
     return !cells.isEmpty() && cells.stream().allMatch(cell -> cell.result().acceptable());
   }
 
+  /** What a result depends on besides its cell. */
+  private JsonObject conditions(QemuBinary first, QemuBinary second) {
+    return JsonObject.of("commit", commit, "first", first.package_(), "second", second.package_());
+  }
+
+  /** The result of an earlier run, with the accelerator that it had. */
+  private Optional<JsonObject> earlier(String source, String target, int count) throws IOException {
+    if (results.isEmpty() || !Files.exists(results.get())) {
+      return Optional.empty();
+    }
+    JsonObject now = conditions(qemu(source), qemu(target));
+    return Files.readAllLines(results.get()).stream()
+        .map((Function<String, JsonObject>) Json::parse)
+        .filter(line -> line.object("conditions").equals(now))
+        .filter(
+            line -> {
+              PairResult.Cell cell = PairResult.Cell.of(line.object("cell"));
+              return cell.from().equals(source)
+                  && cell.to().equals(target)
+                  && cell.cpus() == count
+                  && cell.result().acceptable();
+            })
+        .reduce((_, last) -> last);
+  }
+
   private void cell(
-      AgentProcess agent, VarlinkClient client, String source, String target, int count) {
+      AgentProcess agent, VarlinkClient client, String source, String target, int count)
+      throws IOException {
+    Optional<JsonObject> earlier = earlier(source, target, count);
+    if (earlier.isPresent()) {
+      cells.add(PairResult.Cell.of(earlier.get().object("cell")));
+      accelerators.add(earlier.get().string("accelerator"));
+      return;
+    }
     QemuBinary first = qemu(source);
     QemuBinary second = qemu(target);
+    String accelerator = "none";
     Optional<String> machine = newestCommon(first.machines(), second.machines());
     PairResult result;
     if (machine.isEmpty()) {
@@ -185,7 +227,8 @@ public final class QemuPairs {
               Files.createTempDirectory(agent.directory(), "pair"),
               "pair" + cells.size(),
               definition(first, machine.get(), count))) {
-        accelerators.add(pair.guest.state().string("accelerator"));
+        accelerator = pair.guest.state().string("accelerator");
+        accelerators.add(accelerator);
         result = pair.update(second);
       } catch (IOException
           | UncheckedIOException
@@ -198,6 +241,20 @@ public final class QemuPairs {
     PairResult.Cell cell =
         new PairResult.Cell(source, target, count, machine.orElse("none"), result);
     cells.add(cell);
+    if (results.isPresent()) {
+      Files.writeString(
+          results.get(),
+          JsonObject.of(
+                  "conditions",
+                  conditions(first, second),
+                  "accelerator",
+                  accelerator,
+                  "cell",
+                  cell.json())
+              + "\n",
+          StandardOpenOption.CREATE,
+          StandardOpenOption.APPEND);
+    }
     System.err.println(cell.place() + ": " + result.cell());
     result.remarks().forEach(remark -> System.err.println("    " + remark));
   }

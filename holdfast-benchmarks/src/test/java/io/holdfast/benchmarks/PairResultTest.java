@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.holdfast.benchmarks.PairResult.Cell;
+import io.holdfast.varlink.json.Json;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
@@ -46,6 +47,19 @@ class PairResultTest {
     assertThat(PairResult.remarks(List.of(PASSED, more)))
         .isEqualTo(
             "- corrected: disk0 gets queue-size=1024 (old → new, 1 vCPU; old → new, 4 vCPU)\n");
+  }
+
+  @Test
+  void readsWhatAnEarlierRunWroteDown() {
+    for (PairResult result :
+        List.of(
+            PASSED.result(),
+            new PairResult.Refused("why"),
+            new PairResult.Cancelled("why"),
+            new PairResult.Failed(true, "why"))) {
+      Cell cell = new Cell("old", "new", 4, "pc-q35-7.2", result);
+      assertThat(Cell.of(Json.parse(cell.json().toString()))).isEqualTo(cell);
+    }
   }
 
   @Test
