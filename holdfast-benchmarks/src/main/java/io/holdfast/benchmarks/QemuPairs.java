@@ -151,7 +151,7 @@ public final class QemuPairs {
   }
 
   private static int version(String machine, int part) {
-    return Integer.parseInt(machine.substring(Q35.length()).split("\\.")[part]);
+    return Integer.parseInt(machine.substring(Q35.length()).split("\\.", -1)[part]);
   }
 
   private boolean run() throws IOException {
