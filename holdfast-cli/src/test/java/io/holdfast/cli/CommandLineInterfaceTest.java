@@ -500,7 +500,9 @@ class CommandLineInterfaceTest {
     updateEndsAs(Samples.COMPLETED);
     assertThat(run("update", "vmm", "web", "--qemu", "/opt/qemu")).isEqualTo(Exit.OK);
     assertThat(calls)
-        .containsExactly(JsonObject.of("name", "web", "qemu", "/opt/qemu", "dryRun", false));
+        .containsExactly(
+            JsonObject.of(
+                "name", "web", "qemu", "/opt/qemu", "reversible", false, "dryRun", false));
     assertThat(out())
         .startsWith(
             """
@@ -623,7 +625,7 @@ class CommandLineInterfaceTest {
         .containsExactly(
             Json.parse(
                 """
-                {"names":["web","database"],"qemu":"/opt/qemu","parallel":3,"dryRun":false}"""));
+                {"names":["web","database"],"qemu":"/opt/qemu","parallel":3,"reversible":false,"dryRun":false}"""));
     assertThat(out())
         .isEqualTo(
             """
@@ -642,8 +644,8 @@ class CommandLineInterfaceTest {
   @Test
   void updatesAll() {
     updatesEndAs(of("web", Samples.COMPLETED));
-    assertThat(run("update", "vmm", "--all")).isEqualTo(Exit.OK);
-    assertThat(calls).containsExactly(JsonObject.of("dryRun", false));
+    assertThat(run("update", "vmm", "--all", "--reversible")).isEqualTo(Exit.OK);
+    assertThat(calls).containsExactly(JsonObject.of("reversible", true, "dryRun", false));
     assertThat(out()).endsWith("1 of 1 VM done\n");
   }
 
