@@ -1,4 +1,4 @@
-/** Benchmarks, the demo and the observer. */
+/** Benchmarks, the demos and the observer. */
 @SuppressWarnings("requires-automatic") // HdrHistogram names no module; its file's name does
 module io.holdfast.benchmarks {
   requires static transitive org.jspecify;
@@ -6,6 +6,7 @@ module io.holdfast.benchmarks {
   requires io.holdfast.fdt;
   requires io.holdfast.host;
   requires io.holdfast.kho;
+  requires io.holdfast.testbed;
   requires io.holdfast.varlink;
   requires jdk.management;
   requires HdrHistogram;

@@ -39,9 +39,9 @@ public final class AgentBenchmark {
         Locale.ROOT,
         "start to first answer, %d starts: median %s (%s – %s)%n",
         STARTS,
-        Demo.millis((starts[STARTS / 2 - 1] + starts[STARTS / 2]) / 2),
-        Demo.millis(starts[0]),
-        Demo.millis(starts[STARTS - 1]));
+        Screen.millis((starts[STARTS / 2 - 1] + starts[STARTS / 2]) / 2),
+        Screen.millis(starts[0]),
+        Screen.millis(starts[STARTS - 1]));
     try (AgentProcess agent = agent();
         VarlinkClient client = agent.client()) {
       System.out.printf("RssAnon without a VM: %s%n", anonymous(agent));

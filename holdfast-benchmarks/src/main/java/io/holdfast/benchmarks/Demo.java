@@ -6,17 +6,11 @@ import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;
-import java.io.Console;
-import java.io.FileDescriptor;
-import java.io.FileOutputStream;
 import java.io.IOException;
-import java.io.PrintStream;
 import java.io.UncheckedIOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Locale;
 import java.util.Optional;
 import java.util.function.ToLongFunction;
 
@@ -33,6 +27,7 @@ public final class Demo {
   private static final long MEMORY = 1L << 30;
   private static final int UPDATES = 3;
   private static final String NAME = "demo";
+  private static final String COLUMNS = "%-22s %9s %10s %18s %15s";
 
   /** Before and after an update: what the guest does undisturbed shows in the window, too. */
   private static final long AROUND_MILLIS = 500;
@@ -50,7 +45,7 @@ public final class Demo {
 
   /** See {@link Demo}. */
   public static void main(String[] arguments) throws IOException {
-    Screen screen = new Screen();
+    Screen screen = Screen.system();
     boolean good = false;
     screen.title("A running guest gets a new QEMU under it, " + UPDATES + " times");
     try (AgentProcess agent =
@@ -81,7 +76,7 @@ public final class Demo {
     screen.fact(
         "agent",
         "process %d, answers after %s"
-            .formatted(agent.pid(), seconds(agent.startTime().toNanos())));
+            .formatted(agent.pid(), Screen.seconds(agent.startTime().toNanos())));
     screen.passing("the guest boots");
     try (VarlinkClient client = agent.client();
         RunningGuest guest =
@@ -95,7 +90,7 @@ public final class Demo {
                   MEMORY >> 20,
                   vm.number("cpus"),
                   vm.string("machine"),
-                  seconds(guest.bootTime().toNanos())));
+                  Screen.seconds(guest.bootTime().toNanos())));
       screen.fact("", "%s: %s".formatted(vm.string("accelerator"), vm.string("acceleratorReason")));
       try (GuestMemory memory = GuestMemory.map(Linux.system(), guest.memory());
           ObserverProcess observer = ObserverProcess.start(guest.memory(), guest.boot())) {
@@ -131,9 +126,9 @@ public final class Demo {
               .formatted(
                   observer.pid(),
                   observer.realTime() ? ", real-time" : "",
-                  micros(calm.length() / Math.max(1, calm.samples()))));
+                  Screen.micros(calm.length() / Math.max(1, calm.samples()))));
       screen.line("");
-      screen.row("update", "brownout", "blackout", "guest stood still", "observer blind");
+      screen.row(COLUMNS, "update", "brownout", "blackout", "guest stood still", "observer blind");
       boolean completed = true;
       for (int i = 1; i <= UPDATES && completed; i++) {
         completed = update(i);
@@ -180,16 +175,17 @@ public final class Demo {
       }
       JsonObject after = guest.show();
       screen.row(
+          COLUMNS,
           "%d  %s → %s"
               .formatted(number, before.string("qemuVersion"), after.string("qemuVersion")),
-          seconds(report.number("brownout")),
-          millis(report.number("blackout")),
+          Screen.seconds(report.number("brownout")),
+          Screen.millis(report.number("blackout")),
           gap(window),
-          micros(window.longest().stall()));
+          Screen.micros(window.longest().stall()));
       if (window.longest().isVoid() && !window.longestSound().equals(Gap.NONE)) {
         screen.line(
             "     the longest gap that the observer saw with open eyes: "
-                + millis(window.longestSound().atMost()));
+                + Screen.millis(window.longestSound().atMost()));
       }
       return true;
     }
@@ -197,7 +193,7 @@ public final class Demo {
     private String gap(Observation window) {
       return window.longest().isVoid()
           ? "void: observer stalled"
-          : millis(window.longest().atMost());
+          : Screen.millis(window.longest().atMost());
     }
 
     private List<Verdict> judge() {
@@ -287,80 +283,5 @@ public final class Demo {
 
   private static String found(long failures) {
     return failures == 0 ? "" : "; the guest itself found " + failures + " wrong";
-  }
-
-  static String seconds(long nanos) {
-    return String.format(Locale.ROOT, "%.2f s", nanos / 1e9);
-  }
-
-  static String millis(long nanos) {
-    return String.format(Locale.ROOT, "%.1f ms", nanos / 1e6);
-  }
-
-  static String micros(long nanos) {
-    return String.format(Locale.ROOT, "%.0f µs", nanos / 1e3);
-  }
-
-  /** A terminal, with colour and a passing line, or a plain log. */
-  private static final class Screen {
-    private final PrintStream out =
-        new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
-    private final boolean terminal =
-        Optional.ofNullable(System.console()).filter(Console::isTerminal).isPresent()
-            && System.getenv().getOrDefault("NO_COLOR", "").isEmpty();
-    private boolean passing;
-
-    void title(String text) {
-      line("");
-      line(styled("1", text));
-      line("");
-    }
-
-    void fact(String what, String text) {
-      line("  %-10s%s".formatted(what, text));
-    }
-
-    void row(String... cells) {
-      line(
-          "  %-22s %9s %10s %18s %15s".formatted(cells[0], cells[1], cells[2], cells[3], cells[4]));
-    }
-
-    void verdict(Verdict verdict) {
-      line(
-          "  %s %-46s %s"
-              .formatted(
-                  verdict.holds() ? styled("32", "✓") : styled("31", "✗"),
-                  verdict.what(),
-                  styled("2", verdict.why())));
-    }
-
-    void good(String text) {
-      line(styled("32", text));
-    }
-
-    void failed(String text) {
-      line(styled("31", text));
-    }
-
-    /** A line that the next one replaces; nothing but on a terminal. */
-    void passing(String text) {
-      if (terminal) {
-        out.print("\r\033[K  " + styled("2", text.length() > 76 ? text.substring(0, 76) : text));
-        out.flush();
-        passing = true;
-      }
-    }
-
-    void line(String text) {
-      if (passing) {
-        out.print("\r\033[K");
-        passing = false;
-      }
-      out.println(text);
-    }
-
-    private String styled(String style, String text) {
-      return terminal ? "\033[" + style + "m" + text + "\033[0m" : text;
-    }
   }
 }

@@ -46,7 +46,7 @@ final class HoldfastContender implements Contender {
     if (!report.string("outcome").equals("completed")) {
       throw new IOException("an update was " + report.string("outcome") + ": " + report);
     }
-    blackouts.add(report.number("blackout"));
+    blackouts.add(report.number("controllerBlackoutNanos"));
     qemu = pid();
   }
 }

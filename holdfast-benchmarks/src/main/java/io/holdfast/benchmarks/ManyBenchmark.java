@@ -55,7 +55,8 @@ public final class ManyBenchmark {
     }
     if (arguments.length % 2 != 0 || vms < 1 || rounds < 1 || parallel < 0) {
       throw new IllegalArgumentException(
-          "usage: ManyBenchmark [--vms N] [--rounds N] [--parallel N] [--memory MIB] [--json FILE]");
+          "usage: ManyBenchmark [--vms N] [--rounds N] [--parallel N] [--memory MIB] [--json"
+              + " FILE]");
     }
     this.vms = vms;
     this.rounds = rounds;
@@ -116,14 +117,14 @@ public final class ManyBenchmark {
         rounds,
         shown(singles),
         shown(many),
-        Demo.millis(lengths.getLast()));
+        Screen.millis(lengths.getLast()));
   }
 
   private static long blackout(JsonObject report) throws IOException {
     if (!report.string("outcome").equals("completed")) {
       throw new IOException("an update was " + report.string("outcome") + ": " + report);
     }
-    return report.number("blackout");
+    return report.number("controllerBlackoutNanos");
   }
 
   private static String shown(List<Long> blackouts) {
@@ -161,8 +162,8 @@ public final class ManyBenchmark {
         "%n%d of %d within twice the median of one alone; all updated in %s, brownout of each %s%n",
         within,
         together.size(),
-        Demo.millis(Statistics.histogram(longs(lengths)).getValueAtPercentile(50)),
-        Demo.millis(Statistics.histogram(longs(brownouts)).getValueAtPercentile(50)));
+        Screen.millis(Statistics.histogram(longs(lengths)).getValueAtPercentile(50)),
+        Screen.millis(Statistics.histogram(longs(brownouts)).getValueAtPercentile(50)));
     if (json.isPresent()) {
       JsonObject all =
           JsonObject.of(

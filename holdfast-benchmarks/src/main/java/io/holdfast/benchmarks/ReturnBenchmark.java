@@ -121,9 +121,9 @@ public final class ReturnBenchmark {
     System.out.printf(
         "%s: %s (%s – %s)%n",
         what,
-        Demo.millis(nanos[nanos.length / 2]),
-        Demo.millis(Arrays.stream(nanos).min().orElseThrow()),
-        Demo.millis(Arrays.stream(nanos).max().orElseThrow()));
+        Screen.millis(nanos[nanos.length / 2]),
+        Screen.millis(Arrays.stream(nanos).min().orElseThrow()),
+        Screen.millis(Arrays.stream(nanos).max().orElseThrow()));
   }
 
   private Return round() throws IOException, InterruptedException {

@@ -19,7 +19,7 @@ import java.util.function.Consumer;
  * thread at a time.
  */
 public final class RunningGuest implements AutoCloseable {
-  private static final Duration BOOT = Duration.ofSeconds(90);
+  private static final Duration BOOT = Duration.ofMinutes(5);
   private static final long POLL_MILLIS = 20;
 
   private final VarlinkClient agent;

@@ -148,13 +148,13 @@ public final class UpdateBenchmark {
           pair + 1,
           pairs,
           shown(holdfast.gaps().getLast()),
-          Demo.millis(us.blackouts().getLast()),
+          Screen.millis(us.blackouts().getLast()),
           shown(cpr.gaps().getLast()));
     }
   }
 
   private static String shown(Gap gap) {
-    return Demo.millis(gap.atMost()) + (gap.isVoid() ? " (void)" : "");
+    return Screen.millis(gap.atMost()) + (gap.isVoid() ? " (void)" : "");
   }
 
   private void report(JsonObject vm, Side holdfast, Side cpr) throws IOException {

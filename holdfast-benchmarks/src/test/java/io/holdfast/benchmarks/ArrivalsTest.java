@@ -17,10 +17,12 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.List;
 import java.util.Optional;
+import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestInstance;
 import org.junit.jupiter.api.Timeout;
 
 /**
@@ -28,12 +30,17 @@ import org.junit.jupiter.api.Timeout;
  * comes back, or is held until it can; meanwhile it can be given up.
  */
 @Tag("guest")
-@Timeout(120)
+@Timeout(600)
+@TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class ArrivalsTest {
   private Optional<Host> started = Optional.empty();
 
+  /** Tests share a guest for as long as each of them leaves it whole. */
   @BeforeEach
   void start() throws IOException, InterruptedException {
+    if (started.isPresent()) {
+      return;
+    }
     assumeTrue(
         Files.exists(Host.guest().resolve("vmlinuz")),
         "needs the test guest: run guest/build, or ./test, which does");
@@ -41,9 +48,25 @@ class ArrivalsTest {
   }
 
   @AfterEach
+  void endUnlessWhole() throws IOException {
+    if (started.isPresent() && host().runs()) {
+      host().disarm();
+      try {
+        host().assertWhole();
+        return;
+      } catch (AssertionError e) {
+        end();
+        throw e;
+      }
+    }
+    end();
+  }
+
+  @AfterAll
   void end() throws IOException {
     if (started.isPresent()) {
       started.get().close();
+      started = Optional.empty();
     }
   }
 
@@ -53,7 +76,9 @@ class ArrivalsTest {
 
   /** The VM runs, and then is where a kexec brings it; no agent runs. */
   private void leave(String... others) throws IOException {
-    var _ = host().runVm(Host.qemu());
+    if (!host().runs()) {
+      var _ = host().runVm(Host.qemu());
+    }
     host()
         .arm(
             new Fault(
@@ -186,5 +211,6 @@ class ArrivalsTest {
     Files.delete(other);
     assertThat(retry()).containsExactly("completed");
     assertThat(host().show().number("pid")).isEqualTo(runsIn);
+    host().stopVm(); // what was there when it ran counts the other one as well
   }
 }

@@ -139,14 +139,24 @@ class ConsolesTest {
   }
 
   @Test
+  void serialConsoleThroughEightUpdatesAndARollback() throws Exception {
+    serialConsole(8);
+  }
+
+  @Test
+  @Tag("nightly")
   void serialConsoleThroughTwentyUpdatesAndARollback() throws Exception {
+    serialConsole(20);
+  }
+
+  private void serialConsole(int updates) throws Exception {
     String other = System.getenv().getOrDefault("HOLDFAST_QEMU_OTHER", "");
     var _ = host().runVm(host().definition(Host.qemu()));
     Process viewer = viewer("--tail", "16M");
     int typed = 0;
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < updates; i++) {
       String qemu = i % 2 == 0 && !other.isEmpty() ? other : Host.qemu();
-      boolean rollBack = i == 9;
+      boolean rollBack = i == updates / 2 - 1;
       if (rollBack) {
         host().arm(new Fault(true, Call.SENDMSG, "^QEVM", Victim.SUCCESSOR));
       }
@@ -166,8 +176,18 @@ class ConsolesTest {
   }
 
   @Test
+  void agentKilledAtEightMomentsWhileTheGuestTalks() throws Exception {
+    agentKilled(8);
+  }
+
+  @Test
+  @Tag("nightly")
   void agentKilledAtManyMomentsWhileTheGuestTalks() throws Exception {
-    long seed = System.nanoTime();
+    agentKilled(40);
+  }
+
+  private void agentKilled(int times) throws Exception {
+    long seed = Long.getLong("holdfast.seed", System.nanoTime());
     System.out.println("ConsolesTest: seed " + seed);
     Random random = new Random(seed);
     var _ = host().runVm(host().definition(Host.qemu()));
@@ -175,7 +195,7 @@ class ConsolesTest {
     type(viewer, 0);
     awaitEchoes(1);
     int typed = 1;
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < times; i++) {
       boolean updating = i % 3 != 0;
       CompletableFuture<Optional<JsonObject>> update =
           updating

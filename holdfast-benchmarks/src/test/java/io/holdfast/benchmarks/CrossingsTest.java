@@ -8,12 +8,14 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /**
  * Updates of a real guest between QEMUs whose devices are not alike. Wrappers make them so from one
  * QEMU: which versions differ, and in what, changes with every release.
  */
+@Tag("guest")
 class CrossingsTest {
   private Host host;
 

@@ -25,13 +25,16 @@ import java.util.List;
 import java.util.Optional;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestInstance;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Machines and devices as people have them, on real guests: each is the same after updates. */
 @Tag("guest")
+@TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class DevicesTest {
   /** An agent with one guest in it. */
   private record Ground(Path directory, VarlinkClient agent, RunningGuest guest) {
@@ -106,24 +109,98 @@ class DevicesTest {
   /** Runs a test on a guest whose definition may name files in its directory. */
   private static void on(Function<Path, JsonObject> definition, Consumer<Ground> test)
       throws IOException {
-    Path directory = Files.createTempDirectory("holdfast-test");
-    try (AgentProcess agent = AgentProcess.start(Linux.system(), directory);
+    try (Run run = new Run(definition)) {
+      test.accept(run.ground);
+      run.assertMemory();
+      run.assertEnd();
+    }
+  }
+
+  private Optional<Run> shared = Optional.empty();
+
+  /**
+   * Runs a test that leaves the guest as it found it, on one that such tests share. It has an empty
+   * drive.
+   */
+  private void onShared(Consumer<Ground> test) throws IOException {
+    if (shared.isEmpty()) {
+      shared = Optional.of(new Run(_ -> JsonObject.of("cdroms", List.of(JsonObject.empty()))));
+    }
+    Run run = shared.get();
+    boolean whole = false;
+    try {
+      test.accept(run.ground);
+      run.assertMemory();
+      whole = true;
+    } finally {
+      if (!whole) {
+        shared = Optional.empty();
+        run.close();
+      }
+    }
+  }
+
+  @AfterAll
+  void endShared() throws IOException {
+    if (shared.isPresent()) {
+      try (Run run = shared.get()) {
+        run.assertEnd();
+      }
+    }
+  }
+
+  /** A guest with its agent, and what it was at first. Closing ends both. */
+  private static final class Run implements AutoCloseable {
+    private final AgentProcess agent;
+    private final GuestMemory memory;
+    private final Heartbeat first;
+    private final Ground ground;
+
+    Run(Function<Path, JsonObject> definition) throws IOException {
+      Path directory = Files.createTempDirectory("holdfast-test");
+      agent = AgentProcess.start(Linux.system(), directory);
+      boolean started = false;
+      try {
         VarlinkClient client = agent.client();
         RunningGuest guest =
             RunningGuest.start(client, "vm", directory, definition.apply(directory));
-        GuestMemory memory = GuestMemory.map(Linux.system(), guest.memory())) {
-      Heartbeat first = memory.heartbeat(guest.boot());
-      test.accept(new Ground(directory, client, guest));
+        memory = GuestMemory.map(Linux.system(), guest.memory());
+        first = memory.heartbeat(guest.boot());
+        ground = new Ground(directory, client, guest);
+        started = true;
+      } finally {
+        if (!started) {
+          agent.close();
+        }
+      }
+    }
+
+    /** Checks that the guest goes on as the machine that it was. */
+    void assertMemory() {
       Heartbeat last = memory.again(first);
       assertThat(last.count()).isGreaterThan(first.count());
       assertThat(last.cpuid()).as("CPUID").isEqualTo(first.cpuid());
       assertThat(memory.verifyPattern(first).good()).as("pattern").isTrue();
+    }
+
+    /** Stops the guest and checks what it wrote. */
+    void assertEnd() throws IOException {
+      Heartbeat last = memory.again(first);
+      RunningGuest guest = ground.guest();
       ChainCheck disk = guest.stopAndCheckDisk(last.diskSequence());
       assertThat(disk.good()).as("disk: " + disk).isTrue();
       assertThat(guest.witness().consoleCheck().good()).as("console").isTrue();
       // Its kernel says of a SCSI disk that it came, and that it went; nothing else is amiss.
       assertThat(guest.witness().complaints())
           .allMatch(complaint -> complaint.startsWith("problem kernel: sd "));
+    }
+
+    @Override
+    public void close() {
+      memory.close();
+      ground.guest().close();
+      ground.agent().close();
+      agent.close();
     }
   }
 
@@ -250,8 +327,7 @@ class DevicesTest {
   @Test
   void aDeviceThatTheGuestLetsGoIsGone() throws IOException {
     // On SCSI no guest has to agree.
-    on(
-        JsonObject.of("cdroms", List.of(JsonObject.empty())),
+    onShared(
         ground -> {
           List<String> before = ground.devices();
           String path = image(ground.directory(), "plugged", 1 << 20).toString();
@@ -286,8 +362,7 @@ class DevicesTest {
 
   @Test
   void aMediumThatWasChangedIsTheOneAfterAnUpdate() throws IOException {
-    on(
-        JsonObject.of("cdroms", List.of(JsonObject.empty())),
+    onShared(
         ground -> {
           String first = image(ground.directory(), "first.iso", 4096).toString();
           String second = image(ground.directory(), "second,.iso", 8192).toString();
@@ -310,8 +385,7 @@ class DevicesTest {
 
   @Test
   void commandsThatAnUpdateWouldUndoAreRefused() throws IOException {
-    on(
-        JsonObject.empty(),
+    onShared(
         ground -> {
           for (String command :
               List.of(
@@ -374,8 +448,7 @@ class DevicesTest {
 
   @Test
   void aQmpClientStaysConnectedThroughUpdates() throws IOException {
-    on(
-        JsonObject.empty(),
+    onShared(
         ground -> {
           Path path =
               Path.of(ground.guest().state().string("consoleLog")).resolveSibling("qmp.sock");

@@ -147,6 +147,38 @@ class FaultsTest {
     assertUndone(host().update(dying.toString()), "did not come up");
   }
 
+  /** A trial runs on the command line that it should; the real successor can't load the state. */
+  @Test
+  void aPairThatFailedInTheBlackoutIsRefusedFromThenOn() throws IOException {
+    Path broken = wrapper("unloading", "set -- \"$@\" -global virtio-blk-pci.vectors=7");
+    Path memory = host().run().resolve("failed-pairs");
+    assertUndone(
+        host().update(broken.toString()),
+        "the successor could not load the device state",
+        "Bad config data",
+        "the next plan refuses this pair (" + memory + ")");
+    String advice = "remove line 1 of " + memory;
+    assertRefused(broken.toString(), "unloading", "with the guest stopped", advice);
+    assertRefused(broken.toString(), "unloading", "Bad config data", advice);
+    host().killAgent();
+    host().startAgent();
+    assertRefused(broken.toString(), "unloading", "with the guest stopped", advice);
+    assertGoesOn(host().update(Host.qemu()));
+    // Its line is removed: it is tried again, and fails as before.
+    Files.write(memory, new byte[0]);
+    assertUndone(host().update(broken.toString()), "could not load the device state");
+    // A file that is damaged keeps nobody from updating, and is told.
+    Files.writeString(memory, "{\"from\":");
+    JsonObject plan =
+        host().call("Update.Vmm", JsonObject.of("name", Host.VM, "dryRun", true)).object("report");
+    assertThat(plan.string("outcome")).isEqualTo("planned");
+    assertThat(plan.array("risks").strings())
+        .anyMatch(risk -> risk.contains("line 1 of " + memory + " is damaged"));
+    assertGoesOn(host().update(Host.qemu()));
+    assertThat(Files.readString(memory)).isEqualTo("{\"from\":");
+    Files.delete(memory);
+  }
+
   // ---- names and values ----
 
   @ParameterizedTest

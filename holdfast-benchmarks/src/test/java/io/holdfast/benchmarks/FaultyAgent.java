@@ -14,6 +14,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
 import java.util.regex.Pattern;
@@ -30,15 +31,21 @@ final class FaultyAgent {
     AGENT,
     PREDECESSOR,
     SUCCESSOR,
-    SUCCESSOR_AND_AGENT
+    SUCCESSOR_AND_AGENT,
+
+    /** Nobody: the thread that made the call waits for {@link #LATE}, as on a busy host. */
+    NOBODY
   }
+
+  static final Duration LATE = Duration.ofSeconds(2);
 
   /**
    * A moment and a victim.
    *
    * @param after whether the victim dies after the call that the moment is, or before it
-   * @param call WRITE for the journal, SENDMSG for what goes to a QEMU: a command, or device state
-   * @param what a regular expression that finds something in the bytes written
+   * @param call WRITE for the journal, SENDMSG for what goes to a QEMU: a command, or device state;
+   *     RECVMSG for what comes from one, and then {@code after}
+   * @param what a regular expression that finds something in the bytes written or read
    */
   record Fault(boolean after, Call call, String what, Victim victim) {
     static Fault parse(String text) {
@@ -73,6 +80,9 @@ final class FaultyAgent {
   }
 
   private long call(Call call, long a, long b, long c, long d, long e, long f) {
+    if (call == Call.RECVMSG) {
+      return received(Kernel.system().call(call, a, b, c, d, e, f), b);
+    }
     boolean seen = call == Call.WRITE || call == Call.SENDMSG;
     if (!seen || !Files.exists(file)) {
       return Kernel.system().call(call, a, b, c, d, e, f);
@@ -100,6 +110,24 @@ final class FaultyAgent {
     }
   }
 
+  /** What a RECVMSG returned; it may have waited since before the fault was armed. */
+  private long received(long result, long header) {
+    if (result <= 0 || !Files.exists(file)) {
+      return result;
+    }
+    try {
+      Optional<Fault> fault = armed().filter(each -> each.call() == Call.RECVMSG);
+      if (fault.isPresent()
+          && Pattern.compile(fault.get().what()).matcher(bytes(Call.RECVMSG, header, result)).find()
+          && Files.deleteIfExists(file)) {
+        kill(fault.get().victim());
+      }
+      return result;
+    } catch (IOException x) {
+      throw new UncheckedIOException(x);
+    }
+  }
+
   /** Empty if another thread's call was the moment, just now. */
   private Optional<Fault> armed() throws IOException {
     try {
@@ -109,16 +137,18 @@ final class FaultyAgent {
     }
   }
 
-  /** What a call is about to write; read through the kernel, as it lies outside the heap. */
+  /**
+   * What a call is about to write, or has read; through the kernel, as it lies outside the heap.
+   */
   private static String bytes(Call call, long b, long c) throws IOException {
     try (RandomAccessFile memory = new RandomAccessFile("/proc/self/mem", "r")) {
       long address = b;
       long length = c;
-      if (call == Call.SENDMSG) {
+      if (call != Call.WRITE) {
         ByteBuffer header = read(memory, b, MSG_BYTES);
         ByteBuffer vector = read(memory, header.getLong(MSG_IOV), IOVEC_BYTES);
         address = vector.getLong(0);
-        length = vector.getLong(Long.BYTES);
+        length = call == Call.RECVMSG ? c : vector.getLong(Long.BYTES);
       }
       byte[] text = read(memory, address, (int) Math.min(length, MOST)).array();
       return new String(text, StandardCharsets.ISO_8859_1);
@@ -143,6 +173,7 @@ final class FaultyAgent {
         killSuccessor(predecessor);
         killed(ProcessHandle.current().pid());
       }
+      case NOBODY -> RunningGuest.pause(LATE.toMillis());
     }
   }
 

@@ -4,6 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.benchmarks.FaultyAgent.Fault;
+import io.holdfast.benchmarks.FaultyAgent.Victim;
+import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
@@ -21,6 +24,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
@@ -39,6 +43,7 @@ import org.junit.jupiter.api.TestInstance;
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class GuestTimeTest {
   private static final long MILLI = 1_000_000;
+  private static final long STOPPED_MILLIS = 2000;
 
   private Optional<Host> started = Optional.empty();
   private Optional<GuestMemory> mapped = Optional.empty();
@@ -67,7 +72,7 @@ class GuestTimeTest {
       mapped = Optional.of(memory);
       first = Optional.of(memory.heartbeat(host().boot()));
     }
-    long _ = offset();
+    var _ = reading();
   }
 
   @AfterAll
@@ -87,17 +92,34 @@ class GuestTimeTest {
     return now.getEpochSecond() * 1_000_000_000 + now.getNano();
   }
 
-  /**
-   * The guest's wall clock less the host's in ns, right to some milliseconds. Asked by hand: the
-   * test must not share a mistake with what it tests.
-   */
-  private long offset() {
-    long[] offset = {0};
-    Host.await("an answer of the guest's agent", () -> ask(offset));
-    return offset[0];
+  /** A number of ns that is certainly not less than {@code from} and not more than {@code to}. */
+  private record Range(long from, long to) {
+    Range less(Range other) {
+      return new Range(from - other.to, to - other.from);
+    }
+
+    boolean contains(long value) {
+      return from <= value && value <= to;
+    }
   }
 
-  private boolean ask(long[] offset) {
+  /**
+   * The guest's wall clock at one moment, as bounds that hold however late any process or thread
+   * was run: what it is compared with was read before the question and after the answer.
+   *
+   * @param offset its distance to the host's
+   * @param sinceBoot its distance to the guest's monotonic clock, which only setting it changes
+   */
+  private record Reading(Range offset, Range sinceBoot) {}
+
+  /** Asked by hand: the test must not share a mistake with what it tests. */
+  private Reading reading() {
+    List<Reading> answers = new ArrayList<>();
+    Host.await("a quick answer of the guest's agent", () -> ask(answers));
+    return answers.getFirst();
+  }
+
+  private boolean ask(List<Reading> answers) {
     Path path = host().run().resolve("vms/" + Host.VM + "/channel-org.qemu.guest_agent.0.sock");
     try (UnixSocket socket = Linux.system().connect(path)) {
       // It may still answer what was asked before: this one is told by its number.
@@ -106,21 +128,33 @@ class GuestTimeTest {
       if (answer(socket, sync, Long.toString(id)).isEmpty()) {
         return false;
       }
-      long best = Long.MAX_VALUE;
-      for (int i = 0; i < 5; i++) {
-        long before = now();
-        Optional<String> answer = answer(socket, "{\"execute\":\"guest-get-time\"}\n", "return");
-        long after = now();
-        if (answer.isEmpty()) {
-          return false;
-        }
-        if (after - before < best) {
-          best = after - before;
-          offset[0] = Json.parse(answer.get()).number("return") - (before + after) / 2;
-        }
+      long uptimeBefore = heartbeat().clock();
+      long before = now();
+      Optional<String> answer = answer(socket, "{\"execute\":\"guest-get-time\"}\n", "return");
+      long after = now();
+      if (answer.isEmpty()) {
+        return false;
       }
+      // The first heartbeat that is seen may have begun before the answer.
+      awaitUptimeAfter(heartbeat().clock());
+      long uptimeAfter = awaitUptimeAfter(heartbeat().clock());
+      long guest = Json.parse(answer.get()).number("return");
+      Reading reading =
+          new Reading(
+              new Range(guest - after, guest - before),
+              new Range(guest - uptimeAfter, guest - uptimeBefore));
+      // Right, but too vague to tell a clock that was set from one that was not.
+      if (reading.sinceBoot().to() - reading.sinceBoot().from() > STOPPED_MILLIS * MILLI / 4) {
+        return false;
+      }
+      answers.add(reading);
       return true;
     }
+  }
+
+  private long awaitUptimeAfter(long clock) {
+    Host.await("a heartbeat", () -> heartbeat().clock() > clock);
+    return heartbeat().clock();
   }
 
   /** The first line that has this in it; empty if none comes for some time. */
@@ -164,32 +198,98 @@ class GuestTimeTest {
   }
 
   /**
+   * An update that was made long.
+   *
+   * @param report the report
+   * @param stopped for how many ns the guest certainly did not run
+   * @param around how many more ns passed from the question before to the one after it
+   * @param lag by how many ns the wall clock lags more than before
+   * @param set by how many ns the wall clock was set forward
+   */
+  private record LongUpdate(JsonObject report, long stopped, long around, Range lag, Range set) {}
+
+  /** Does something during which the guest is stopped, and tells what the guest's clocks saw. */
+  private LongUpdate measured(StoppedGuest what) throws Exception {
+    long before = System.nanoTime();
+    Reading first = reading();
+    Stop stop = what.run();
+    Reading then = reading();
+    long all = System.nanoTime() - before;
+    return new LongUpdate(
+        stop.report(),
+        stop.nanos(),
+        all - stop.nanos(),
+        first.offset().less(then.offset()),
+        then.sinceBoot().less(first.sinceBoot()));
+  }
+
+  private record Stop(JsonObject report, long nanos) {}
+
+  private interface StoppedGuest {
+    Stop run() throws Exception;
+  }
+
+  /**
    * Updates, with a blackout made so long: the host's agent is stopped as soon as its journal says
-   * so.
+   * so. Again if the agent had resumed the guest before it stopped.
    *
    * @param record what the journal must have
    */
-  private JsonObject updateWithBlackout(String clock, String record, long millis) throws Exception {
-    CompletableFuture<JsonObject> update = CompletableFuture.supplyAsync(() -> update(clock));
-    while (!journal().contains(record)) {
-      assertThat(update).as("the moment never came").isNotDone();
-      Thread.sleep(1);
+  private Stop updateWithBlackout(String clock, String record, long millis) throws Exception {
+    while (true) {
+      CompletableFuture<JsonObject> update = CompletableFuture.supplyAsync(() -> update(clock));
+      Host.await("the moment " + record, () -> update.isDone() || journal().contains(record));
+      long stopped = 0;
+      try (PidFd agent = Linux.system().pidfd(Math.toIntExact(host().agentPid()))) {
+        boolean _ = agent.signal(Signal.STOP);
+        try {
+          Host.await("a stopped agent", () -> Host.stopped(host().agentPid()));
+          if (guestIsStopped(record)) {
+            long from = System.nanoTime();
+            Thread.sleep(millis);
+            stopped = System.nanoTime() - from;
+          }
+        } finally {
+          boolean _ = agent.signal(Signal.CONT);
+        }
+      }
+      JsonObject report = update.get();
+      if (stopped > 0) {
+        return new Stop(report, stopped);
+      }
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
     }
-    try (PidFd agent = Linux.system().pidfd(Math.toIntExact(host().agentPid()))) {
-      boolean _ = agent.signal(Signal.STOP);
-      Thread.sleep(millis);
-      boolean _ = agent.signal(Signal.CONT);
-    }
-    return update.get();
   }
 
-  private String journal() throws IOException {
+  /** The journal has each step before it is taken. */
+  private boolean guestIsStopped(String record) {
+    String journal = journal();
+    return journal.contains(record)
+        && !journal.contains(" RESUMED ")
+        && !journal.contains(" " + Host.VM + " runs ");
+  }
+
+  /**
+   * The agent asked for the time, set it and was asked again within what was measured around the
+   * stop, so what that took is the most by which the clock can be off.
+   */
+  private static void assertCorrected(LongUpdate update) {
+    assertThat(update.set().from())
+        .as("ns that the clock was set forward; %s", update)
+        .isPositive();
+    assertThat(update.lag().from()).as("lag; %s", update).isLessThanOrEqualTo(update.around());
+    assertThat(update.lag().to()).as("lag; %s", update).isGreaterThanOrEqualTo(-update.around());
+  }
+
+  private String journal() {
     StringBuilder text = new StringBuilder();
     try (DirectoryStream<Path> journals =
         Files.newDirectoryStream(host().run().resolve("updates"), "*.journal")) {
       for (Path each : journals) {
         text.append(Files.readString(each));
       }
+    } catch (IOException e) {
+      return ""; // It was removed meanwhile.
     }
     return text.toString();
   }
@@ -244,26 +344,24 @@ class GuestTimeTest {
   @Test
   void theWallClockIsCorrectedAndTheMonotonicOneGoesOn() throws Exception {
     Heartbeat before = heartbeat();
-    long offset = offset();
-    JsonObject report = updateWithBlackout("correct", " HANDED_OVER ", 2000);
-    assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
-    assertThat(report.number("blackout")).isGreaterThan(1900 * MILLI);
-    assertThat(Math.abs(offset() - offset))
-        .as("ns that the wall clock is off; %s", report)
-        .isLessThan(250 * MILLI);
+    LongUpdate update =
+        measured(() -> updateWithBlackout("correct", " HANDED_OVER ", STOPPED_MILLIS));
+    assertThat(update.report().string("outcome")).as("%s", update).isEqualTo("completed");
+    assertThat(update.report().number("blackout")).isGreaterThanOrEqualTo(update.stopped());
+    assertCorrected(update);
     assertSound(before, before.problems());
   }
 
   @Test
   void theWallClockLagsByTheBlackoutIfThatIsWanted() throws Exception {
     Heartbeat before = heartbeat();
-    long offset = offset();
-    JsonObject report = updateWithBlackout("lag", " HANDED_OVER ", 2000);
-    assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
-    long lag = offset - offset();
-    assertThat(Math.abs(lag - report.number("blackout")))
-        .as("lag of %d ns; %s", lag, report)
-        .isLessThan(250 * MILLI);
+    LongUpdate update = measured(() -> updateWithBlackout("lag", " HANDED_OVER ", STOPPED_MILLIS));
+    assertThat(update.report().string("outcome")).as("%s", update).isEqualTo("completed");
+    assertThat(update.set().contains(0)).as("the clock was not set; %s", update).isTrue();
+    assertThat(update.lag().to()).as("%s", update).isGreaterThanOrEqualTo(update.stopped());
+    assertThat(update.lag().from())
+        .as("%s", update)
+        .isLessThanOrEqualTo(update.stopped() + update.around());
     assertSound(before, before.problems());
   }
 
@@ -271,15 +369,13 @@ class GuestTimeTest {
   @Test
   void standingStillForLongIsNoLockupAndIsCorrectedToo() throws Exception {
     Heartbeat before = heartbeat();
-    long offset = offset();
-    JsonObject report = updateWithBlackout("correct", " vm1 stopped ", 25_000);
+    LongUpdate update = measured(() -> updateWithBlackout("correct", " vm1 stopped ", 25_000));
     // The agent may find the answer there when it goes on, or its deadline passed: as they wake up.
-    assertThat(report.string("outcome")).as("%s", report).isIn("cancelled", "completed");
-    assertThat(Math.abs(offset() - offset))
-        .as("ns that the wall clock is off; %s", report)
-        .isLessThan(250 * MILLI);
+    assertThat(update.report().string("outcome")).as("%s", update).isIn("cancelled", "completed");
+    assertCorrected(update);
     // The guest looks into its kernel's log once a second.
-    Thread.sleep(2500);
+    long uptime = heartbeat().clock();
+    Host.await("the guest's next looks", () -> heartbeat().clock() > uptime + 2500 * MILLI);
     assertSound(before, before.problems());
   }
 
@@ -287,21 +383,20 @@ class GuestTimeTest {
   @Test
   void anotherAgentCorrectsItToo() throws Exception {
     Heartbeat before = heartbeat();
-    long offset = offset();
-    CompletableFuture<Void> update =
-        CompletableFuture.runAsync(
-            () ->
-                assertThatThrownBy(() -> update("correct"))
-                    .isInstanceOf(VarlinkConnectionException.class));
-    while (!journal().contains(" RESTORED ")) {
-      assertThat(update).isNotDone();
-      Thread.sleep(1);
-    }
-    host().killAgent();
-    update.get();
-    Thread.sleep(1000);
-    host().startAgent();
-    assertThat(Math.abs(offset() - offset)).as("ns that it is off").isLessThan(250 * MILLI);
+    assertCorrected(
+        measured(
+            () -> {
+              host()
+                  .arm(new Fault(true, Call.WRITE, "^entered \\S*vm1\\S* RESTORED ", Victim.AGENT));
+              assertThatThrownBy(() -> update("correct"))
+                  .isInstanceOf(VarlinkConnectionException.class);
+              host().awaitAgentDeath();
+              long from = System.nanoTime();
+              Thread.sleep(STOPPED_MILLIS);
+              long stopped = System.nanoTime() - from;
+              host().startAgent();
+              return new Stop(JsonObject.empty(), stopped);
+            }));
     assertSound(before, before.problems());
   }
 }

@@ -30,6 +30,10 @@ import java.util.stream.Stream;
 final class Host implements AutoCloseable {
   static final String VM = "vm1";
   static final String READY = "faulty agent: ready";
+
+  /** What has not come about by then never will, on however busy a machine. */
+  private static final int HANG_SECONDS = 90;
+
   private static final String MARK = "HOLDFAST_TEST_HOST";
 
   private final Path directory;
@@ -259,6 +263,11 @@ final class Host implements AutoCloseable {
     return vm;
   }
 
+  /** Whether the VM was run and not stopped since. */
+  boolean runs() {
+    return whole.isPresent();
+  }
+
   /** Stops the VM. */
   void stopVm() {
     var _ = call("Vm.Stop", JsonObject.of("name", VM));
@@ -290,7 +299,6 @@ final class Host implements AutoCloseable {
     try {
       await(
           "a host as it was",
-          3,
           () -> {
             now[0] = state();
             return now[0].equals(before);
@@ -373,11 +381,12 @@ final class Host implements AutoCloseable {
         call("Agent.Status", JsonObject.empty()).number("heldDescriptors"));
   }
 
-  /** Names in the run directory, without reports, and generations without their number. */
+  /** Names in the run directory, without reports and memory, and generations without number. */
   private Set<String> files() {
     try (Stream<Path> all = Files.walk(run)) {
       return all.map(each -> run.relativize(each).toString())
           .filter(each -> !(each.startsWith("updates/") && each.endsWith(".json")))
+          .filter(each -> !each.equals("failed-pairs"))
           .map(each -> each.replaceFirst("generation-\\d+", "generation-N"))
           .collect(Collectors.toCollection(TreeSet::new));
     } catch (IOException | UncheckedIOException _) {
@@ -484,14 +493,10 @@ final class Host implements AutoCloseable {
 
   /** Waits for a condition that comes about by itself. */
   static void await(String what, BooleanSupplier condition) {
-    await(what, 20, condition);
-  }
-
-  private static void await(String what, int seconds, BooleanSupplier condition) {
-    long end = System.nanoTime() + seconds * 1_000_000_000L;
+    long end = System.nanoTime() + HANG_SECONDS * 1_000_000_000L;
     while (!condition.getAsBoolean()) {
       if (System.nanoTime() - end > 0) {
-        throw new AssertionError("waited " + seconds + " s in vain for " + what);
+        throw new AssertionError("waited " + HANG_SECONDS + " s in vain for " + what);
       }
       try {
         Thread.sleep(20);

@@ -13,9 +13,12 @@ import java.net.Socket;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.DatagramChannel;
+import java.nio.channels.SelectionKey;
+import java.nio.channels.Selector;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -60,10 +63,15 @@ final class TrafficPeer {
   private volatile int datagramsSent;
   private final AtomicInteger datagramsReceived = new AtomicInteger();
 
-  /** By number, when it was sent, or when it arrived; 0 if it did not: System.nanoTime. */
-  private final long[] sentAt = new long[MOST_DATAGRAMS];
+  /**
+   * By number, before it was sent and after that; when it had not arrived yet, and when it had, 0
+   * if it never did: System.nanoTime. However late this process runs, each event lies between both.
+   */
+  private final long[] sentAfter = new long[MOST_DATAGRAMS];
 
-  private final long[] arrivedAt = new long[MOST_DATAGRAMS];
+  private final long[] sentBy = new long[MOST_DATAGRAMS];
+  private final long[] arrivedAfter = new long[MOST_DATAGRAMS];
+  private final long[] arrivedBy = new long[MOST_DATAGRAMS];
   private final AtomicInteger doubled = new AtomicInteger();
   private final AtomicInteger wrong = new AtomicInteger();
 
@@ -177,18 +185,29 @@ final class TrafficPeer {
       for (int w = 0; w < DATAGRAM_WORDS; w++) {
         buffer.putLong(datagramWord(seed, n, w));
       }
-      sentAt[n] = System.nanoTime();
-      int _ = channel.send(buffer.flip(), to);
+      sentAfter[n] = System.nanoTime();
+      buffer.flip();
+      while (channel.send(buffer, to) == 0) {
+        LockSupport.parkNanos(PACE_NANOS); // no room, which does not block a channel of a selector
+      }
+      sentBy[n] = System.nanoTime();
       datagramsSent = n + 1;
       LockSupport.parkNanos(PACE_NANOS);
     }
   }
 
-  private void receiveDatagrams(DatagramChannel channel) throws IOException {
+  private void receiveDatagrams(DatagramChannel channel, Selector selector) throws IOException {
     ByteBuffer buffer = datagram();
+    long emptyAt = System.nanoTime();
     while (true) {
       buffer.clear();
-      var _ = channel.receive(buffer);
+      long before = System.nanoTime();
+      if (channel.receive(buffer) == null) {
+        emptyAt = before;
+        int _ = selector.select();
+        selector.selectedKeys().clear();
+        continue;
+      }
       buffer.flip();
       boolean right = buffer.limit() == DATAGRAM_WORDS * 8 && buffer.getLong(0) == ~seed;
       long n = right ? buffer.getLong(8) : -1;
@@ -198,10 +217,11 @@ final class TrafficPeer {
       }
       if (!right) {
         wrong.incrementAndGet();
-      } else if (arrivedAt[(int) n] != 0) {
+      } else if (arrivedBy[(int) n] != 0) {
         doubled.incrementAndGet();
       } else {
-        arrivedAt[(int) n] = System.nanoTime();
+        arrivedAfter[(int) n] = emptyAt;
+        arrivedBy[(int) n] = System.nanoTime();
         datagramsReceived.incrementAndGet();
       }
     }
@@ -240,18 +260,17 @@ final class TrafficPeer {
     if (told.getLong(0) != seed) {
       errors.add("the guest knows another peer");
     }
-    List<Long> lostToGuest = new ArrayList<>();
+    BitSet toGuest = new BitSet();
     for (int n = 0; n < datagramsSent; n++) {
-      if ((told.getLong(32 + n / 64 * 8) >>> (n % 64) & 1) == 0) {
-        lostToGuest.add(sentAt[n]);
-      }
+      toGuest.set(n, (told.getLong(32 + n / 64 * 8) >>> (n % 64) & 1) != 0);
     }
-    List<Long> lostFromGuest = new ArrayList<>();
+    BitSet fromGuest = new BitSet();
     for (int n = 0; n < guestSent; n++) {
-      if (arrivedAt[n] == 0) {
-        lostFromGuest.add(nextArrival(n));
-      }
+      fromGuest.set(n, arrivedBy[n] != 0);
     }
+    List<JsonObject> lostToGuest = lost(toGuest, datagramsSent, sentAfter, sentBy);
+    List<JsonObject> lostFromGuest =
+        lost(fromGuest, Math.toIntExact(guestSent), arrivedAfter, arrivedBy);
     return status()
         .with("guestSent", guestSent)
         .with("lostToGuest", lostToGuest)
@@ -261,29 +280,41 @@ final class TrafficPeer {
         .with("errors", List.copyOf(errors));
   }
 
-  /** When the next one arrived, near which a lost one was sent. */
-  private long nextArrival(int n) {
-    for (int i = n + 1; i < MOST_DATAGRAMS; i++) {
-      if (arrivedAt[i] != 0) {
-        return arrivedAt[i];
-      }
+  /**
+   * The runs of datagrams that were lost, each between the neighbours that were not: after the one
+   * before it, and by the one that follows it.
+   */
+  private static List<JsonObject> lost(BitSet got, int sent, long[] after, long[] by) {
+    List<JsonObject> runs = new ArrayList<>();
+    for (int n = got.nextClearBit(0); n < sent; n = got.nextClearBit(n)) {
+      int next = got.nextSetBit(n);
+      int end = next < 0 ? sent : next;
+      runs.add(
+          JsonObject.of(
+              "count", end - n,
+              "after", n == 0 ? 0 : after[n - 1],
+              "by", next < 0 ? System.nanoTime() : by[next]));
+      n = end;
     }
-    return System.nanoTime();
+    return runs;
   }
 
   private void run() throws IOException, InterruptedException {
     try (Socket from = connect(SENDS);
         Socket to = connect(VERIFIES);
-        DatagramChannel datagrams = DatagramChannel.open()) {
+        DatagramChannel datagrams = DatagramChannel.open();
+        Selector selector = Selector.open()) {
       datagrams.setOption(java.net.StandardSocketOptions.SO_RCVBUF, 4 << 20);
       datagrams.bind(null);
+      datagrams.configureBlocking(false);
+      var _ = datagrams.register(selector, SelectionKey.OP_READ);
       List<Thread> ends =
           List.of(
               start("stream from the guest", () -> receiveStream(from)),
               start("stream to the guest", () -> sendStream(to)),
               start("what the guest says of it", () -> readAcknowledgements(to)),
               start("datagrams to the guest", () -> sendDatagrams(datagrams)));
-      var _ = start("datagrams from the guest", () -> receiveDatagrams(datagrams));
+      var _ = start("datagrams from the guest", () -> receiveDatagrams(datagrams, selector));
       BufferedReader orders =
           new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
       System.out.println(status());

@@ -25,8 +25,14 @@ class UpdatesInARowTest {
   private static final long MEMORY = 256L << 20;
 
   @Test
-  void twentyUpdatesInARow() throws IOException {
-    updates(20, Optional.empty());
+  void eightUpdatesInARow() throws IOException {
+    updates(8, Optional.empty());
+  }
+
+  @Test
+  @Tag("nightly")
+  void fortyUpdatesInARow() throws IOException {
+    updates(40, Optional.empty());
   }
 
   @Test

@@ -200,6 +200,23 @@ final class Answers {
   }
 
   /**
+   * How a report's blackout was measured.
+   *
+   * @param source {@code qemu}, {@code controller} or {@code kernel}; empty if nothing was stopped,
+   *     and in the reports of older agents
+   * @param reason why it is not {@code qemu}; may be empty
+   * @param controller the controller's view, ns
+   */
+  record Measured(String source, String reason, OptionalLong controller) {
+    static Measured of(JsonObject json) {
+      return new Measured(
+          json.optionalString("blackoutSource").orElse(""),
+          json.optionalString("blackoutReason").orElse(""),
+          json.optionalNumber("controllerBlackoutNanos"));
+    }
+  }
+
+  /**
    * {@code io.holdfast.Update.Report}; started in milliseconds since 1970, brownout and blackout in
    * nanoseconds.
    */
@@ -212,9 +229,11 @@ final class Answers {
       long started,
       long brownout,
       long blackout,
+      Measured measured,
       List<Obstacle> obstacles,
       List<String> preserved,
       List<String> losses,
+      List<String> risks,
       List<Span> spans) {
     static Report of(JsonObject json) {
       return new Report(
@@ -226,16 +245,18 @@ final class Answers {
           json.number("started"),
           json.number("brownout"),
           json.number("blackout"),
+          Measured.of(json),
           each(json, "obstacles", Obstacle::of),
           json.optionalArray("preserved").map(JsonArray::strings).orElse(List.of()),
           json.array("losses").strings(),
+          json.optionalArray("risks").map(JsonArray::strings).orElse(List.of()),
           each(json, "spans", Span::of));
     }
 
     Report withoutMessage() {
       return new Report(
-          id, kind, target, outcome, "", started, brownout, blackout, obstacles, preserved, losses,
-          spans);
+          id, kind, target, outcome, "", started, brownout, blackout, measured, obstacles,
+          preserved, losses, risks, spans);
     }
   }
 

@@ -221,9 +221,24 @@ final class Render {
           .append(Length.text(report.brownout()))
           .append(", blackout ")
           .append(Length.text(report.blackout()))
+          .append(measured(report.measured()))
           .append('\n');
     }
     return text.append(losses(report.losses())).append(obstacles(report.obstacles())).toString();
+  }
+
+  private static String measured(Answers.Measured measured) {
+    return switch (measured.source()) {
+      case "qemu" ->
+          " (guest stopped, by QEMU's timestamps"
+              + (measured.controller().isPresent()
+                  ? "; controller's view: " + Length.text(measured.controller().getAsLong())
+                  : "")
+              + ")";
+      case "controller" -> " (controller's view: " + clean(measured.reason()) + ")";
+      case "kernel" -> " (from the first freeze to the last resume, over the kexec)";
+      default -> "";
+    };
   }
 
   /** The ends of several updates. */
@@ -271,7 +286,8 @@ final class Render {
       text.append("expected: ").append(String.join(", ", expected)).append('\n');
     }
     text.append(list("Preserved:", report.preserved()));
-    return text.append(losses(report.losses())).toString();
+    text.append(losses(report.losses()));
+    return text.append(list("Risks:", report.risks())).toString();
   }
 
   /**

@@ -509,7 +509,7 @@ class CommandLineInterfaceTest {
                 1.21 s  FROZEN        vm:web: frozen
             Update u7 (vmm) of web, started 2026-11-23 10:40:00: completed
             """)
-        .contains("brownout 1.20 s, blackout 11.2 ms");
+        .contains("brownout 1.20 s, blackout 9.6 ms (guest stopped");
     assertThat(err()).isEmpty();
   }
 
@@ -632,8 +632,8 @@ class CommandLineInterfaceTest {
                 1.0 ms  web       PREPARING     starting QEMU
 
             VM        OUTCOME    BROWNOUT ms  BLACKOUT ms  ID
-            web       completed       1203.1         11.2  u-web
-            database  completed       1203.1         11.2  u-database
+            web       completed       1203.1          9.6  u-web
+            database  completed       1203.1          9.6  u-database
 
             2 of 2 VMs done
             """);

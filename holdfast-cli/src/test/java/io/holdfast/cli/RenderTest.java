@@ -8,6 +8,7 @@ import io.holdfast.cli.Answers.Report;
 import io.holdfast.cli.Answers.Vm;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonNull;
+import io.holdfast.varlink.json.JsonObject;
 import java.time.ZoneId;
 import java.time.ZoneOffset;
 import java.util.List;
@@ -99,11 +100,23 @@ class RenderTest {
             FREEZING   vm:web/freeze     blackout    1203.1        6.2  bytes 312344
             COMMITTED  vm:web/resume     blackout    1209.3        5.0
 
-            brownout 1.20 s, blackout 11.2 ms
+            brownout 1.20 s, blackout 9.6 ms (guest stopped, by QEMU's timestamps; controller's view: 11.2 ms)
 
             Lost by it:
               - user-mode connections
             """);
+  }
+
+  @Test
+  void saysHowTheBlackoutWasMeasured() {
+    JsonObject controller =
+        Samples.COMPLETED
+            .with("blackoutSource", "controller")
+            .with("blackoutReason", "the guest was paused before the update");
+    assertThat(Render.report(Report.of(controller), UTC))
+        .contains("blackout 9.6 ms (controller's view: the guest was paused before the update)\n");
+    assertThat(Render.report(Report.of(Samples.COMPLETED.with("blackoutSource", "kernel")), UTC))
+        .contains("blackout 9.6 ms (from the first freeze to the last resume, over the kexec)\n");
   }
 
   @Test
@@ -142,6 +155,9 @@ class RenderTest {
 
             Lost by it:
               - user-mode connections
+
+            Risks:
+              - disk0 may send a subsection that QEMU 7.2.22 does not know
             """);
   }
 
@@ -157,7 +173,12 @@ class RenderTest {
   void showsAPlanThatRefuses() {
     assertThat(Render.plan(Report.of(Samples.REFUSED)))
         .startsWith(
-            "Plan to update the VMM of web: refused, nothing would be changed\n2 obstacles\n\nIn the way:\n");
+            """
+            Plan to update the VMM of web: refused, nothing would be changed
+            2 obstacles
+
+            In the way:
+            """);
   }
 
   @Test
@@ -167,7 +188,7 @@ class RenderTest {
         .isEqualTo(
             """
             ID  STARTED              KIND  TARGET  OUTCOME    BROWNOUT ms  BLACKOUT ms
-            u7  2026-11-23 10:40:00  vmm   web     completed       1203.1         11.2
+            u7  2026-11-23 10:40:00  vmm   web     completed       1203.1          9.6
             u9  2026-11-23 10:42:00  vmm   web     refused            0.0          0.0
             """);
     assertThat(Render.reports(List.of(), UTC))

@@ -37,7 +37,7 @@ final class Samples {
           """
           {"id":"u7","kind":"vmm","target":"web","outcome":"completed",
            "message":"web runs under QEMU 10.0.2 now","started":1795430400000,
-           "brownout":1203100000,"blackout":11240000,"obstacles":[],"losses":["user-mode connections"],
+           "brownout":1203100000,"blackout":9630000,"blackoutSource":"qemu","controllerBlackoutNanos":11240000,"obstacles":[],"losses":["user-mode connections"],
            "spans":[
             {"participant":"vm:web","step":"prepare","state":"PREPARING","phase":"brownout",
              "start":0,"length":1203100000,"notes":{}},
@@ -73,7 +73,7 @@ final class Samples {
           {"id":"u9","kind":"vmm","target":"web","outcome":"planned",
            "message":"it can be done. guest RAM, 1 GiB, in place","started":1795430520000,
            "brownout":1200000000,"blackout":15000000,"obstacles":[],"losses":["user-mode connections"],
-           "spans":[]}
+           "risks":["disk0 may send a subsection that QEMU 7.2.22 does not know"],"spans":[]}
           """);
 
   static final JsonObject STATUS =

@@ -273,6 +273,13 @@ public final class Orchestrator {
       plans.forEach((name, plan) -> plan.losses().forEach(loss -> all.add(name + ": " + loss)));
       return List.copyOf(all);
     }
+
+    /** All risks, each with its participant's name. */
+    public List<String> risks() {
+      List<String> all = new ArrayList<>();
+      plans.forEach((name, plan) -> plan.risks().forEach(risk -> all.add(name + ": " + risk)));
+      return List.copyOf(all);
+    }
   }
 
   /** Asks every participant for its plan, and changes nothing. */
@@ -336,7 +343,8 @@ public final class Orchestrator {
         throw new RefusedException(
             "cancelling update " + id,
             state.toString(),
-            "it is past its point of no return and can only go forward; update back to the old version once it is done");
+            "it is past its point of no return and can only go forward; update back to the old"
+                + " version once it is done");
       }
       stop(
           new Failure(

@@ -116,7 +116,7 @@ class TurnsTest {
   /** Whatever becomes of each: a turn that is never ended would keep the last ones waiting. */
   @Test
   void onlySoManyStandStillAtOnceAndAllGetTheirTurn() {
-    long seed = System.nanoTime();
+    long seed = Long.getLong("holdfast.seed", System.nanoTime());
     System.out.println("TurnsTest seed " + seed);
     Random random = new Random(seed);
     Action[] failures = Action.values();

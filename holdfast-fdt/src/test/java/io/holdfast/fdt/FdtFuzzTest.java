@@ -16,6 +16,7 @@ import java.util.function.Consumer;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -24,15 +25,16 @@ import org.junit.jupiter.api.io.TempDir;
  * Looks for blobs and sources that end in anything but a tree or an {@link FdtException}: Jazzer
  * makes new ones from those of the corpus, {@code src/test/resources/io/holdfast/fdt/corpus}, and
  * keeps what reaches code that none has reached yet. A JVM of its own, since Jazzer ends its JVM;
- * always from the same seed, for {@value #SECONDS} seconds.
+ * in each run {@value #INPUTS} inputs, always from the same seed.
  *
- * <p>With {@code -Dholdfast.fuzz.seconds=N} it looks for longer and from another seed each time.
- * What it finds then is in {@code target/fuzz/NAME}; {@code -merge=1} of libFuzzer takes the fewest
- * of it that reach as much.
+ * <p>The nightly search takes {@value #NIGHTLY_SECONDS} seconds, or {@code
+ * -Dholdfast.fuzz.seconds=N}, from another seed each time. What it finds is in {@code
+ * target/fuzz/NAME}; {@code -merge=1} of libFuzzer takes the fewest of it that reach as much.
  */
 @Timeout(value = 4, unit = TimeUnit.HOURS)
 class FdtFuzzTest {
-  private static final int SECONDS = 10;
+  private static final int INPUTS = 3000;
+  private static final int NIGHTLY_SECONDS = 540;
   private static final Pattern DONE = Pattern.compile("Done (\\d+) runs in");
   private static final Pattern COVERED = Pattern.compile("cov: (\\d+)");
 
@@ -50,12 +52,25 @@ class FdtFuzzTest {
 
   @Test
   void noBlobIsFoundThatEndsInAnythingElse() throws IOException, InterruptedException {
-    fuzz("blob", FuzzBlob.class, 4096);
+    fuzz("blob", FuzzBlob.class, 4096, false);
+  }
+
+  @Test
+  @Tag("nightly")
+  void noBlobIsFoundInALongSearchThatEndsInAnythingElse() throws IOException, InterruptedException {
+    fuzz("blob", FuzzBlob.class, 4096, true);
   }
 
   @Test
   void noSourceIsFoundThatEndsInAnythingElse() throws IOException, InterruptedException {
-    fuzz("source", FuzzSource.class, 1024);
+    fuzz("source", FuzzSource.class, 1024, false);
+  }
+
+  @Test
+  @Tag("nightly")
+  void noSourceIsFoundInALongSearchThatEndsInAnythingElse()
+      throws IOException, InterruptedException {
+    fuzz("source", FuzzSource.class, 1024, true);
   }
 
   private static void replay(String name, Consumer<byte[]> target) throws IOException {
@@ -76,14 +91,13 @@ class FdtFuzzTest {
     return Path.of("src/test/resources/io/holdfast/fdt/corpus", name).toAbsolutePath();
   }
 
-  private void fuzz(String name, Class<?> target, int maxSize)
+  private void fuzz(String name, Class<?> target, int maxSize, boolean nightly)
       throws IOException, InterruptedException {
     assumeTrue(System.getProperty("os.arch").equals("amd64"), "Jazzer's native part is for x86-64");
-    String longer = System.getProperty("holdfast.fuzz.seconds", "");
-    Path found = folder.resolve("found");
-    if (!longer.isEmpty()) {
-      found = Path.of("target/fuzz", name).toAbsolutePath();
-    }
+    Path found = nightly ? Path.of("target/fuzz", name).toAbsolutePath() : folder.resolve("found");
+    int seconds = Integer.getInteger("holdfast.fuzz.seconds", NIGHTLY_SECONDS);
+    // libFuzzer takes 32 bits, and 0 for a seed of its own.
+    long seed = nightly ? 1 + (Long.getLong("holdfast.seed", System.nanoTime()) & 0x7fff_ffff) : 1;
     Files.createDirectories(found);
     Path crashes = Files.createDirectories(Path.of("target/fuzz-failures").toAbsolutePath());
     Path log = folder.resolve("log");
@@ -106,12 +120,10 @@ class FdtFuzzTest {
                 "-artifact_prefix=" + crashes + "/" + name + "-",
                 "-max_len=" + maxSize,
                 "-timeout=10",
-                "-max_total_time=" + (longer.isEmpty() ? SECONDS : longer)));
-    if (longer.isEmpty()) {
-      command.add("-seed=1");
-    }
-    command.add(found.toString());
-    command.add(folderOf(name).toString());
+                nightly ? "-max_total_time=" + seconds : "-runs=" + INPUTS,
+                "-seed=" + seed,
+                found.toString(),
+                folderOf(name).toString()));
     Process process =
         new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile()).start();
     try {
@@ -121,10 +133,15 @@ class FdtFuzzTest {
     }
     String text = read(log);
     // Otherwise it would have looked for nothing: without instrumentation it is blind.
-    assertThat(last(DONE, text)).as(text).isGreaterThan(1000);
+    assertThat(last(DONE, text)).as(text).isGreaterThanOrEqualTo(INPUTS);
     assertThat(last(COVERED, text)).as(text).isGreaterThan(100);
     System.out.printf(
-        Locale.ROOT, "%s: %d inputs, coverage %d%n", name, last(DONE, text), last(COVERED, text));
+        Locale.ROOT,
+        "%s: %d inputs from seed %d, coverage %d%n",
+        name,
+        last(DONE, text),
+        seed,
+        last(COVERED, text));
   }
 
   private static String read(Path log) {

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.Timeout;
 @Timeout(60)
 class LeakTest {
   private static final int OPERATIONS = 6_000;
-  private static final long SEED = 20260101;
+  private static final long SEED = Long.getLong("holdfast.seed", 20260101);
   private static final int HELD = 7;
 
   private final Linux linux = Linux.system();

@@ -16,7 +16,6 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -297,7 +296,7 @@ class SocketsTest {
           CompletableFuture.supplyAsync(() -> ends.right.receive(new byte[10]));
       awaitBlocked(reader);
       ends.right.shutdown();
-      assertThat(reader.get(5, TimeUnit.SECONDS).end()).isTrue();
+      assertThat(reader.get().end()).isTrue();
       ends.right.close();
       ends.right.shutdown();
     }
@@ -310,7 +309,7 @@ class SocketsTest {
         CompletableFuture.supplyAsync(listener::accept);
     awaitBlocked(acceptor);
     listener.shutdown();
-    assertThat(acceptor.get(5, TimeUnit.SECONDS)).isEmpty();
+    assertThat(acceptor.get()).isEmpty();
     assertThat(listener.accept()).isEmpty();
     listener.close();
     assertThat(listener.accept()).isEmpty();
@@ -325,7 +324,7 @@ class SocketsTest {
       long start = System.nanoTime();
       assertThat(linux.poll(both, Duration.ofMillis(80))).isEmpty();
       assertThat(Duration.ofNanos(System.nanoTime() - start))
-          .isBetween(Duration.ofMillis(80), Duration.ofSeconds(5));
+          .isGreaterThanOrEqualTo(Duration.ofMillis(80));
       linux.write(two.writer(), MemorySegment.ofArray(new byte[1]));
       assertThat(linux.poll(both, Duration.ofSeconds(Long.MAX_VALUE)))
           .containsExactly(two.reader());

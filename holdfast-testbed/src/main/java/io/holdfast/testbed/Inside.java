@@ -95,6 +95,25 @@ public final class Inside {
     say(new Report.Checked(Result.Check.same(name, expected, actual)));
   }
 
+  /**
+   * Tells whether something holds.
+   *
+   * @param name what should hold
+   * @param detail the figures behind it, or what is wrong
+   */
+  public void check(String name, boolean holds, String detail) {
+    say(new Report.Checked(new Result.Check(holds, name, Optional.of(detail))));
+  }
+
+  /**
+   * Tells something that is worth knowing to a program.
+   *
+   * @param key a word, by which it is found; the last text counts
+   */
+  public void fact(String key, String text) {
+    say(new Report.Fact(key, text));
+  }
+
   /** Tells something that is worth knowing. */
   public void note(String text) {
     say(new Report.Note(text));

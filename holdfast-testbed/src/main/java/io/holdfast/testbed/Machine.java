@@ -51,6 +51,7 @@ final class Machine implements AutoCloseable {
   private final Follower console;
   private final Follower report;
   private final ConsoleWatch watch = new ConsoleWatch();
+  private final Thread atExit = new Thread(this::end, "end the machine");
 
   /** How the machine's run ended. */
   sealed interface End {
@@ -80,6 +81,7 @@ final class Machine implements AutoCloseable {
     this.qemu = qemu;
     this.console = new Follower(run.resolve(CONSOLE));
     this.report = new Follower(run.resolve(REPORT));
+    Runtime.getRuntime().addShutdownHook(atExit);
   }
 
   /**
@@ -121,6 +123,8 @@ final class Machine implements AutoCloseable {
             "-kernel", kernel.image().toString()));
     command.addAll(program);
     Files.writeString(run.resolve("qemu.command"), String.join(" \\\n  ", command) + "\n");
+    // In a session of its own: a Ctrl-C is for this JVM, which then ends QEMU.
+    command.addFirst("setsid");
     try {
       Process qemu =
           new ProcessBuilder(command)
@@ -159,8 +163,9 @@ final class Machine implements AutoCloseable {
    * Watches until the end.
    *
    * @param heard gets each report, as it comes
+   * @param seen gets each line of the kernel's console
    */
-  End watch(Consumer<Report> heard) throws IOException {
+  End watch(Consumer<Report> heard, Consumer<String> seen) throws IOException {
     long start = System.nanoTime();
     long lastSign = start;
     Duration silence = setup.limit().dividedBy(SILENT_PART);
@@ -172,6 +177,7 @@ final class Machine implements AutoCloseable {
       List<String> reports = report.lines();
       long now = System.nanoTime();
       for (String line : consoleLines) {
+        seen.accept(line);
         if (watch.line(line).isPresent() && trouble.isEmpty()) {
           trouble = Optional.of(now);
         }
@@ -249,20 +255,34 @@ final class Machine implements AutoCloseable {
     return Files.readString(run.resolve(SAID), StandardCharsets.UTF_8).strip();
   }
 
-  /** Ends QEMU, and waits until it is gone. */
+  /** Ends QEMU, and waits until it is gone; also when this JVM exits, by Ctrl-C for instance. */
   @Override
   public void close() throws IOException {
+    end();
+    try {
+      boolean _ = Runtime.getRuntime().removeShutdownHook(atExit);
+    } catch (IllegalStateException _) {
+      // This JVM is exiting; the hook does the same.
+    }
+    if (qemu.isAlive()) {
+      throw new IOException("QEMU, process " + qemu.pid() + ", was killed but does not end");
+    }
+  }
+
+  /** Any thread may call this, also twice. */
+  private void end() {
     qemu.destroyForcibly();
     try {
-      if (!qemu.waitFor(DEATH)) {
-        throw new IOException("QEMU, process " + qemu.pid() + ", was killed but does not end");
-      }
+      boolean _ = qemu.waitFor(DEATH);
+      Files.deleteIfExists(monitor());
+      Files.deleteIfExists(gdb());
+      Files.deleteIfExists(sockets);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
+    } catch (IOException e) {
+      System.getLogger(Machine.class.getName())
+          .log(System.Logger.Level.WARNING, "removing " + sockets, e);
     }
-    Files.deleteIfExists(monitor());
-    Files.deleteIfExists(gdb());
-    Files.deleteIfExists(sockets);
   }
 
   /** Reads a growing file by whole lines. */

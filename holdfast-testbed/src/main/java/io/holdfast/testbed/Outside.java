@@ -9,18 +9,21 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.Properties;
+import java.util.function.BiConsumer;
 
 /** What a scenario's outside half has: the run's folder and what is in it. */
 public final class Outside {
   private final Path run;
   private final Kernel kernel;
   private final Kernel next;
+  private final BiConsumer<String, String> facts;
   private Optional<Path> root = Optional.empty();
   private final List<Result.Check> checks = new ArrayList<>();
   private final List<String> notes = new ArrayList<>();
 
-  Outside(Path run, Kernel kernel, Kernel next) {
+  Outside(Path run, Kernel kernel, Kernel next, BiConsumer<String, String> facts) {
     this.run = run;
+    this.facts = facts;
     this.kernel = kernel;
     this.next = next;
   }
@@ -114,6 +117,16 @@ public final class Outside {
   /** Tells whether a value is as it should be; as {@link Inside#same}. */
   public void same(String name, Object expected, Object actual) {
     checks.add(Result.Check.same(name, expected, actual));
+  }
+
+  /** Tells whether something holds, and the figures; as {@link Inside#check}. */
+  public void check(String name, boolean holds, String detail) {
+    checks.add(new Result.Check(holds, name, Optional.of(detail)));
+  }
+
+  /** Tells something that is worth knowing to a program, at once; any thread may. */
+  public void fact(String key, String text) {
+    facts.accept(key, text);
   }
 
   /** Tells something that is worth knowing. */

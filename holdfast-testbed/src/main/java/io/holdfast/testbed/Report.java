@@ -13,6 +13,7 @@ import java.util.regex.Pattern;
  * ok NAME [# DETAIL]       a check held
  * not ok NAME [# DETAIL]   it did not
  * note TEXT                worth telling
+ * fact KEY TEXT            the same for a program, by a word
  * alive                    nothing else is new
  * skip REASON              the scenario can't be shown here
  * fail TEXT                a half ended by an exception
@@ -30,6 +31,9 @@ sealed interface Report {
 
   /** Worth telling. */
   record Note(String text) implements Report {}
+
+  /** Worth telling a program. */
+  record Fact(String key, String text) implements Report {}
 
   /** Nothing else is new. */
   record Alive() implements Report {}
@@ -72,6 +76,7 @@ sealed interface Report {
     String rest = space < 0 ? "" : line.substring(space + 1);
     return switch (word) {
       case "note" -> new Note(rest);
+      case "fact" -> fact(rest);
       case "alive" -> new Alive();
       case "skip" -> new Skip(rest);
       case "fail" -> new Fail(rest);
@@ -80,6 +85,13 @@ sealed interface Report {
       case "ended" -> new Ended(rest);
       default -> new Note(line);
     };
+  }
+
+  private static Report fact(String rest) {
+    int space = rest.indexOf(' ');
+    return space <= 0
+        ? new Note(rest)
+        : new Fact(rest.substring(0, space), rest.substring(space + 1));
   }
 
   /** As the line that {@link #parse} reads. */
@@ -92,6 +104,7 @@ sealed interface Report {
               + oneLine(name).replace(" # ", " - ")
               + detail.map(d -> " # " + oneLine(d)).orElse("");
       case Note(String text) -> "note " + oneLine(text);
+      case Fact(String key, String text) -> "fact " + key + " " + oneLine(text);
       case Alive() -> "alive";
       case Skip(String reason) -> "skip " + oneLine(reason);
       case Fail(String text) -> "fail " + oneLine(text);

@@ -3,6 +3,7 @@ package io.holdfast.testbed;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 
 /**
@@ -14,6 +15,7 @@ import java.util.Optional;
  * @param kernels the kernels that ran, in their order
  * @param checks what was checked, inside and outside
  * @param notes what was said besides
+ * @param facts the same by a word, for programs; of each word the last
  * @param trouble what the console told; the one that was provoked, if the scenario is about that
  * @param length from the start of the machine to its end
  * @param run the run's folder; empty if there was no run
@@ -25,9 +27,18 @@ public record Result(
     List<String> kernels,
     List<Check> checks,
     List<String> notes,
+    Map<String, String> facts,
     Optional<Trouble> trouble,
     Duration length,
     Optional<Path> run) {
+
+  /** Copies the collections. */
+  public Result {
+    kernels = List.copyOf(kernels);
+    checks = List.copyOf(checks);
+    notes = List.copyOf(notes);
+    facts = Map.copyOf(facts);
+  }
 
   /**
    * Something that was checked.

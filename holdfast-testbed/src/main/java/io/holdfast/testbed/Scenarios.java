@@ -14,6 +14,7 @@ import io.holdfast.testbed.scenarios.KernelSelftest;
 import io.holdfast.testbed.scenarios.KernelUndone;
 import io.holdfast.testbed.scenarios.KernelUpdate;
 import io.holdfast.testbed.scenarios.KernelUpdateMeasured;
+import io.holdfast.testbed.scenarios.KernelUpdateShown;
 import io.holdfast.testbed.scenarios.KilledInRestore;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
 import io.holdfast.testbed.scenarios.LiveHostShown;
@@ -34,19 +35,31 @@ import io.holdfast.testbed.scenarios.SystemdUpdateFails;
 import io.holdfast.testbed.scenarios.UnfinishedIsLost;
 import java.lang.reflect.Constructor;
 import java.util.List;
+import java.util.stream.Stream;
 
 /** The scenarios there are. */
 public final class Scenarios {
   private Scenarios() {}
 
-  /** Those that run only when they are named, as they take many minutes or measure. */
+  /**
+   * Those that run at night, or when they are named: they take many minutes, measure, or show more
+   * of what another scenario shows as well (docs/nightly.md).
+   */
   public static List<Scenario> onRequest() {
     return List.of(
         new FiveKernels(),
+        new Forced.WithoutKho(),
         new KernelUndone(),
         new KernelUpdate.AndItsWallClock(),
         new KernelUpdateMeasured(),
+        new KernelUpdateShown(),
+        new KernelSelftest.LuoMultiSession(),
+        new KernelSelftest.LuoStressFiles(),
+        new KernelSelftest.LuoStressSessions(),
+        new KernelSelftest.Kho(),
         new PreservingCosts(),
+        new Provoked.Oops(),
+        new Provoked.Lockdep(),
         new SystemdLinuxGuest());
   }
 
@@ -72,7 +85,6 @@ public final class Scenarios {
         new KilledInRestore(),
         new KernelRefusals(),
         new Forced.WithoutLiveupdate(),
-        new Forced.WithoutKho(),
         new Forced.OtherLuo(),
         new AgentUnderSystemd(),
         new SystemdKernelUpdate(),
@@ -81,15 +93,21 @@ public final class Scenarios {
         new SystemdEndsVms(),
         new KselftestLiveupdate(),
         new KernelSelftest.LuoKexecSimple(),
-        new KernelSelftest.LuoMultiSession(),
-        new KernelSelftest.LuoStressFiles(),
-        new KernelSelftest.LuoStressSessions(),
-        new KernelSelftest.Kho(),
         new Provoked.Panic(),
-        new Provoked.Oops(),
         new Provoked.Warn(),
-        new Provoked.Lockdep(),
         new Provoked.Hang());
+  }
+
+  /**
+   * The one of this name.
+   *
+   * @throws IllegalArgumentException if there is none
+   */
+  public static Scenario named(String name) {
+    return Stream.concat(all().stream(), onRequest().stream())
+        .filter(scenario -> scenario.name().equals(name))
+        .findFirst()
+        .orElseThrow(() -> new IllegalArgumentException("there is no scenario " + name));
   }
 
   /** Makes one by its class's name. */

@@ -11,9 +11,11 @@ import java.util.Collection;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
@@ -24,7 +26,8 @@ import java.util.stream.Stream;
  */
 public final class Testbed {
   private static final String ROOT =
-      " root=rootfs rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=1048576";
+      " root=rootfs rootfstype=9p"
+          + " rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=1048576";
 
   private final Path testbed;
   private final Path base;
@@ -47,6 +50,14 @@ public final class Testbed {
   public interface Watcher {
     /** Something happened, for people. */
     default void progress(String text) {}
+
+    /** Something happened, for programs; any thread may tell it. */
+    default void fact(String key, String text) {
+      progress(key + ": " + text);
+    }
+
+    /** The kernel said something on its console. */
+    default void console(String line) {}
 
     /** The run is at its end; the machine is still there, and is ended when this returns. */
     default void ended(Path monitor, Path gdb, long pid) throws IOException {}
@@ -100,8 +111,10 @@ public final class Testbed {
     private final List<String> booted = new ArrayList<>();
     private final List<Result.Check> checks = new ArrayList<>();
     private final List<String> notes = new ArrayList<>();
+    private final Map<String, String> facts = new ConcurrentHashMap<>();
     private Optional<Trouble> trouble = Optional.empty();
     private Optional<Dumper> dumper = Optional.empty();
+    private volatile boolean over;
     private long started;
     private long booting;
     private long kexec;
@@ -114,15 +127,17 @@ public final class Testbed {
     }
 
     Result result(Result.Outcome outcome) {
+      over = true;
       Duration length =
           started == 0 ? Duration.ZERO : Duration.ofNanos(System.nanoTime() - started);
       return new Result(
           scenario.name(),
           scenario.title(),
           outcome,
-          List.copyOf(booted),
-          List.copyOf(checks),
-          List.copyOf(notes),
+          booted,
+          checks,
+          notes,
+          facts,
           trouble,
           length,
           Files.exists(folder) ? Optional.of(folder) : Optional.empty());
@@ -142,7 +157,7 @@ public final class Testbed {
       // Waiting for a kernel to be built is not the scenario's time.
       started = System.nanoTime();
       Files.createDirectories(folder);
-      Outside outside = new Outside(folder, kernel, next);
+      Outside outside = new Outside(folder, kernel, next, this::fact);
       Files.createDirectories(outside.exchange());
       List<Long> disks = setup.disks();
       for (int i = 0; i < disks.size(); i++) {
@@ -160,7 +175,7 @@ public final class Testbed {
           if (!setup.recorded().isEmpty()) {
             arm(outside, machine); // Now, and the debugger starts the processors.
           }
-          end = machine.watch(heard(outside, machine));
+          end = machine.watch(heard(outside, machine), watcher::console);
           if (end instanceof Machine.End.Done && dumper.isPresent()) {
             dumper.get().await(outside.dump());
           }
@@ -255,6 +270,7 @@ public final class Testbed {
             notes.add(text);
             watcher.progress(text);
           }
+          case Report.Fact(String key, String text) -> fact(key, text);
           case Report.Kexec() -> {
             kexec = System.nanoTime();
             watcher.progress("kexec");
@@ -262,6 +278,14 @@ public final class Testbed {
           default -> {}
         }
       };
+    }
+
+    private void fact(String key, String text) {
+      // A thread of the scenario's may still be telling when the run is over.
+      if (!over) {
+        facts.put(key, text);
+        watcher.fact(key, text);
+      }
     }
 
     private void boot(int number, String release, Outside outside, Machine machine) {

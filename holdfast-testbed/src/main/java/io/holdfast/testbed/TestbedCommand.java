@@ -39,7 +39,7 @@ final class TestbedCommand implements Callable<Integer> {
   @Parameters(
       paramLabel = "SCENARIO",
       description =
-          "which; all of them unless told, but for the last in the list, which take many minutes or measure."
+          "which; all of them unless told, but for the last in the list, which run at night."
               + " --list names them")
   private List<String> names = List.of();
 

@@ -10,6 +10,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -25,6 +26,7 @@ class ReportTest {
             new Report.Checked(
                 new Result.Check(false, "its size", Optional.of("expected 1, got 2"))),
             new Report.Note("worth telling"),
+            new Report.Fact("part.stop", "12"),
             new Report.Alive(),
             new Report.Skip("no KVM"),
             new Report.Fail("on kernel 0: java.io.IOException: gone"),
@@ -72,6 +74,7 @@ class ReportTest {
         List.of("kernel 0: Linux 7.3.4, 3.0 s after the start"),
         List.of(checks),
         List.of(),
+        Map.of(),
         Optional.empty(),
         Duration.ofMillis(12_340),
         run);

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assumptions.assumeFalse;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.function.UnaryOperator;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -13,7 +14,9 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /**
  * Every scenario, as {@code testbed/run} runs it: {@code mvn verify -Ptestbed}, with
- * HOLDFAST_KERNEL and HOLDFAST_KERNEL_DEBUG naming the kernels.
+ * HOLDFAST_KERNEL and HOLDFAST_KERNEL_DEBUG naming the kernels. {@code
+ * -Dholdfast.testbed.scenarios} takes a regular expression for the names, as {@code tools/parts}
+ * gives it.
  */
 @Tag("testbed")
 class ScenariosTest {
@@ -33,14 +36,33 @@ class ScenariosTest {
           "rcu_sched detected stalls");
 
   static Stream<String> scenarios() {
-    return Scenarios.all().stream().map(Scenario::name);
+    return wanted(Scenarios.all());
   }
 
-  @ParameterizedTest(name = "{0}")
+  static Stream<String> nightlyScenarios() {
+    return wanted(Scenarios.onRequest());
+  }
+
+  private static Stream<String> wanted(List<Scenario> scenarios) {
+    Pattern names = Pattern.compile(System.getProperty("holdfast.testbed.scenarios", ".*"));
+    return scenarios.stream().map(Scenario::name).filter(names.asMatchPredicate());
+  }
+
+  @ParameterizedTest(name = "{0}", allowZeroInvocations = true)
   @MethodSource("scenarios")
   void scenario(String name) {
-    Scenario scenario =
-        Scenarios.all().stream().filter(s -> s.name().equals(name)).findFirst().orElseThrow();
+    passes(name, Scenarios.all());
+  }
+
+  @Tag("nightly")
+  @ParameterizedTest(name = "{0}", allowZeroInvocations = true)
+  @MethodSource("nightlyScenarios")
+  void nightlyScenario(String name) {
+    passes(name, Scenarios.onRequest());
+  }
+
+  private static void passes(String name, List<Scenario> among) {
+    Scenario scenario = among.stream().filter(s -> s.name().equals(name)).findFirst().orElseThrow();
     Result result = run(scenario, RUNS);
     for (int more = 1; more < ATTEMPTS && lost(scenario, result); more++) {
       // tools/TestSummary.java tells it.

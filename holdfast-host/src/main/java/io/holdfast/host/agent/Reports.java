@@ -30,6 +30,10 @@ final class Reports {
   private static final Set<Action> DARK =
       EnumSet.of(Action.FREEZE, Action.HAND_OVER, Action.RESTORE, Action.FENCE, Action.RESUME);
 
+  /** Notes that a report has in other places than in its spans. */
+  private static final Set<String> SHOWN_ELSEWHERE =
+      Set.of("progress", VmUpdate.STOPPED_FOR, VmUpdate.STOPPED_UNKNOWN);
+
   private Reports() {}
 
   /**
@@ -157,9 +161,10 @@ final class Reports {
                 + (lost
                     ? ""
                     : subject instanceof Subject.Host
-                        ? ". What did not come back is held in memory, and the others run; once that is repaired:"
-                            + " holdfast update retry"
-                        : ". The update can only go on from here; the agent tries again when it is started again");
+                        ? ". What did not come back is held in memory, and the others run; once"
+                            + " that is repaired: holdfast update retry"
+                        : ". The update can only go on from here; the agent tries again when it is"
+                            + " started again");
       }
     }
     return report(id, subject, name, message, obstacles, losses, outcome.timeline());
@@ -188,13 +193,11 @@ final class Reports {
   }
 
   private static String goesOn(Outcome outcome) {
-    boolean paused =
-        outcome.timeline().notes().stream()
-            .anyMatch(
-                note ->
-                    note.key().equals(VmUpdate.GUEST)
-                        && note.value().equals(VmUpdate.STAYS_PAUSED));
-    return paused ? ", paused as before, is on its " : " runs on its ";
+    return staysPaused(outcome.timeline()) ? ", paused as before, is on its " : " runs on its ";
+  }
+
+  private static boolean staysPaused(Timeline.Snapshot timeline) {
+    return note(timeline, VmUpdate.GUEST).equals(Optional.of(VmUpdate.STAYS_PAUSED));
   }
 
   private static String count(int obstacles) {
@@ -228,8 +231,45 @@ final class Reports {
             plan.losses(),
             timeline)
         .with("preserved", preserved)
+        .with("risks", plan.risks())
         .with("brownout", brownout.map(Duration::toNanos).orElse(0L))
         .with("blackout", blackout.map(Duration::toNanos).orElse(0L));
+  }
+
+  /**
+   * How long the guest was stopped, and how that was measured: a kernel update, and a VM whose QEMU
+   * did not tell, have the controller's view.
+   */
+  private static JsonObject withBlackout(
+      JsonObject report, Subject subject, Timeline.Snapshot timeline) {
+    if (timeline.blackout().isEmpty() && note(timeline, VmUpdate.STOPPED_FOR).isEmpty()) {
+      return report.with("blackout", 0L);
+    }
+    Optional<Long> controller = timeline.blackout().map(Duration::toNanos);
+    JsonObject seen = report.with("blackout", controller.orElse(0L));
+    if (subject instanceof Subject.Host) {
+      return seen.with("blackoutSource", "kernel");
+    }
+    seen = seen.with("controllerBlackoutNanos", controller);
+    Optional<String> stopped = note(timeline, VmUpdate.STOPPED_FOR);
+    if (stopped.isPresent()) {
+      return seen.with("blackout", Long.parseLong(stopped.get())).with("blackoutSource", "qemu");
+    }
+    return seen.with("blackoutSource", "controller")
+        .with(
+            "blackoutReason",
+            note(timeline, VmUpdate.STOPPED_UNKNOWN)
+                .orElse(
+                    staysPaused(timeline)
+                        ? "the guest was paused before the update"
+                        : "this agent did not hear QEMU both stop and resume the guest"));
+  }
+
+  private static Optional<String> note(Timeline.Snapshot timeline, String key) {
+    return timeline.notes().stream()
+        .filter(note -> note.key().equals(key))
+        .map(Timeline.Note::value)
+        .findFirst();
   }
 
   private static JsonObject report(
@@ -240,29 +280,29 @@ final class Reports {
       List<JsonObject> obstacles,
       List<String> losses,
       Timeline.Snapshot timeline) {
-    return JsonObject.of(
-        "id",
-        id.toString(),
-        "kind",
-        subject.kind(),
-        "target",
-        subject.target(),
-        "outcome",
-        outcome,
-        "message",
-        message,
-        "started",
-        timeline.began().toEpochMilli(),
-        "brownout",
-        timeline.brownout().map(Duration::toNanos).orElse(0L),
-        "blackout",
-        timeline.blackout().map(Duration::toNanos).orElse(0L),
-        "obstacles",
-        obstacles,
-        "losses",
-        losses,
-        "spans",
-        spans(timeline));
+    JsonObject report =
+        JsonObject.of(
+            "id",
+            id.toString(),
+            "kind",
+            subject.kind(),
+            "target",
+            subject.target(),
+            "outcome",
+            outcome,
+            "message",
+            message,
+            "started",
+            timeline.began().toEpochMilli(),
+            "brownout",
+            timeline.brownout().map(Duration::toNanos).orElse(0L),
+            "obstacles",
+            obstacles,
+            "losses",
+            losses,
+            "spans",
+            spans(timeline));
+    return withBlackout(report, subject, timeline);
   }
 
   private static List<JsonObject> spans(Timeline.Snapshot timeline) {
@@ -275,7 +315,7 @@ final class Reports {
               n ->
                   n.action() == call.action()
                       && n.participant().equals(call.participant())
-                      && !n.key().equals("progress"))
+                      && !SHOWN_ELSEWHERE.contains(n.key()))
           .forEach(n -> notes.put(n.key(), n.value()));
       call.failure().ifPresent(f -> notes.put("failure", f));
       spans.add(

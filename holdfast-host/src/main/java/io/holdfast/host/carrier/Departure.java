@@ -154,7 +154,12 @@ public final class Departure implements Participant, Crossing {
       }
     }
     return new Plan(
-        preserved, obstacles, losses, Optional.empty(), Optional.of(BESIDES.plus(boot())));
+        preserved,
+        obstacles,
+        losses,
+        List.of(),
+        Optional.empty(),
+        Optional.of(BESIDES.plus(boot())));
   }
 
   /** How long the running kernel took to its first program: so will, by and large, the next one. */

@@ -11,6 +11,7 @@ public final class Findings {
   private final List<String> preserved = new ArrayList<>();
   private final List<Obstacle> obstacles = new ArrayList<>();
   private final List<String> losses = new ArrayList<>();
+  private final List<String> risks = new ArrayList<>();
 
   /** Nothing is found out yet. */
   Findings() {}
@@ -44,7 +45,7 @@ public final class Findings {
 
   /** Something that could make the update fail, which is then cancelled. */
   void risk(String what) {
-    losses.add(what);
+    risks.add(what);
   }
 
   List<String> preserved() {
@@ -57,5 +58,9 @@ public final class Findings {
 
   List<String> losses() {
     return losses;
+  }
+
+  List<String> risks() {
+    return risks;
   }
 }

@@ -50,21 +50,36 @@ public final class QemuProbe {
   private final Set<List<Object>> built = ConcurrentHashMap.newKeySet();
 
   private final Trials trials;
+  private final VmStates states;
+  private final FailedPairs failedPairs;
 
   /**
    * Makes a probe.
    *
-   * @param scratch a directory for what a QEMU prints while it is probed
+   * @param scratch a directory for what a QEMU prints while it is probed, and for the file of pairs
+   *     that failed
    */
   public QemuProbe(Linux linux, Path scratch) {
     this.linux = linux;
     this.scratch = scratch;
     this.trials = new Trials(linux, scratch);
+    this.states = new VmStates(linux, scratch);
+    this.failedPairs = new FailedPairs(scratch);
   }
 
   /** Tries whether two binaries understand one another. */
   Trials trials() {
     return trials;
+  }
+
+  /** Tells the formats of a binary's device state. */
+  VmStates states() {
+    return states;
+  }
+
+  /** Remembers which pairs of binaries failed. */
+  FailedPairs failedPairs() {
+    return failedPairs;
   }
 
   /**

@@ -13,6 +13,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -230,6 +231,14 @@ public final class Qmp implements AutoCloseable {
       } finally {
         expectations.remove(this);
       }
+    }
+
+    /** The event if it has come already. Expects it no more. */
+    Optional<JsonObject> seen() {
+      expectations.remove(this);
+      return event.isDone() && !event.isCompletedExceptionally()
+          ? Optional.of(event.join())
+          : Optional.empty();
     }
 
     /** Expects it no more; for one that is not going to be awaited. */

@@ -6,6 +6,7 @@ import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -28,6 +29,15 @@ final class Stopping {
   private final GuestClock clock;
   private final QemuProcess predecessor;
   private Optional<Qmp.Expectation> stopped = Optional.empty();
+  private Optional<Begun> begun = Optional.empty();
+
+  /**
+   * The guest was stopped.
+   *
+   * @param before the clocks before QEMU was told to
+   * @param stop QEMU's event
+   */
+  private record Begun(StoppedTime.Clocks before, JsonObject stop) {}
 
   Stopping(Linux linux, Vm vm, GuestClock clock) {
     this.linux = linux;
@@ -131,8 +141,10 @@ final class Stopping {
       throw new IOException(guest.why() + ". " + guest.advice(name()));
     }
     step.record(STOPPED, "yes");
+    StoppedTime.Clocks before = StoppedTime.Clocks.read();
     var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
-    var _ = stopped.orElseThrow().await(step.remaining());
+    JsonObject stop = stopped.orElseThrow().await(step.remaining());
+    begun = Optional.of(new Begun(before, stop));
     vm.backends().frozen(vm.generation());
     return true;
   }
@@ -143,6 +155,23 @@ final class Stopping {
         predecessor
             .qmp()
             .execute("migrate", JsonObject.of("uri", "fd:" + OUT), step.remaining(), List.of());
+  }
+
+  /**
+   * Notes for how long QEMU had the guest stopped; nothing if another agent stopped it.
+   *
+   * @param resume the event of the QEMU that let it run
+   */
+  void runs(Step step, JsonObject resume) {
+    if (begun.isEmpty()) {
+      return;
+    }
+    StoppedTime.Clocks after = StoppedTime.Clocks.read();
+    switch (StoppedTime.between(begun.get().before(), begun.get().stop(), resume, after)) {
+      case StoppedTime.Measured(Duration length) ->
+          step.note(VmUpdate.STOPPED_FOR, Long.toString(length.toNanos()));
+      case StoppedTime.Unknown(String reason) -> step.note(VmUpdate.STOPPED_UNKNOWN, reason);
+    }
   }
 
   /** Nobody waits for its stop any more. */
@@ -174,7 +203,10 @@ final class Stopping {
     if (step.recorded(PAUSED).isPresent()) {
       step.note(VmUpdate.GUEST, VmUpdate.STAYS_PAUSED);
     } else if (step.recorded(STOPPED).isPresent() && predecessor.runState() != RunState.RUNNING) {
+      Qmp.Expectation resumed = qmp.expect("RESUME");
       var _ = qmp.execute("cont");
+      // It comes before the reply; without it the report has the controller's view only.
+      resumed.seen().ifPresent(event -> runs(step, event));
     }
     Hurry.relax(linux, predecessor);
     // A dump or migration that somebody else may want of it is to have the RAM in it.

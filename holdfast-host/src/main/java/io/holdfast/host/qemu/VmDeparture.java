@@ -113,6 +113,7 @@ public final class VmDeparture implements Participant {
         findings.preserved(),
         findings.obstacles(),
         findings.losses(),
+        findings.risks(),
         Optional.empty(),
         Optional.empty());
   }

@@ -5,9 +5,11 @@ import io.holdfast.core.Obstacle;
 import io.holdfast.core.Participant;
 import io.holdfast.core.Plan;
 import io.holdfast.core.Step;
+import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.Signal;
 import io.holdfast.linux.SocketType;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
@@ -34,6 +36,12 @@ public final class VmUpdate implements Participant {
 
   /** Its value for a guest that was not let run, because it was paused before. */
   public static final String STAYS_PAUSED = "stays paused";
+
+  /** The timeline's key for how long QEMU had the guest stopped, by its own timestamps, in ns. */
+  public static final String STOPPED_FOR = "guest.stopped.ns";
+
+  /** The timeline's key for why that cannot be told. */
+  public static final String STOPPED_UNKNOWN = "guest.stopped.unknown";
 
   /** The journal's key for the process that the update started. */
   public static final String SUCCESSOR = "successor";
@@ -72,6 +80,7 @@ public final class VmUpdate implements Participant {
 
   private List<Correction> corrections = List.of();
   private Optional<Promise> promised = Optional.empty();
+  private Optional<Pairing> pairing = Optional.empty();
   private Optional<QemuProcess> successor = Optional.empty();
   private Optional<Relay> relay = Optional.empty();
   private Optional<Qmp.Expectation> loaded = Optional.empty();
@@ -172,16 +181,26 @@ public final class VmUpdate implements Participant {
     Duration trials = Duration.ZERO;
     if (findings.obstacles().isEmpty()) {
       String running = Trials.program(predecessor);
-      trials = tried(running, target, into, findings);
+      String machine = vm.promise().machine();
+      pairing = Pairing.of(probe, predecessor.qmp(), running, target, machine);
+      String to = into;
+      pairing.ifPresent(pair -> pair.before(to, findings));
+      trials = findings.obstacles().isEmpty() ? tried(running, target, into, findings) : trials;
+      if (findings.obstacles().isEmpty()) {
+        pairing.ifPresent(pair -> pair.risks(to, findings));
+      }
       if (reversible) {
         String back = "QEMU " + predecessor.binary().version() + ", on the way back,";
         trials = trials.plus(tried(target, running, back, findings));
+        Pairing.of(probe, predecessor.qmp(), target, running, machine)
+            .ifPresent(pair -> pair.risks(back, findings));
       }
     }
     return new Plan(
         findings.preserved(),
         findings.obstacles(),
         findings.losses(),
+        findings.risks(),
         Optional.of(Duration.ofMillis(700 + (vm.promise().memory() >> 20) / 4).plus(trials)),
         Optional.of(BLACKOUT));
   }
@@ -362,15 +381,41 @@ public final class VmUpdate implements Participant {
   }
 
   private void awaitLoad(Step step, String who) throws IOException {
-    JsonObject event = loaded.orElseThrow().await(step.remaining());
-    if (!event.object("data").string("status").equals("completed")) {
+    boolean completed;
+    try {
+      JsonObject event = loaded.orElseThrow().await(step.remaining());
+      completed = event.object("data").string("status").equals("completed");
+    } catch (QmpException e) {
+      // One that could not load may be gone before its event was read.
+      if (!failedByItself()) {
+        throw e;
+      }
+      completed = false;
+    }
+    if (!completed) {
+      boolean remembered = failedByItself();
+      String why = successor.flatMap(QemuProcess::said).orElse("it did not say why");
       throw new IOException(
           who
-              + " could not load the device state"
-              + successor.flatMap(QemuProcess::said).map(s -> ": " + s).orElse(""));
+              + " could not load the device state: "
+              + why
+              + pairing.filter(_ -> remembered).map(pair -> pair.failed(why)).orElse(""));
     }
     long bytes = relay.orElseThrow().await(step.remaining());
     step.note("device-state.bytes", Long.toString(bytes));
+  }
+
+  /**
+   * Whether the successor ended because of what it was to load: nobody killed it, and the
+   * predecessor is there to send. Waits for its end, and so for its last words.
+   */
+  private boolean failedByItself() {
+    Optional<ExitStatus> end = successor.flatMap(QemuProcess::exitStatus);
+    boolean killed =
+        end.isPresent()
+            && end.get() instanceof ExitStatus.Killed(int signal)
+            && (signal == Signal.KILL.number() || signal == Signal.TERM.number());
+    return end.isPresent() && !end.get().success() && !killed && !predecessor.hasExited();
   }
 
   /**
@@ -510,6 +555,7 @@ public final class VmUpdate implements Participant {
       return;
     }
     if (step.recovering() && runs.runState() == RunState.RUNNING) {
+      resumed.flatMap(Qmp.Expectation::seen).ifPresent(event -> stopping.runs(step, event));
       return;
     }
     // From here on the guest may have run: were the successor to die now, the kept state would be a
@@ -524,7 +570,7 @@ public final class VmUpdate implements Participant {
     Qmp.Expectation running = resumed.isPresent() ? resumed.get() : runs.qmp().expect("RESUME");
     try (Hurry _ = new Hurry(linux)) {
       var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
-      var _ = running.await(step.remaining());
+      stopping.runs(step, running.await(step.remaining()));
     }
   }
 

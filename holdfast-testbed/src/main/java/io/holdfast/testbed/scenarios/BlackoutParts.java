@@ -44,7 +44,7 @@ final class BlackoutParts {
    */
   void add(InstalledHoldfast holdfast, String vm) throws IOException {
     List<String> ids = InstalledHoldfast.reports();
-    in.same("reports", 1, ids.size());
+    in.same("reports of updates that led to this kernel", 1, ids.size());
     JsonObject report;
     try (VarlinkClient agent = holdfast.agent()) {
       report =
@@ -104,6 +104,16 @@ final class BlackoutParts {
   private void add(String key, long millis) {
     in.note("%s: %d ms".formatted(key, millis));
     in.remember(key, in.recall(key, "") + " " + millis);
+  }
+
+  /** Tells the last of each as a fact, in milliseconds: {@code part.stop} and so on. */
+  void tellLast() {
+    for (String part : PARTS) {
+      String all = in.recall(part, "").strip();
+      if (!all.isEmpty()) {
+        in.fact("part." + part.replace(' ', '-'), all.substring(all.lastIndexOf(' ') + 1));
+      }
+    }
   }
 
   /** Notes the median and the range of each. */

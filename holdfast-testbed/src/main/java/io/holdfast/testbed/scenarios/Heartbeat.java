@@ -16,14 +16,31 @@ import java.util.Optional;
 /**
  * The test guest's heartbeat page (guest/README.md), read in the guest's memory from outside.
  *
+ * @param at where the page lies in the guest's memory
  * @param counter turns of the guest's loop
  * @param boot another one in each boot of the guest
  * @param cpu digest of its CPUID
+ * @param cpuRuns how often the digest was computed
  * @param clock its CLOCK_MONOTONIC at the last turn, in nanoseconds
+ * @param rewrites pages of its changing pattern that it has rewritten
+ * @param pages in that pattern
  * @param wrong pages of its changing pattern that it found wrong
  * @param gap the largest by its own clock, in nanoseconds
  */
-record Heartbeat(long counter, long boot, long cpu, long clock, long wrong, long gap) {
+record Heartbeat(
+    long at,
+    long counter,
+    long boot,
+    long cpu,
+    long cpuRuns,
+    long clock,
+    long rewrites,
+    long pages,
+    long wrong,
+    long gap) {
+  /** Where {@link #rewrites} is in the page. */
+  static final long REWRITES = 80;
+
   private static final long PAGE = 4096;
   private static final int SEARCHES = 5;
 
@@ -55,10 +72,14 @@ record Heartbeat(long counter, long boot, long cpu, long clock, long wrong, long
         if (page) {
           return Optional.of(
               new Heartbeat(
+                  at,
                   memory.get(ValueLayout.JAVA_LONG, at + 40),
                   memory.get(ValueLayout.JAVA_LONG, at + 48),
                   memory.get(ValueLayout.JAVA_LONG, at + 64),
+                  memory.get(ValueLayout.JAVA_LONG, at + 72),
                   memory.get(ValueLayout.JAVA_LONG, at + 56),
+                  memory.get(ValueLayout.JAVA_LONG, at + REWRITES),
+                  memory.get(ValueLayout.JAVA_LONG, at + 88),
                   memory.get(ValueLayout.JAVA_LONG, at + 104),
                   memory.get(ValueLayout.JAVA_LONG, at + 128)));
         }

@@ -21,11 +21,13 @@ import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
@@ -34,9 +36,14 @@ final class InstalledHoldfast {
   static final Path RUN = Path.of("/run/holdfast");
   private static final Path LOG = Path.of("/run/agent.log");
   private static final long PATIENCE_MILLIS = 120_000;
+
+  /** An agent starts in seconds, or in minutes where a busy machine emulates it. */
+  private static final long AGENT_MILLIS = 480_000;
+
   private static final int SIGKILL = 9;
   private static final Path KVM = Path.of("/sys/kernel/debug/kvm");
   private static final int LOOKS = 10;
+  private static final long FOLLOW_MILLIS = 250;
 
   private final Inside in;
 
@@ -87,7 +94,7 @@ final class InstalledHoldfast {
   void awaitEarlyAgent() throws IOException {
     long start = System.nanoTime();
     while (!said().contains("ready on")) {
-      if (System.nanoTime() - start > PATIENCE_MILLIS * 1_000_000) {
+      if (System.nanoTime() - start > AGENT_MILLIS * 1_000_000) {
         throw new IOException("the agent did not get ready: " + said());
       }
       pause(20);
@@ -167,7 +174,7 @@ final class InstalledHoldfast {
   void awaitAgent(Process agent, int number) throws IOException {
     long start = System.nanoTime();
     while (said().split("ready on", -1).length <= number) {
-      if (!agent.isAlive() || System.nanoTime() - start > PATIENCE_MILLIS * 1_000_000) {
+      if (!agent.isAlive() || System.nanoTime() - start > AGENT_MILLIS * 1_000_000) {
         throw new IOException("the agent did not get ready: " + said());
       }
       pause(20);
@@ -235,12 +242,24 @@ final class InstalledHoldfast {
 
   /** Asks for the update of the kernel, which ends this half; throws if it does not. */
   void updateKernel(String... more) throws IOException {
+    updateKernel(_ -> {}, more);
+  }
+
+  /**
+   * The same.
+   *
+   * @param heard gets each line that the command writes, on a thread of its own
+   */
+  void updateKernel(Consumer<String> heard, String... more) throws IOException {
     List<String> line = new ArrayList<>(List.of(command().toString()));
     line.addAll(kernelUpdate());
     line.addAll(List.of(more));
     Path log = Path.of("/run/update.log");
     Process process =
         new ProcessBuilder(line).redirectErrorStream(true).redirectOutput(log.toFile()).start();
+    Thread follower = new Thread(() -> follow(process, log, heard), "what the update says");
+    follower.setDaemon(true);
+    follower.start();
     try {
       // Refusals and failures come back; what succeeds ends this process, and this machine's
       // kernel.
@@ -259,10 +278,26 @@ final class InstalledHoldfast {
                 }
               })
           .start();
-      in.awaitKexec(300);
+      in.awaitKexec(600);
     } catch (IllegalStateException e) {
       in.note("after all: " + Files.readString(log).replace('\n', '|') + said().replace('\n', '|'));
       throw e;
+    }
+  }
+
+  private static void follow(Process process, Path log, Consumer<String> heard) {
+    int told = 0;
+    while (process.isAlive()) {
+      pause(FOLLOW_MILLIS);
+      try {
+        String all = Files.readString(log);
+        int end = all.lastIndexOf('\n') + 1;
+        all.substring(told, Math.max(told, end)).lines().forEach(heard);
+        told = Math.max(told, end);
+      } catch (IOException e) {
+        heard.accept(String.valueOf(e.getMessage()));
+        return;
+      }
     }
   }
 
@@ -438,8 +473,7 @@ final class InstalledHoldfast {
     try {
       heart = heartbeat(vm);
     } catch (IOException e) {
-      String log = Files.readString(console(vm), StandardCharsets.ISO_8859_1);
-      in.note("the guest says: " + end(log));
+      in.note("the guest says: " + lastWords(vm));
       throw e;
     }
     long counter = Long.parseLong(in.recall(vm + ".counter"));
@@ -479,7 +513,7 @@ final class InstalledHoldfast {
    * What a guest has complained of on its console, but for timers that came late: under emulation a
    * guest says that at any time, with or without an update.
    */
-  private static List<String> problems(String vm) throws IOException {
+  static List<String> problems(String vm) throws IOException {
     Path log = RUN.resolve("vms").resolve(vm).resolve("console.log");
     return new String(Files.readAllBytes(log), StandardCharsets.ISO_8859_1)
         .lines()
@@ -550,6 +584,11 @@ final class InstalledHoldfast {
     return log.substring(Math.max(0, log.length() - LAST)).replace('\n', '|');
   }
 
+  /** The end of what a guest has said on its console, in one line. */
+  static String lastWords(String vm) throws IOException {
+    return end(Files.readString(console(vm), StandardCharsets.ISO_8859_1));
+  }
+
   /** Where what a guest has said is. */
   static Path console(String vm) {
     return RUN.resolve("vms").resolve(vm).resolve("console.log");
@@ -578,9 +617,14 @@ final class InstalledHoldfast {
 
   /** Waits until a guest has counted so far. */
   int awaitCount(String name, int least) throws IOException {
+    return awaitCount(name, least, Duration.ofMillis(PATIENCE_MILLIS));
+  }
+
+  /** The same, for so long at most. */
+  int awaitCount(String name, int least, Duration patience) throws IOException {
     long start = System.nanoTime();
     int now = counted(name);
-    while (now >= 0 && now < least && System.nanoTime() - start < PATIENCE_MILLIS * 1_000_000) {
+    while (now >= 0 && now < least && System.nanoTime() - start < patience.toNanos()) {
       pause(200);
       now = counted(name);
     }

@@ -7,11 +7,8 @@ import io.holdfast.testbed.Setup;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
-import java.nio.file.Path;
 import java.time.Duration;
-import java.util.List;
 import java.util.Optional;
 
 /**
@@ -21,21 +18,11 @@ import java.util.Optional;
  */
 public class KernelUpdate implements Scenario {
   private static final String VM = "web";
-  private static final String BRIDGE = "br0";
-  private static final String BRIDGE_MAC = "52:54:00:0b:01:d9";
-  private static final String BRIDGE_ADDRESS = "10.0.2.100/24";
-  private static final String GUEST_ADDRESS = "10.0.2.15";
-  private static final Path BRIDGE_FILES = Path.of("/sys/class/net", BRIDGE);
   private static final String CONSOLE = "console-of-the-guest";
   private static final long DISK_BYTES = 64L << 20;
 
-  /** What a host's network configuration does, some time after its start. */
-  private static final String PLUG_IN = "ip link set dev eth0 up master " + BRIDGE;
-
   private static final long ONE_MEBIBYTE = 1 << 20;
-  private static final long PATIENCE_MILLIS = 90_000;
   private static final String OFFSET = "offset";
-  private static final int READS = 20;
 
   /**
    * The same with QEMU's guest agent in the guest, which is asked for its wall clock. On request:
@@ -75,14 +62,8 @@ public class KernelUpdate implements Scenario {
   public Setup setup() {
     return Setup.standard()
         .withMemory(3072)
-        .withDevices(
-            new Setup.Device.Disk(DISK_BYTES),
-            new Setup.Device.Uplink(port, GUEST_ADDRESS, Peer.SENDS))
-        .withEarly(
-            "(until "
-                + PLUG_IN
-                + " 2>/dev/null; do sleep 0.2; done) & "
-                + InstalledHoldfast.early())
+        .withDevices(new Setup.Device.Disk(DISK_BYTES), GuestNetwork.uplink(port))
+        .withEarly(GuestNetwork.early() + InstalledHoldfast.early())
         .withLimit(Duration.ofMinutes(15));
   }
 
@@ -97,66 +78,24 @@ public class KernelUpdate implements Scenario {
     if (agentWanted) {
       InstalledHoldfast.requireAgent();
     }
-    peer = Optional.of(Peer.start(port, out.exchange()));
-  }
-
-  private static void run(Inside in, String command) throws IOException {
-    Process process =
-        new ProcessBuilder(List.of("sh", "-c", command)).redirectErrorStream(true).start();
-    String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-    try {
-      if (process.waitFor() != 0) {
-        in.note(command + ": " + said.strip());
-        throw new IOException(command + ": " + said.strip());
-      }
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-    }
-  }
-
-  /** How far the peer outside has read. */
-  private static long read(Inside in) throws IOException {
-    Path progress = in.exchange().resolve(Peer.PROGRESS);
-    if (!Files.exists(progress)) {
-      return 0;
-    }
-    for (int i = 0; i < READS; i++) {
-      try {
-        return Long.parseLong(Files.readString(progress).strip());
-      } catch (IOException _) {
-        // The next one took its place while it was read.
-        InstalledHoldfast.pause(50);
-      }
-    }
-    throw new IOException(progress + " could not be read in " + READS + " attempts");
-  }
-
-  private static void awaitStream(Inside in, String what, long least) throws IOException {
-    long start = System.nanoTime();
-    while (read(in) < least && System.nanoTime() - start < PATIENCE_MILLIS * 1_000_000) {
-      InstalledHoldfast.pause(200);
-    }
-    in.check("the guest's stream " + what + ", " + read(in) + " bytes", read(in) >= least);
+    peer = Optional.of(Peer.start(port, out.exchange(), ONE_MEBIBYTE));
   }
 
   @Override
   public void before(Inside in) throws IOException {
-    run(
-        in,
-        "ip link add %1$s address %2$s type bridge && ip address add %3$s dev %1$s && ip link set %1$s up && %4$s"
-            .formatted(BRIDGE, BRIDGE_MAC, BRIDGE_ADDRESS, PLUG_IN));
+    GuestNetwork network = new GuestNetwork(in);
+    network.make();
     InstalledHoldfast holdfast = new InstalledHoldfast(in);
     Process _ = holdfast.startAgent();
-    String words = "holdfast.net=" + GUEST_ADDRESS + "/24";
-    String[] devices = {"--disk", "/dev/vda,format=raw", "--net", "tap,bridge=" + BRIDGE};
+    String[] devices = {"--disk", "/dev/vda,format=raw", "--net", GuestNetwork.NET};
     if (agentWanted) {
-      holdfast.runGuestWithAgent(VM, "kvm", words, devices);
+      holdfast.runGuestWithAgent(VM, "kvm", GuestNetwork.WORDS, devices);
     } else {
-      holdfast.runGuest(VM, "kvm", words, devices);
+      holdfast.runGuest(VM, "kvm", GuestNetwork.WORDS, devices);
     }
     int before = holdfast.awaitCount(VM, 5);
     in.check("the guest counts before the update", before >= 5);
-    awaitStream(in, "has begun", 2 * ONE_MEBIBYTE);
+    network.awaitStream("has begun", 2 * ONE_MEBIBYTE);
     if (agentWanted) {
       long offset = GuestWallClock.offset(in.linux(), VM);
       in.note("the guest's wall clock less the host's: " + offset / 1_000_000 + " ms");
@@ -171,15 +110,11 @@ public class KernelUpdate implements Scenario {
     InstalledHoldfast holdfast = new InstalledHoldfast(in);
     holdfast.awaitEarlyAgent();
     in.note("the agent says: " + holdfast.said().replace('\n', '|'));
-    in.same(
-        "the bridge's address",
-        BRIDGE_MAC,
-        Files.readString(BRIDGE_FILES.resolve("address")).strip());
-    run(in, "ip address show dev " + BRIDGE + " | grep -q 'inet " + BRIDGE_ADDRESS + "'");
-    in.check("the bridge has its IP address", true);
+    GuestNetwork network = new GuestNetwork(in);
+    network.check();
     holdfast.check(VM, true);
     clocks(in, holdfast);
-    awaitStream(in, "goes on", read(in) + 2 * ONE_MEBIBYTE);
+    network.awaitStream("goes on", network.read() + 2 * ONE_MEBIBYTE);
     Files.copy(InstalledHoldfast.console(VM), in.exchange().resolve(CONSOLE));
     for (String id : InstalledHoldfast.reports()) {
       in.note(holdfast.must("update", "show", id).replace('\n', '|'));

@@ -12,6 +12,7 @@ import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.util.Locale;
 
 /**
  * A peer of the test guest that is no part of the machine, so that nothing happens to it when the
@@ -30,20 +31,24 @@ final class Peer {
   private static final long PAUSE_MILLIS = 10;
   private static final long TELL_NANOS = 250_000_000;
 
-  /** A stream that is shorter than this has not begun. */
-  private static final long BEGUN = 1 << 20;
+  /** A guest that is emulated twice on a busy machine takes long to boot. */
+  private static final long PATIENCE_NANOS = 3_600_000_000_000L;
 
   private final int port;
   private final Path exchange;
+  private final long begun;
 
+  private volatile long heard;
   private volatile long right;
   private volatile long beforeGap;
   private volatile long gap;
   private volatile String end = "not connected";
+  private volatile boolean over;
 
-  private Peer(int port, Path exchange) {
+  private Peer(int port, Path exchange, long begun) {
     this.port = port;
     this.exchange = exchange;
+    this.begun = begun;
   }
 
   /** A port that is free on loopback. */
@@ -55,9 +60,13 @@ final class Peer {
     }
   }
 
-  /** Starts one, which connects as soon as somebody answers. */
-  static Peer start(int port, Path exchange) {
-    Peer peer = new Peer(port, exchange);
+  /**
+   * Starts one, which connects as soon as somebody answers.
+   *
+   * @param begun a stream of fewer bytes than this has not begun
+   */
+  static Peer start(int port, Path exchange, long begun) {
+    Peer peer = new Peer(port, exchange, begun);
     Thread thread = new Thread(peer::read, "peer");
     thread.setDaemon(true);
     thread.start();
@@ -65,7 +74,7 @@ final class Peer {
   }
 
   private void read() {
-    long deadline = System.nanoTime() + 600_000_000_000L;
+    long deadline = System.nanoTime() + PATIENCE_NANOS;
     // QEMU accepts before the guest can.
     while (right == 0 && System.nanoTime() < deadline) {
       try (Socket socket = new Socket()) {
@@ -78,6 +87,7 @@ final class Peer {
         InstalledHoldfast.pause(200);
       }
     }
+    over = true;
   }
 
   private void stream(Socket socket) throws IOException {
@@ -92,7 +102,7 @@ final class Peer {
     end = "open";
     for (int n = in.read(buffer); n > 0; n = in.read(buffer)) {
       long now = System.nanoTime();
-      if (read > BEGUN && now - last > gap) {
+      if (read > begun && now - last > gap) {
         gap = now - last;
         beforeGap = read;
       }
@@ -106,6 +116,7 @@ final class Peer {
       }
       read += n;
       right = read;
+      heard = now;
       if (now - told > TELL_NANOS) {
         told = now;
         tell();
@@ -131,9 +142,45 @@ final class Peer {
         "the peer read %d KiB in all, %d KiB after a gap of %d ms; its connection's end: %s"
             .formatted(right >> 10, (right - beforeGap) >> 10, gap / 1_000_000, end));
     out.check("every byte of the stream was right: " + end, !end.contains("wrong"));
-    out.check("the stream had begun before the kexec", beforeGap > BEGUN);
+    out.check("the stream had begun before the kexec", beforeGap > begun);
     out.check("the guest stood still meanwhile, seen by its peer", gap > 1_000_000_000L);
     out.check(
-        "the same connection goes on after it, with the next byte", right - beforeGap > BEGUN);
+        "the same connection goes on after it, with the next byte", right - beforeGap > begun);
+  }
+
+  /** How far it is and when it last heard of the guest, for people. */
+  String progress() {
+    return right == 0
+        ? "nothing yet"
+        : String.format(
+            Locale.ROOT,
+            "%,d KiB, last heard %.1f s ago",
+            right >> 10,
+            (System.nanoTime() - heard) / 1e9);
+  }
+
+  /** The longest time without a byte, once the stream had begun, in nanoseconds. */
+  long longestSilence() {
+    return gap;
+  }
+
+  /** The bytes that were right before the longest silence. */
+  long beforeSilence() {
+    return beforeGap;
+  }
+
+  /** The bytes that were right after it. */
+  long afterSilence() {
+    return right - beforeGap;
+  }
+
+  /** Whether it hears nothing more. */
+  boolean over() {
+    return over;
+  }
+
+  /** How the connection ended, or that it is open. */
+  String end() {
+    return end;
   }
 }

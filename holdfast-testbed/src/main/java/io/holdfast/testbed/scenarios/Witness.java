@@ -26,6 +26,23 @@ final class Witness {
   private Witness() {}
 
   /**
+   * What both have.
+   *
+   * @param records on the disk, each following from the one before
+   * @param lines on the console, each as on the disk
+   * @param missing lines on the console that are not on the disk
+   * @param disk what is wrong there; empty if nothing is
+   * @param console what is wrong there; empty if nothing is
+   */
+  record Seen(int records, int lines, int missing, String disk, String console) {
+    /** What is wrong with either, or that nothing is. */
+    String wrong() {
+      String first = disk.isEmpty() ? console : disk;
+      return first.isEmpty() ? "nothing" : first;
+    }
+  }
+
+  /**
    * Checks both.
    *
    * @param disk of which the guest has not written all yet
@@ -33,6 +50,17 @@ final class Witness {
    * @param atKexec how far it had counted just before
    */
   static void check(Outside out, Path disk, Path console, int atKexec) throws IOException {
+    Seen seen = read(disk, console);
+    out.same("what is wrong on the guest's disk and console", "nothing", seen.wrong());
+    out.same("numbers on the console that are not on the disk", 0, seen.missing());
+    out.check(
+        "both go on over the kexec: %d records, %d lines, %d when the kernel was replaced"
+            .formatted(seen.records(), seen.lines(), atKexec),
+        atKexec > 0 && seen.lines() > atKexec && seen.records() >= seen.lines());
+  }
+
+  /** Reads both; see {@link #check}. */
+  static Seen read(Path disk, Path console) throws IOException {
     List<String> lines =
         Files.readString(console, StandardCharsets.ISO_8859_1)
             .lines()
@@ -43,8 +71,9 @@ final class Witness {
       long chain = boot;
       int records = 0;
       int said = 0;
-      String broken = "nothing";
-      while (broken.equals("nothing")) {
+      String onDisk = "";
+      String onConsole = "";
+      while (onDisk.isEmpty() && onConsole.isEmpty()) {
         int n = records + 1;
         ByteBuffer record = sector(file, n);
         if (record.getLong(0) != Guest.magic(MAGIC)) {
@@ -55,29 +84,25 @@ final class Witness {
             || record.getLong(16) != n
             || record.getLong(32) != chain
             || record.getLong(40) != next) {
-          broken = "record " + n + " does not follow from the one before";
+          onDisk = "record " + n + " does not follow from the one before";
         }
         for (int w = FILLED_FROM; w < WORDS; w++) {
           if (record.getLong(w * Long.BYTES) != Guest.word(next, w)) {
-            broken = "record " + n + " is torn, at word " + w;
+            onDisk = "record " + n + " is torn, at word " + w;
           }
         }
         if (said < lines.size()) {
           String line = "seq %d %016x".formatted(n, next);
           if (!lines.get(said).equals(line)) {
-            broken = "the console has '" + lines.get(said) + "' where the disk has '" + line + "'";
+            onConsole =
+                "the console has '" + lines.get(said) + "' where the disk has '" + line + "'";
           }
           said++;
         }
         chain = next;
         records = n;
       }
-      out.same("what is wrong on the guest's disk and console", "nothing", broken);
-      out.same("numbers on the console that are not on the disk", 0, lines.size() - said);
-      out.check(
-          "both go on over the kexec: %d records, %d lines, %d when the kernel was replaced"
-              .formatted(records, said, atKexec),
-          atKexec > 0 && said > atKexec && records >= said);
+      return new Seen(records, said, lines.size() - said, onDisk, onConsole);
     }
   }
 

@@ -1,0 +1,101 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.linux.ChildProcess;
+import io.holdfast.linux.ExitStatus;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.OpenFlag;
+import io.holdfast.linux.Signal;
+import io.holdfast.linux.SpawnRequest;
+import io.holdfast.linux.SystemCallException;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
+
+/**
+ * Asks QEMU binaries for the formats of their device state ({@link VmState}), by running each once
+ * without a machine. Answers are kept as long as the file stays the same.
+ */
+final class VmStates {
+  private static final Duration DUMP = Duration.ofSeconds(20);
+  private static final int SAID_LINES = 4;
+
+  private final Linux linux;
+  private final Path scratch;
+  private final Map<Key, VmState> known = new ConcurrentHashMap<>();
+
+  private record Key(QemuProbe.Identity identity, String machine) {}
+
+  VmStates(Linux linux, Path scratch) {
+    this.linux = linux;
+    this.scratch = scratch;
+  }
+
+  /**
+   * The formats of a binary.
+   *
+   * @param path of the binary
+   * @param machine its machine type
+   * @throws IOException if it does not tell them, with what it printed
+   */
+  VmState of(String path, String machine) throws IOException {
+    Key key = new Key(QemuProbe.identity(path), machine);
+    VmState before = known.get(key);
+    if (before != null) {
+      return before;
+    }
+    // As what a probe leaves: the next agent removes them.
+    String name = "probe-" + Thread.currentThread().threadId() + "-" + System.nanoTime();
+    Path dump = scratch.resolve(name + ".vmstate");
+    Path log = scratch.resolve(name + ".log");
+    try {
+      dump(path, machine, dump, log);
+      VmState found = VmState.parse(Files.readString(dump, StandardCharsets.UTF_8));
+      known.put(key, found);
+      return found;
+    } catch (SystemCallException e) {
+      throw new IOException(e.getMessage(), e);
+    } finally {
+      QemuProbe.deleteQuietly(dump);
+      QemuProbe.deleteQuietly(log);
+    }
+  }
+
+  private void dump(String path, String machine, Path dump, Path log) throws IOException {
+    List<String> command =
+        List.of(
+            path,
+            "-machine",
+            machine,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-dump-vmstate",
+            dump.toString());
+    try (Fd output = linux.open(log, OpenFlag.CREATE, OpenFlag.WRITE);
+        ChildProcess child =
+            linux.spawn(SpawnRequest.of(command).withOutput(output).endingWithParent())) {
+      Optional<ExitStatus> end = child.waitFor(DUMP);
+      if (end.isEmpty()) {
+        var _ = child.pidfd().signal(Signal.KILL);
+        var _ = child.waitFor();
+        throw new IOException("it took longer than " + DUMP.toSeconds() + " s to tell them");
+      }
+      if (!end.get().success()) {
+        List<String> said = Files.readString(log, StandardCharsets.UTF_8).strip().lines().toList();
+        throw new IOException(
+            end.get()
+                + ", saying: "
+                + String.join(
+                    "; ", said.subList(Math.max(0, said.size() - SAID_LINES), said.size())));
+      }
+    }
+  }
+}
