@@ -178,6 +178,7 @@ final class Trials {
       Map<String, Fd> descriptors,
       long began) {
     List<Correction> corrections = new ArrayList<>();
+    List<String> differences = List.of();
     for (int i = 0; ; i++) {
       try (ExpendableQemu next =
           start(
@@ -187,7 +188,7 @@ final class Trials {
               List.of("-incoming", "defer"))) {
         Layout here = Layout.of(old.qmp(), Path.of("/"));
         Layout there = Layout.of(next.qmp(), Path.of("/"));
-        List<String> differences = here.differences(there);
+        differences = here.differences(there);
         if (differences.isEmpty()) {
           return cross(old, next, corrections, began);
         }
@@ -198,7 +199,13 @@ final class Trials {
         }
         corrections.addAll(more);
       } catch (QemuUnusableException e) {
-        return new Outcome.Failed("it does not come up with this machine: " + e.reason());
+        return new Outcome.Failed(
+            differences.isEmpty()
+                ? "it does not come up with this machine: " + e.reason()
+                : "its machine is not the guest's: "
+                    + String.join("; ", differences)
+                    + "; and it does not come up with what would correct that: "
+                    + e.reason());
       } catch (QmpException e) {
         return unanswered(e);
       }

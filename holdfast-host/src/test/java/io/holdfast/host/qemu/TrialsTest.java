@@ -176,7 +176,8 @@ class TrialsTest {
             c ->
                 assertThat(c.toString())
                     .isEqualTo(
-                        "virtio-blk disk0 has rings of 2 × 512, which the successor gets by queue-size=512"));
+                        "virtio-blk disk0 has rings of 2 × 512, which the successor gets by"
+                            + " queue-size=512"));
   }
 
   @Test
@@ -184,6 +185,25 @@ class TrialsTest {
     String stubborn = changed("stubborn", "s/^virtio-blk-pci.*/&,queue-size=64/");
     assertThat(failed(of(qemu, stubborn, promise(GIB))))
         .contains("rings of virtio-blk disk0", "2 × 256", "2 × 64");
+  }
+
+  /** Debian's 10.0.13 has send rings of 1024 entries, which no QEMU takes as a property. */
+  @Test
+  void namesTheRingsWhenTheSuccessorDoesNotTakeTheProperty() throws IOException {
+    String longer =
+        script(
+            "longer", "exec %s -global virtio-blk-device.queue-size=512 \"$@\"\n".formatted(qemu));
+    String picky =
+        script(
+            "picky",
+            """
+            case "$*" in *queue-size=512*) echo 'Invalid queue-size' >&2; exit 1 ;; esac
+            exec %s "$@"
+            """
+                .formatted(qemu));
+    assertThat(failed(of(longer, picky, promise(GIB))))
+        .contains("rings of virtio-blk disk0 is 2 × 512, and 2 × 256 in the successor")
+        .contains("does not come up with what would correct that", "Invalid queue-size");
   }
 
   @Test
