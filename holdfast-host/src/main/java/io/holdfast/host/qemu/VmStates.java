@@ -86,12 +86,14 @@ final class VmStates {
       if (end.isEmpty()) {
         var _ = child.pidfd().signal(Signal.KILL);
         var _ = child.waitFor();
-        throw new IOException("it took longer than " + DUMP.toSeconds() + " s to tell them");
+        throw new IOException(path + " took longer than " + DUMP.toSeconds() + " s to tell them");
       }
       if (!end.get().success()) {
         List<String> said = Files.readString(log, StandardCharsets.UTF_8).strip().lines().toList();
         throw new IOException(
-            end.get()
+            path
+                + " "
+                + end.get()
                 + ", saying: "
                 + String.join(
                     "; ", said.subList(Math.max(0, said.size() - SAID_LINES), said.size())));

@@ -116,6 +116,6 @@ class VmStateTest {
     VmStates states = new VmStates(Linux.system(), directory);
     assertThatThrownBy(() -> states.of(script.toString(), "q35"))
         .isInstanceOf(IOException.class)
-        .hasMessage("exited with 1, saying: invalid option");
+        .hasMessage(script + " exited with 1, saying: invalid option");
   }
 }
