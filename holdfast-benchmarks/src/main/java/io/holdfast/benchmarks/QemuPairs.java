@@ -129,7 +129,7 @@ public final class QemuPairs {
           qemus,
           Optional.ofNullable(options.get("--from")),
           Optional.ofNullable(options.get("--to")),
-          List.of(options.getOrDefault("--cpus", "1,4").split(",")).stream()
+          List.of(options.getOrDefault("--cpus", "1,4").split(",", -1)).stream()
               .map(Integer::valueOf)
               .toList(),
           options.getOrDefault("--commit", "unknown"),
