@@ -85,11 +85,8 @@ class ManyTest {
         .isEmpty();
   }
 
-  /**
-   * No two stand still at once, by QEMU's own timestamps: whoever stops has seen the one before
-   * run.
-   */
-  private static void assertOneStandsStillAtATime(List<QmpEvents> watches) throws IOException {
+  /** No two guests are paused at once, by QEMU's own timestamps: each stops after the last ran. */
+  private static void assertOneIsPausedAtATime(List<QmpEvents> watches) throws IOException {
     List<QmpEvents.Stop> stops = new ArrayList<>();
     for (QmpEvents watch : watches) {
       List<QmpEvents.Stop> its = watch.stops();
@@ -127,7 +124,7 @@ class ManyTest {
           guests().update(Optional.empty(), OptionalLong.of(GUESTS), _ -> {}, _ -> {});
       assertThat(outcomes(reports)).isEqualTo(Collections.nCopies(GUESTS, "completed"));
       assertThat(reports.stream().map(report -> report.string("id")).distinct()).hasSize(GUESTS);
-      assertOneStandsStillAtATime(watches);
+      assertOneIsPausedAtATime(watches);
       assertAllGoOn();
       int turns = turn;
       assertThat(generations(guests())).isEqualTo(before.stream().map(g -> g + turns).toList());

@@ -189,7 +189,7 @@ public final class CommandLine {
   /**
    * A template with the numbers of its descriptors.
    *
-   * @throws IllegalArgumentException if it names a descriptor that there is none of
+   * @throws IllegalArgumentException if the command line names a descriptor without a number
    */
   static List<String> filled(List<String> template, Map<String, Integer> numbers) {
     return template.stream()

@@ -20,7 +20,7 @@ final class StoppedTimeTest {
   }
 
   /**
-   * The clocks so many nanoseconds after the day's begin, with a wall clock that is set by some.
+   * The clocks at a number of nanoseconds after the day's begin, with a wall clock that was set.
    */
   private static Clocks clocks(long nanos, long set) {
     return new Clocks(DAY * 1_000_000_000 + nanos + set, 5_000 + nanos, 2_000);

@@ -96,7 +96,7 @@ final class GuestNetwork {
     throw new IOException(progress + " could not be read in " + READS + " attempts");
   }
 
-  /** Waits until the peer has read so many bytes, and tells whether it has in time. */
+  /** Waits until the peer has read that number of bytes; returns whether it did in time. */
   boolean await(long least, Duration patience) throws IOException {
     long start = System.nanoTime();
     while (read() < least && System.nanoTime() - start < patience.toNanos()) {
@@ -105,7 +105,7 @@ final class GuestNetwork {
     return read() >= least;
   }
 
-  /** Checks that the peer reads so many bytes. */
+  /** Checks that the peer reads that number of bytes. */
   void awaitStream(String what, long least) throws IOException {
     boolean enough = await(least, PATIENCE);
     in.check("the guest's stream " + what + ", " + read() + " bytes", enough);
