@@ -2,6 +2,7 @@ package io.holdfast.benchmarks;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeFalse;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.holdfast.benchmarks.FaultyAgent.Fault;
@@ -196,6 +197,11 @@ class NetworkUpdatesTest {
     try (Traffic traffic = new Traffic(lab().atPeer(), NetworkLab.GUEST)) {
       for (int i = 0; i < 4; i++) {
         JsonObject report = update(i % 2 == 0 ? other : Host.qemu());
+        // Debian 13's QEMU 10.0.13 has rings in its network cards that no other version can have.
+        assumeFalse(
+            report.string("outcome").equals("refused")
+                && report.array("obstacles").toString().contains("rings of virtio-net"),
+            () -> "these QEMUs have different network cards: " + report.array("obstacles"));
         assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
         assertPlugged(traffic, i + 2);
       }
