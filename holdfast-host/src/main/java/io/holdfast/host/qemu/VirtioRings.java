@@ -16,7 +16,7 @@ import java.util.TreeMap;
  * by some targets and loaded without a word by others, which then work on half a ring.
  *
  * @param type such as {@code virtio-blk}
- * @param entries of each queue, in order
+ * @param entries of each queue, in order; of a network card's pairs that are alike, only of one
  */
 record VirtioRings(String type, List<Integer> entries) {
   /** More queues than any device has (VIRTIO_QUEUE_MAX): where the count ends at the latest. */
@@ -56,9 +56,24 @@ record VirtioRings(String type, List<Integer> entries) {
         entries.add(next.get());
         next = entries.size() < MOST ? entries(qmp, path, entries.size()) : Optional.empty();
       }
-      all.put(path, new VirtioRings(device.string("name"), entries));
+      all.put(path, shown(device.string("name"), entries));
     }
     return all;
+  }
+
+  /**
+   * The rings that a device shows. A network card has one pair of queues until its driver accepts
+   * more, so the number of pairs is the guest's state: of several that are alike, one is left.
+   */
+  static VirtioRings shown(String type, List<Integer> entries) {
+    VirtioRings all = new VirtioRings(type, entries);
+    int paired = entries.size() - entries.size() % 2;
+    if (!type.equals("virtio-net") || paired <= 2 || !all.pairs()) {
+      return all;
+    }
+    List<Integer> one = new ArrayList<>(entries.subList(0, 2));
+    one.addAll(entries.subList(paired, entries.size()));
+    return new VirtioRings(type, one);
   }
 
   /** Of one queue; empty behind the last. */

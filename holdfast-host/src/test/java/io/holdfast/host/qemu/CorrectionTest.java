@@ -56,6 +56,18 @@ class CorrectionTest {
   }
 
   @Test
+  void theNumberOfANetworkCardsPairsIsTheGuests() {
+    List<Integer> accepted = List.of(256, 128, 256, 128, 256, 128, 64);
+    assertThat(VirtioRings.shown("virtio-net", accepted))
+        .isEqualTo(VirtioRings.shown("virtio-net", List.of(256, 128, 64)));
+    assertThat(VirtioRings.shown("virtio-net", List.of(256, 128, 256, 64)).entries())
+        .as("pairs that are not alike")
+        .containsExactly(256, 128, 256, 64);
+    assertThat(VirtioRings.shown("virtio-blk", List.of(256, 256)).entries()).hasSize(2);
+    assertThat(VirtioRings.shown("virtio-net", List.of()).entries()).isEmpty();
+  }
+
+  @Test
   void isWrittenToTheDeviceOnce() {
     List<Correction> found =
         between(Optional.of("disk0"), rings("virtio-blk", 1024), rings("virtio-blk", 256));
