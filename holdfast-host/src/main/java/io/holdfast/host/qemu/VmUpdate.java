@@ -190,7 +190,7 @@ public final class VmUpdate implements Participant {
         pairing.ifPresent(pair -> pair.risks(to, findings));
       }
       if (reversible) {
-        String back = "QEMU " + predecessor.binary().version() + ", on the way back,";
+        String back = "QEMU " + predecessor.binary().version() + " on the way back";
         trials = trials.plus(tried(target, running, back, findings));
         Pairing.of(probe, predecessor.qmp(), target, running, machine)
             .ifPresent(pair -> pair.risks(back, findings));
