@@ -139,7 +139,7 @@ final class CprTransfer implements AutoCloseable {
             "-initrd",
             image.initramfs().toString(),
             "-append",
-            GuestImage.APPEND,
+            GuestImage.append(),
             "-blockdev",
             "driver=file,node-name=disk0-file,filename=" + disk,
             "-blockdev",

@@ -121,6 +121,24 @@ sealed interface PairResult {
     }
   }
 
+  /** What a guest has for devices. */
+  enum Devices {
+    ALL("all devices"),
+    /** For a pair that refuses a guest with all of them. */
+    DISKS("disks only");
+
+    private final String text;
+
+    Devices(String text) {
+      this.text = text;
+    }
+
+    @Override
+    public String toString() {
+      return text;
+    }
+  }
+
   /**
    * One cell of a matrix.
    *
@@ -129,15 +147,27 @@ sealed interface PairResult {
    * @param cpus its number of vCPUs
    * @param machine its machine type
    */
-  record Cell(String from, String to, int cpus, String machine, PairResult result) {
+  record Cell(
+      String from, String to, int cpus, Devices devices, String machine, PairResult result) {
     String place() {
-      return "%s → %s, %d vCPU".formatted(from, to, cpus);
+      return "%s → %s, %d vCPU%s, %s".formatted(from, to, cpus, cpus == 1 ? "" : "s", devices);
     }
 
     /** As a run writes it down for the next one. */
     JsonObject json() {
       return JsonObject.of(
-          "from", from, "to", to, "cpus", cpus, "machine", machine, "result", result.json());
+          "from",
+          from,
+          "to",
+          to,
+          "cpus",
+          cpus,
+          "devices",
+          devices.name(),
+          "machine",
+          machine,
+          "result",
+          result.json());
     }
 
     /** Reads what {@link #json} wrote. */
@@ -146,6 +176,7 @@ sealed interface PairResult {
           json.string("from"),
           json.string("to"),
           Math.toIntExact(json.number("cpus")),
+          Devices.valueOf(json.string("devices")),
           json.string("machine"),
           PairResult.of(json.object("result")));
     }
@@ -187,9 +218,7 @@ sealed interface PairResult {
     };
   }
 
-  /**
-   * A table of all cells of one number of vCPUs: a row per {@code from}, a column per {@code to}.
-   */
+  /** A table of cells of one kind of guest: a row per {@code from}, a column per {@code to}. */
   static String table(List<String> names, List<Cell> cells) {
     StringBuilder text = new StringBuilder("| from \\ to |");
     names.forEach(name -> text.append(' ').append(name).append(" |"));

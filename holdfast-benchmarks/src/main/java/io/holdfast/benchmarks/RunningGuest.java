@@ -100,7 +100,7 @@ public final class RunningGuest implements AutoCloseable {
             "initrd",
             image.initramfs().toString(),
             "append",
-            GuestImage.APPEND,
+            GuestImage.append(),
             "disks",
             List.of(
                 JsonObject.of(

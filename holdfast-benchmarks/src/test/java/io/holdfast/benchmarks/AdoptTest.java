@@ -63,7 +63,7 @@ class AdoptTest {
             "-initrd",
             image.initramfs().toString(),
             "-append",
-            GuestImage.APPEND,
+            GuestImage.append(),
             "-display",
             "none",
             "-serial",
@@ -269,7 +269,7 @@ class AdoptTest {
           </qemu:commandline>
         </domain>
         """
-            .formatted(directory, GuestImage.APPEND, Host.qemu()));
+            .formatted(directory, GuestImage.append(), Host.qemu()));
     if (Linux.system().effectiveUser() == 0) {
       run("chown", "-R", Integer.toString(NOBODY), directory.toString());
     }

@@ -237,7 +237,7 @@ final class Host implements AutoCloseable {
         "initrd",
         guest().resolve("initramfs.cpio").toString(),
         "append",
-        "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable holdfast.pattern=4",
+        GuestImage.append() + " holdfast.pattern=4",
         "disks",
         List.of(JsonObject.of("path", disk.toString())),
         "extra",

@@ -13,6 +13,7 @@ class PairResultTest {
           "old",
           "new",
           1,
+          PairResult.Devices.ALL,
           "pc-q35-7.2",
           new PairResult.Passed(
               23_400_000, false, List.of("disk0 gets queue-size=1024"), List.of()));
@@ -30,7 +31,13 @@ class PairResultTest {
   @Test
   void tableHasARowPerFromAndAColumnPerTo() {
     Cell failed =
-        new Cell("new", "old", 1, "pc-q35-7.2", new PairResult.Failed(true, "it said no"));
+        new Cell(
+            "new",
+            "old",
+            1,
+            PairResult.Devices.ALL,
+            "pc-q35-7.2",
+            new PairResult.Failed(true, "it said no"));
     assertThat(PairResult.table(List.of("old", "new"), List.of(PASSED, failed)))
         .isEqualTo(
             """
@@ -43,10 +50,11 @@ class PairResultTest {
 
   @Test
   void tellsOnceWhatSeveralCellsHaveInCommon() {
-    Cell more = new Cell("old", "new", 4, "pc-q35-7.2", PASSED.result());
+    Cell more = new Cell("old", "new", 4, PairResult.Devices.DISKS, "pc-q35-7.2", PASSED.result());
     assertThat(PairResult.remarks(List.of(PASSED, more)))
         .isEqualTo(
-            "- corrected: disk0 gets queue-size=1024 (old → new, 1 vCPU; old → new, 4 vCPU)\n");
+            "- corrected: disk0 gets queue-size=1024"
+                + " (old → new, 1 vCPU, all devices; old → new, 4 vCPUs, disks only)\n");
   }
 
   @Test
@@ -57,7 +65,7 @@ class PairResultTest {
             new PairResult.Refused("why"),
             new PairResult.Cancelled("why"),
             new PairResult.Failed(true, "why"))) {
-      Cell cell = new Cell("old", "new", 4, "pc-q35-7.2", result);
+      Cell cell = new Cell("old", "new", 4, PairResult.Devices.DISKS, "pc-q35-7.2", result);
       assertThat(Cell.of(Json.parse(cell.json().toString()))).isEqualTo(cell);
     }
   }

@@ -15,6 +15,7 @@ import io.holdfast.testbed.scenarios.KernelUndone;
 import io.holdfast.testbed.scenarios.KernelUpdate;
 import io.holdfast.testbed.scenarios.KernelUpdateMeasured;
 import io.holdfast.testbed.scenarios.KernelUpdateShown;
+import io.holdfast.testbed.scenarios.KernelUpdateUnderLinux;
 import io.holdfast.testbed.scenarios.KilledInRestore;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
 import io.holdfast.testbed.scenarios.LiveHostShown;
@@ -50,7 +51,9 @@ public final class Scenarios {
         new FiveKernels(),
         new Forced.WithoutKho(),
         new KernelUndone(),
-        new KernelUpdate.AndItsWallClock(),
+        new KernelUpdateUnderLinux(),
+        new KernelUpdateUnderLinux.OnKvm(),
+        new KernelUpdateUnderLinux.AndItsWallClock(),
         new KernelUpdateMeasured(),
         new KernelUpdateShown(),
         new KernelSelftest.LuoMultiSession(),

@@ -14,16 +14,24 @@ import java.util.OptionalLong;
  * its clock is the tick of the processor that compares, one that does not answer is waited for
  * without end ({@code kernel/time/clocksource.c}, watchdog_wait_seq()).
  */
-final class TimeStampCounter {
+public final class TimeStampCounter {
   private static final long SAMPLE_MILLIS = 200;
   private static final int READINGS = 1000;
   private static final OptionalLong KILOHERTZ = measure();
 
   private TimeStampCounter() {}
 
-  /** What a kernel's command line says of it; nothing where there is no such counter. */
+  /** What a testbed kernel's command line says of it; nothing where there is no such counter. */
   static String words() {
-    return KILOHERTZ.isPresent() ? " tsc=nowatchdog tsc_early_khz=" + KILOHERTZ.getAsLong() : "";
+    String rate = rate();
+    return rate.isEmpty() ? "" : " tsc=nowatchdog" + rate;
+  }
+
+  /**
+   * The word that tells a kernel the rate, after a space; nothing where there is no such counter.
+   */
+  public static String rate() {
+    return KILOHERTZ.isPresent() ? " tsc_early_khz=" + KILOHERTZ.getAsLong() : "";
   }
 
   /** The counter, and the time at which it was read, in nanoseconds. */
