@@ -13,7 +13,7 @@ home=@JAVA_HOME@ # where the JDK was when this was built
 main=io.holdfast.cli/io.holdfast.cli.Holdfast
 heap=64m
 native=io.holdfast.linux,org.cryptomator.jfuse.linux.amd64
-cache=
+cache=$lib/command.aot # what each command loads and links when it starts
 case " $* " in
   *' kho '*) heap=512m ;; # what unpacks a kernel may take 128 MiB
 esac
@@ -25,9 +25,10 @@ if [ "${1:-}" = agent ]; then
   # gives way to it. In a shell of its own, as the agent looks after its own children only.
   [ -e /run/holdfast/agent.lock ] || (nice -n 19 qemu-system-x86_64 -version >/dev/null 2>&1 &)
   heap=512m # for the plan of another kernel, which unpacks that; else it needs a fraction
-  [ ! -e "$lib/agent.aot" ] || cache=$lib/agent.aot # what the agent loads and links when it starts
+  cache=$lib/agent.aot
 fi
-# The cache names the modules by path and time, and the JVM's build: where one differs the agent starts without it, only slower. Relative
+[ -e "$cache" ] || cache=
+# The cache names the modules by path and time, and the JVM's build: where one differs Java starts without it, only slower. Relative
 # paths would outlive a move, but an agent whose folder is replaced while it runs could load nothing more.
 # Small and quick to start: one collector thread, the first compiler only.
 exec "$home/bin/java" ${cache:+"-XX:AOTCache=$cache" -Xlog:aot=off -Xlog:cds=off} --module-path "$lib" "--enable-native-access=$native" \
