@@ -9,6 +9,8 @@ import java.util.function.UnaryOperator;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.parallel.Execution;
+import org.junit.jupiter.api.parallel.ExecutionMode;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -48,6 +50,7 @@ class ScenariosTest {
     return scenarios.stream().map(Scenario::name).filter(names.asMatchPredicate());
   }
 
+  @Execution(ExecutionMode.CONCURRENT)
   @ParameterizedTest(name = "{0}", allowZeroInvocations = true)
   @MethodSource("scenarios")
   void scenario(String name) {
@@ -101,7 +104,9 @@ class ScenariosTest {
                     System.out.println("# " + scenario.name() + ": " + Ktap.printable(text));
                   }
                 });
-    new Ktap(System.out).result(result);
+    synchronized (ScenariosTest.class) { // another one's lines are not to come in between
+      new Ktap(System.out).result(result);
+    }
     return result;
   }
 }

@@ -1,0 +1,11 @@
+package io.holdfast.benchmarks;
+
+import org.junit.jupiter.api.Tag;
+
+/** {@link ManyTest} with ten guests. */
+@Tag("nightly")
+class TenTest extends ManyTest {
+  TenTest() {
+    super(10);
+  }
+}
