@@ -9,8 +9,6 @@ import java.util.function.UnaryOperator;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Tag;
-import org.junit.jupiter.api.parallel.Execution;
-import org.junit.jupiter.api.parallel.ExecutionMode;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -50,7 +48,6 @@ class ScenariosTest {
     return scenarios.stream().map(Scenario::name).filter(names.asMatchPredicate());
   }
 
-  @Execution(ExecutionMode.CONCURRENT)
   @ParameterizedTest(name = "{0}", allowZeroInvocations = true)
   @MethodSource("scenarios")
   void scenario(String name) {
@@ -104,9 +101,7 @@ class ScenariosTest {
                     System.out.println("# " + scenario.name() + ": " + Ktap.printable(text));
                   }
                 });
-    synchronized (ScenariosTest.class) { // another one's lines are not to come in between
-      new Ktap(System.out).result(result);
-    }
+    new Ktap(System.out).result(result);
     return result;
   }
 }

@@ -38,6 +38,7 @@ public final class DevicesAreThere implements Scenario {
 
   private static void look(Inside in) throws IOException {
     String when = in.boot() == 0 ? "before the kexec: " : "after it: ";
+    in.check(when + "/dev/kvm", Files.exists(Path.of("/dev/kvm")));
     in.check(when + "/dev/iommu", Files.exists(Path.of("/dev/iommu")));
     in.check(when + "/dev/vda", Files.exists(Path.of("/dev/vda")));
     String edu = edu();
