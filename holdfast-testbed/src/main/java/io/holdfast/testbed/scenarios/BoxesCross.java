@@ -34,6 +34,10 @@ public final class BoxesCross implements Scenario {
   private static final int ENTRIES = 10;
   private static final long TOTAL = 1L << 30;
   private static final long PAGE = 4096;
+
+  /** From one word that is looked at to the next: each page has some, and it takes less long. */
+  private static final long STRIDE = 512;
+
   private static final String VM = "web";
   private static final String GIVEN_UP = "given-up";
   private static final String FOREIGN = "somebody else's";
@@ -77,13 +81,13 @@ public final class BoxesCross implements Scenario {
     return "entry" + i % ENTRIES;
   }
 
-  /** Fills a memfd with words that follow from its number. */
+  /** Writes words that follow from its number all over a memfd. */
   private static void fill(Linux linux, Fd memfd, int number) {
     try (Mapping mapping =
         linux.map(memfd, 0, linux.size(memfd), Protection.READ, Protection.WRITE)) {
       MemorySegment memory = mapping.segment();
       SplittableRandom random = new SplittableRandom(number);
-      for (long at = 0; at < memory.byteSize(); at += 8) {
+      for (long at = 0; at < memory.byteSize(); at += STRIDE) {
         memory.set(ValueLayout.JAVA_LONG, at, random.nextLong());
       }
     }
@@ -93,7 +97,7 @@ public final class BoxesCross implements Scenario {
     try (Mapping mapping = linux.map(memfd, 0, linux.size(memfd), Protection.READ)) {
       MemorySegment memory = mapping.segment();
       SplittableRandom random = new SplittableRandom(number);
-      for (long at = 0; at < memory.byteSize(); at += 8) {
+      for (long at = 0; at < memory.byteSize(); at += STRIDE) {
         if (memory.get(ValueLayout.JAVA_LONG, at) != random.nextLong()) {
           return false;
         }
