@@ -34,17 +34,13 @@ import org.junit.jupiter.api.TestInstance;
 class ManyTest {
   private static final long MEMORY = 160L << 20;
 
-  private final int count;
+  private final int count = wanted();
   private Optional<AgentProcess> started = Optional.empty();
   private Optional<RunningGuests> running = Optional.empty();
 
-  ManyTest() {
-    this(6);
-  }
-
-  /** With so many guests. */
-  ManyTest(int count) {
-    this.count = count;
+  /** How many guests. */
+  int wanted() {
+    return 6;
   }
 
   @BeforeAll

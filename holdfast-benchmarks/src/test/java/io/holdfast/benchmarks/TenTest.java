@@ -5,7 +5,8 @@ import org.junit.jupiter.api.Tag;
 /** {@link ManyTest} with ten guests. */
 @Tag("nightly")
 class TenTest extends ManyTest {
-  TenTest() {
-    super(10);
+  @Override
+  int wanted() {
+    return 10;
   }
 }
