@@ -117,7 +117,7 @@ final class CountingGuest {
     }
   }
 
-  /** Waits until it has written so many lines more than {@code before}; returns how many it has. */
+  /** Waits for this many lines more than {@code before}; returns how many it has written. */
   int await(int before, int more) throws IOException {
     long start = System.nanoTime();
     int lines = lines();
