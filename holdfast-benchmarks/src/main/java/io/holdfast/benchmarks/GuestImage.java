@@ -16,9 +16,8 @@ public record GuestImage(Path kernel, Path initramfs) {
 
   /**
    * Its kernel's command line; {@code guest/README.md} says why. It is told the rate of its time
-   * stamp counter: a guest that boots beside nine others on two processors measures a tenth of it,
-   * its clock then runs ten times as fast, and three seconds without its vCPU are a lockup of
-   * thirty.
+   * stamp counter: beside nine others on two processors a guest's clock ran too fast by far, most
+   * likely because it measured that rate when it had no vCPU, and a short wait was a lockup.
    */
   public static String append() {
     return "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable" + TimeStampCounter.rate();
