@@ -10,7 +10,6 @@ import io.holdfast.linux.SocketType;
 import io.holdfast.linux.SpawnRequest;
 import io.holdfast.linux.SystemCallException;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -29,7 +28,6 @@ final class ExpendableQemu implements AutoCloseable {
   static final int CONTROL = 3;
 
   private static final Duration START = Duration.ofSeconds(20);
-  private static final int SAID_LINES = 4;
 
   private final ChildProcess child;
   private final Qmp qmp;
@@ -118,10 +116,7 @@ final class ExpendableQemu implements AutoCloseable {
 
   private static String said(Path log, String otherwise) {
     try {
-      String text = Files.readString(log, StandardCharsets.UTF_8).strip();
-      return text.isEmpty()
-          ? otherwise
-          : String.join("; ", text.lines().limit(SAID_LINES).toList());
+      return QemuLog.gist(log).orElse(otherwise);
     } catch (IOException e) {
       return otherwise;
     }

@@ -171,7 +171,7 @@ public final class QemuProcess implements AutoCloseable {
       var _ = child.pidfd().signal(Signal.KILL);
       Optional<ExitStatus> status = child.waitFor(DEATH);
       child.close();
-      String why = said(said).orElse(e.getMessage() + status.map(s -> ", " + s).orElse(""));
+      String why = QemuLog.gist(said).orElse(e.getMessage() + status.map(s -> ", " + s).orElse(""));
       removeNames(directory);
       throw new IOException(who + " (" + binary.path() + ") did not come up: " + why, e);
     }
@@ -331,13 +331,6 @@ public final class QemuProcess implements AutoCloseable {
     return directory.resolve("qemu.log");
   }
 
-  private static Optional<String> said(Path log) throws IOException {
-    String text = Files.exists(log) ? Files.readString(log, StandardCharsets.UTF_8).strip() : "";
-    return text.isEmpty()
-        ? Optional.empty()
-        : Optional.of(String.join("; ", text.lines().limit(5).toList()));
-  }
-
   /** Who this process is. */
   public Identity identity() {
     return identity;
@@ -470,7 +463,7 @@ public final class QemuProcess implements AutoCloseable {
   /** What it printed, empty if nothing. */
   Optional<String> said() {
     try {
-      return said(output(directory));
+      return QemuLog.gist(output(directory));
     } catch (IOException e) {
       return Optional.empty();
     }
