@@ -2,6 +2,7 @@ package io.holdfast.benchmarks;
 
 import io.holdfast.varlink.json.JsonObject;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Function;
@@ -150,7 +151,7 @@ sealed interface PairResult {
   record Cell(
       String from, String to, int cpus, Devices devices, String machine, PairResult result) {
     String place() {
-      return "%s → %s, %d vCPU%s, %s".formatted(from, to, cpus, cpus == 1 ? "" : "s", devices);
+      return places(List.of(this));
     }
 
     /** As a run writes it down for the next one. */
@@ -251,11 +252,30 @@ sealed interface PairResult {
                     "- "
                         + remark
                         + " ("
-                        + cells.stream()
-                            .filter(cell -> cell.result().remarks().contains(remark))
-                            .map(Cell::place)
-                            .collect(Collectors.joining("; "))
+                        + places(
+                            cells.stream()
+                                .filter(cell -> cell.result().remarks().contains(remark))
+                                .toList())
                         + ")\n")
         .collect(Collectors.joining());
+  }
+
+  /** Where cells are, those that differ in the number of vCPUs only in one. */
+  private static String places(List<Cell> cells) {
+    return cells.stream()
+        .collect(
+            Collectors.groupingBy(
+                cell -> cell.from() + " → " + cell.to() + ", " + cell.devices(),
+                LinkedHashMap::new,
+                Collectors.mapping(
+                    cell -> Integer.toString(cell.cpus()), Collectors.joining(" and "))))
+        .entrySet()
+        .stream()
+        .map(
+            place ->
+                "%s, %s vCPU%s"
+                    .formatted(
+                        place.getKey(), place.getValue(), place.getValue().equals("1") ? "" : "s"))
+        .collect(Collectors.joining("; "));
   }
 }

@@ -389,8 +389,13 @@ public final class QemuPairs {
       }
     }
 
-    private static List<String> risks(JsonObject plan) {
-      return plan.has("risks") ? plan.array("risks").strings() : List.of();
+    /** Without the VM's name, so that the same risk of several pairs is told once. */
+    private List<String> risks(JsonObject plan) {
+      return plan.has("risks")
+          ? plan.array("risks").strings().stream()
+              .map(risk -> risk.startsWith(name + ": ") ? risk.substring(name.length() + 2) : risk)
+              .toList()
+          : List.of();
     }
 
     private static String obstacles(JsonObject report) {
@@ -598,6 +603,9 @@ public final class QemuPairs {
       }
     }
     String remarks = PairResult.remarks(cells);
+    for (QemuBinary qemu : qemus.values()) { // where it lies is of this host
+      remarks = remarks.replace(" (" + qemu.path() + ")", "");
+    }
     if (!remarks.isEmpty()) {
       text.append("\n## Corrections, risks and refusals\n\n").append(remarks);
     }

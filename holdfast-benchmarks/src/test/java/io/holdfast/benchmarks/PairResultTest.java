@@ -50,11 +50,12 @@ class PairResultTest {
 
   @Test
   void tellsOnceWhatSeveralCellsHaveInCommon() {
-    Cell more = new Cell("old", "new", 4, PairResult.Devices.DISKS, "pc-q35-7.2", PASSED.result());
-    assertThat(PairResult.remarks(List.of(PASSED, more)))
+    Cell larger = new Cell("old", "new", 4, PairResult.Devices.ALL, "pc-q35-7.2", PASSED.result());
+    Cell other = new Cell("old", "new", 4, PairResult.Devices.DISKS, "pc-q35-7.2", PASSED.result());
+    assertThat(PairResult.remarks(List.of(PASSED, larger, other)))
         .isEqualTo(
             "- corrected: disk0 gets queue-size=1024"
-                + " (old → new, 1 vCPU, all devices; old → new, 4 vCPUs, disks only)\n");
+                + " (old → new, all devices, 1 and 4 vCPUs; old → new, disks only, 4 vCPUs)\n");
   }
 
   @Test
