@@ -10,6 +10,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.function.UnaryOperator;
@@ -196,6 +197,15 @@ public final class Inside {
     }
     long since = nanos - (long) (Double.parseDouble(ran.group(1)) * 1e9);
     return Optional.of(Duration.ofNanos((long) ((counter - departed) / perNano) - since));
+  }
+
+  /**
+   * The command that starts another JVM with this one's classes.
+   *
+   * @param heap as {@code -Xmx} takes it
+   */
+  public List<String> java(String heap, Class<?> main, String... arguments) {
+    return InsideJava.own().command(heap, main.getName(), List.of(arguments));
   }
 
   /** The kernel that {@link #kexec} goes to. */

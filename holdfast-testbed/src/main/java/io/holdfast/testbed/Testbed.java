@@ -7,14 +7,11 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Collection;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Properties;
-import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Consumer;
 import java.util.function.UnaryOperator;
@@ -28,6 +25,8 @@ public final class Testbed {
   private static final String ROOT =
       " root=rootfs rootfstype=9p"
           + " rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=1048576";
+
+  private static final String HEAP = "128m";
 
   private final Path testbed;
   private final Path base;
@@ -368,7 +367,7 @@ public final class Testbed {
     }
 
     /** The shell script that {@code testbed/init} runs: starts the inside half. */
-    private String start() {
+    private String start() throws IOException {
       StringBuilder script = new StringBuilder();
       script.append("export HOLDFAST_TESTBED=").append(quoted(testbed.toString())).append("\n");
       for (String variable : List.of("HOLDFAST_GUEST", "HOLDFAST_GUEST_AGENT", "HOLDFAST_QEMU")) {
@@ -387,36 +386,15 @@ public final class Testbed {
                       .append("0*) ;; *) ")
                       .append(early)
                       .append(" ;; esac\n"));
+      InsideJava java = InsideJava.in(base.resolve("java"));
+      if (java.cache().isEmpty()) {
+        watcher.progress(
+            "no AOT cache, JVMs inside start slower: " + InsideJava.LOG + " tells why");
+      }
       List<String> command =
-          List.of(
-              System.getProperty("java.home") + "/bin/java",
-              // Quick to start, and little: the machine is slow where it is emulated.
-              "-XX:+UseSerialGC",
-              "-XX:TieredStopAtLevel=1",
-              "-XX:-UsePerfData",
-              "-Xshare:auto",
-              "-Xmx128m",
-              "-Djava.io.tmpdir=/run/tmp",
-              "--enable-native-access=ALL-UNNAMED",
-              "-cp",
-              String.join(":", classPath()),
-              InsideMain.class.getName(),
-              scenario.getClass().getName());
+          java.command(HEAP, InsideMain.class.getName(), List.of(scenario.getClass().getName()));
       script.append(String.join(" ", command.stream().map(Testbed::quoted).toList())).append("\n");
       return script.toString();
-    }
-
-    /** Where the classes lie that the inside needs: where those are that run this. */
-    private Collection<String> classPath() {
-      Set<String> path = new LinkedHashSet<>();
-      for (String property : List.of("java.class.path", "jdk.module.path")) {
-        for (String each : System.getProperty(property, "").split(":", -1)) {
-          if (!each.isEmpty()) {
-            path.add(Path.of(each).toAbsolutePath().normalize().toString());
-          }
-        }
-      }
-      return path;
     }
   }
 
@@ -428,7 +406,7 @@ public final class Testbed {
     return path.toString().replace(",", ",,");
   }
 
-  private static void remove(Path folder) throws IOException {
+  static void remove(Path folder) throws IOException {
     if (!Files.exists(folder)) {
       return;
     }

@@ -128,15 +128,7 @@ public final class BoxesCross implements Scenario {
     Process _ = holdfast.startAgent();
     Path there = Path.of("/run/foreign");
     Process _ =
-        new ProcessBuilder(
-                System.getProperty("java.home") + "/bin/java",
-                "--enable-native-access=ALL-UNNAMED",
-                "-cp",
-                System.getProperty("java.class.path"),
-                Other.class.getName(),
-                there.toString())
-            .inheritIO()
-            .start();
+        new ProcessBuilder(in.java("64m", Other.class, there.toString())).inheritIO().start();
     holdfast.runFirmware(VM);
     holdfast.runFirmware(GIVEN_UP);
     List<Long> sizes = sizes();

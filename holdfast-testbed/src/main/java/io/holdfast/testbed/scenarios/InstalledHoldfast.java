@@ -118,19 +118,7 @@ final class InstalledHoldfast {
   /** Starts a scenario's own program as the agent, and does not wait; see {@link #serve}. */
   Process startAgent(Class<?> main, String... arguments) throws IOException {
     Files.createDirectories(RUN);
-    List<String> command =
-        new ArrayList<>(
-            List.of(
-                System.getProperty("java.home") + "/bin/java",
-                "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1",
-                "-Xmx512m",
-                "--enable-native-access=ALL-UNNAMED",
-                "-cp",
-                System.getProperty("java.class.path"),
-                main.getName()));
-    command.addAll(List.of(arguments));
-    return new ProcessBuilder(command)
+    return new ProcessBuilder(in.java("512m", main, arguments))
         .redirectErrorStream(true)
         .redirectOutput(ProcessBuilder.Redirect.appendTo(LOG.toFile()))
         .start();
