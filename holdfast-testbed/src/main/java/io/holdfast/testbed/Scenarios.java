@@ -65,7 +65,8 @@ public final class Scenarios {
         new PreservingCosts(),
         new Provoked.Oops(),
         new Provoked.Lockdep(),
-        new SystemdLinuxGuest());
+        new SystemdLinuxGuest(),
+        new SystemdUpdateFails.ForLong());
   }
 
   /** All others, in the order in which they run. */

@@ -16,7 +16,31 @@ import java.util.List;
  * but the agent and its VMs: the VM runs on, and systemd, which would restart the machine, does not
  * get there.
  */
-public final class SystemdUpdateFails implements Scenario {
+public class SystemdUpdateFails implements Scenario {
+  /** The same for longer than the 90 s that systemd gives its shutdown programs. */
+  public static final class ForLong extends SystemdUpdateFails {
+    /** Looks again after that. */
+    public ForLong() {
+      super(Duration.ofSeconds(100));
+    }
+
+    @Override
+    public String name() {
+      return "systemd-update-fails-for-long";
+    }
+  }
+
+  private final Duration more;
+
+  /** Looks again after a moment. */
+  public SystemdUpdateFails() {
+    this(Duration.ofSeconds(5));
+  }
+
+  private SystemdUpdateFails(Duration more) {
+    this.more = more;
+  }
+
   @Override
   public String title() {
     return "an update that fails when systemd has stopped everything else: the VM runs on";
@@ -34,7 +58,7 @@ public final class SystemdUpdateFails implements Scenario {
   @Override
   public void prepare(Outside out) throws IOException {
     SystemdRoot.Host host = SystemdRoot.host(out);
-    host.tries(List.of(), SCRIPT);
+    host.tries(List.of(), SCRIPT.replace("@MORE@", Long.toString(more.toSeconds())));
     // The guests freeze as soon as systemd calls this: on a fast day before the script has looked.
     Path program = host.root().resolve("usr/lib/systemd/system-shutdown/holdfast");
     Files.move(program, host.root().resolve("holdfast-shutdown"));
@@ -63,8 +87,7 @@ public final class SystemdUpdateFails implements Scenario {
         until_true 'ask Update.List "{}" >/run/list; grep -q cancelled /run/list'
         report "note $(field message </run/list)"
         check "the VM, when the update has failed" running "$(status)"
-        # More than the 90 s that systemd gives its shutdown programs.
-        sleep 100
+        sleep @MORE@
         check "the first program after that" systemd-shutdow "$(cat /proc/1/comm)"
         check "the VM after that" running "$(status)"
         finish
