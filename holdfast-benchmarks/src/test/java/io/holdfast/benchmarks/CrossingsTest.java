@@ -17,9 +17,11 @@ import org.junit.jupiter.api.Test;
  */
 @Tag("guest")
 class CrossingsTest {
-  private Host host;
+  private final Host host;
+  private final String qemu;
 
   CrossingsTest() throws IOException, InterruptedException {
+    qemu = Host.tellableQemu();
     host = Host.start();
   }
 
@@ -37,8 +39,7 @@ class CrossingsTest {
   /** A QEMU whose disks have rings of 512 entries unless told otherwise. */
   private String withLongRings() throws IOException {
     return script(
-        "long-rings",
-        "exec %s -global virtio-blk-device.queue-size=512 \"$@\"\n".formatted(Host.qemu()));
+        "long-rings", "exec %s -global virtio-blk-device.queue-size=512 \"$@\"\n".formatted(qemu));
   }
 
   /**
@@ -58,7 +59,7 @@ class CrossingsTest {
         esac
         exec %s "$@"
         """
-            .formatted(when, properties, Host.qemu()));
+            .formatted(when, properties, qemu));
   }
 
   private JsonObject plan(String qemu) {
@@ -71,12 +72,12 @@ class CrossingsTest {
   void givesTheSuccessorTheRingsThatTheGuestHas() throws IOException {
     String longer = withLongRings();
     host.runVm(longer);
-    JsonObject planned = plan(Host.qemu());
+    JsonObject planned = plan(qemu);
     assertThat(planned.string("outcome")).as("%s", planned).isEqualTo("planned");
     assertThat(planned.array("preserved").strings())
         .anySatisfy(line -> assertThat(line).contains("rings of", "512", "queue-size=512"));
-    for (String qemu : new String[] {Host.qemu(), longer, Host.qemu()}) {
-      JsonObject report = host.update(qemu);
+    for (String each : new String[] {qemu, longer, qemu}) {
+      JsonObject report = host.update(each);
       assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
       host.assertWhole();
       assertThat(Files.readString(Path.of("/proc/" + host.show().number("pid") + "/cmdline")))
@@ -86,7 +87,7 @@ class CrossingsTest {
 
   @Test
   void refusesInThePlanWhatTheNewQemuDoesNotHave() throws IOException {
-    host.runVm(Host.qemu());
+    host.runVm(qemu);
     JsonObject rings = plan(changing("short-rings", "*", "queue-size=64"));
     assertThat(rings.string("outcome")).as("%s", rings).isEqualTo("refused");
     assertThat(rings.array("obstacles").objects().getFirst().string("why"))
@@ -100,8 +101,8 @@ class CrossingsTest {
 
   @Test
   void refusesInThePlanWhatTheNewQemuDoesNotLoad() throws IOException {
-    host.runVm(script("more", "exec %s -netdev user,id=more \"$@\"\n".formatted(Host.qemu())));
-    JsonObject report = host.update(Host.qemu());
+    host.runVm(script("more", "exec %s -netdev user,id=more \"$@\"\n".formatted(qemu)));
+    JsonObject report = host.update(qemu);
     assertThat(report.string("outcome")).as("%s", report).isEqualTo("refused");
     assertThat(report.array("obstacles").objects().getFirst().string("why")).contains("slirp");
     host.assertWhole();
@@ -110,7 +111,7 @@ class CrossingsTest {
   /** It passed its trial, and the successor on the guest's own back ends is another machine. */
   @Test
   void cancelsBeforeTheFreezeWhatOnlyTheSuccessorShows() throws IOException {
-    host.runVm(Host.qemu());
+    host.runVm(qemu);
     String late = changing("late", "*holdfast-control*) ;; *' -incoming '*", "queue-size=64");
     JsonObject report = host.update(late);
     assertThat(report.string("outcome")).as("%s", report).isEqualTo("cancelled");

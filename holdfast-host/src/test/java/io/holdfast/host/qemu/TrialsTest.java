@@ -46,6 +46,15 @@ class TrialsTest {
     return other;
   }
 
+  /**
+   * A QEMU whose rings are as long as its devices are told: Debian 13's 10.0.13 has 1024 entries
+   * whatever it is told.
+   */
+  private String tellable() throws QemuUnusableException {
+    boolean fixed = new QemuProbe(linux, directory).binary(qemu).version().equals("10.0.13");
+    return fixed ? other() : qemu;
+  }
+
   /** A machine with each kind of device, as a template of Holdfast's has it. */
   private Promise promise(long memory, String... more) {
     List<String> arguments =
@@ -172,6 +181,7 @@ class TrialsTest {
 
   @Test
   void correctsRingsByTheDevicesProperty() throws IOException {
+    qemu = tellable();
     String longer =
         script(
             "longer", "exec %s -global virtio-blk-device.queue-size=512 \"$@\"\n".formatted(qemu));
@@ -188,6 +198,7 @@ class TrialsTest {
 
   @Test
   void refusesRingsThatNoPropertyCorrects() throws IOException {
+    qemu = tellable();
     String stubborn = changed("stubborn", "s/^virtio-blk-pci.*/&,queue-size=64/");
     assertThat(failed(of(qemu, stubborn, promise(GIB))))
         .contains("rings of virtio-blk disk0", "2 × 256", "2 × 64");
@@ -196,6 +207,7 @@ class TrialsTest {
   /** Debian's 10.0.13 has send rings of 1024 entries, which no QEMU takes as a property. */
   @Test
   void namesTheRingsWhenTheSuccessorDoesNotTakeTheProperty() throws IOException {
+    qemu = tellable();
     String longer =
         script(
             "longer", "exec %s -global virtio-blk-device.queue-size=512 \"$@\"\n".formatted(qemu));
