@@ -27,6 +27,8 @@ public final class QemuProbe {
    */
   private static final Set<String> WITHDRAWN = Set.of("pcommit");
 
+  private static final String FAMILY = "family";
+
   /** What is checked, not what the guest has. */
   private static final Set<String> CHECKS = Set.of("check", "enforce");
 
@@ -120,8 +122,39 @@ public final class QemuProbe {
             "none",
             List.of("-accel", accelerator),
             qmp -> expansion(qmp, binary.path(), model));
+    if (expanded.contains("," + FAMILY + "=0,")) {
+      expanded = unsigned(binary, model, accelerator);
+    }
     models.put(key, expanded);
     return expanded;
+  }
+
+  /** An expansion that does not tell the signature: a machine with that CPU does. */
+  private String unsigned(QemuBinary binary, String model, String accelerator)
+      throws QemuUnusableException {
+    return running(
+        binary.path(),
+        "q35",
+        List.of("-accel", accelerator, "-cpu", model, "-m", "64M"),
+        qmp -> text(signed(expanded(qmp, binary.path(), model), qmp), WITHDRAWN, List.of()));
+  }
+
+  /**
+   * With the family, model and stepping of the machine's own CPU. QEMU 10 tells 0 for those of
+   * {@code max}, and gives the guest others.
+   */
+  private static JsonObject signed(JsonObject expanded, Qmp qmp) throws IOException {
+    String cpu =
+        qmp.execute("query-cpus-fast").array("return").objects().getFirst().string("qom-path");
+    JsonObject properties = expanded.object("props");
+    for (String name : List.of(FAMILY, "model", "stepping")) {
+      Object real =
+          qmp.execute("qom-get", JsonObject.of("path", cpu, "property", name))
+              .get("return")
+              .orElseThrow();
+      properties = properties.with(name, real);
+    }
+    return expanded.with("props", properties);
   }
 
   /**
@@ -146,7 +179,7 @@ public final class QemuProbe {
     String asked =
         String.join(",", parts.subList(0, 1))
             + features.stream().map(f -> "," + f).collect(Collectors.joining());
-    JsonObject expanded = expanded(qmp, path, asked);
+    JsonObject expanded = signed(expanded(qmp, path, asked), qmp);
     for (String feature : features) {
       if (feature.contains("=")
           && !expanded.object("props").has(feature.substring(0, feature.indexOf('=')))) {
