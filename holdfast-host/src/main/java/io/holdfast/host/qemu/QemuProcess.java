@@ -385,21 +385,11 @@ public final class QemuProcess implements AutoCloseable {
 
   /** Switches migration capabilities on. */
   void enable(String... capabilities) throws QmpException {
-    capabilities(qmp(), true, capabilities);
-  }
-
-  /** Switches migration capabilities off. */
-  void disable(String... capabilities) throws QmpException {
-    capabilities(qmp(), false, capabilities);
-  }
-
-  /** Switches migration capabilities of a QEMU on or off. */
-  static void capabilities(Qmp qmp, boolean on, String... capabilities) throws QmpException {
     List<JsonObject> states =
         List.of(capabilities).stream()
-            .map(c -> JsonObject.of("capability", c, "state", on))
+            .map(c -> JsonObject.of("capability", c, "state", true))
             .toList();
-    var _ = qmp.execute("migrate-set-capabilities", JsonObject.of("capabilities", states));
+    var _ = qmp().execute("migrate-set-capabilities", JsonObject.of("capabilities", states));
   }
 
   /**

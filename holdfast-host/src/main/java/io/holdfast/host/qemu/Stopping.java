@@ -4,6 +4,8 @@ import io.holdfast.core.Obstacle;
 import io.holdfast.core.Step;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.varlink.json.Json;
+import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.time.Duration;
@@ -21,6 +23,9 @@ final class Stopping {
 
   /** The journal's key for a guest that was found paused, which nobody lets run. */
   static final String PAUSED = "paused";
+
+  /** The journal's key for what migrations of the predecessor were set to before the update. */
+  static final String SETTINGS = "migration";
 
   private static final String OUT = "holdfast-out";
 
@@ -74,6 +79,11 @@ final class Stopping {
     for (String reason : blockers()) {
       findings.obstacle("VM " + name(), reason, "Remove what QEMU names, then try again.");
     }
+    List<String> foreign = MigrationSettings.of(predecessor.qmp()).foreign();
+    if (!foreign.isEmpty()) {
+      findings.loss(
+          "what somebody has set for migrations of its QEMU: " + String.join(", ", foreign));
+    }
     for (String device : Hotplug.unaccounted(vm.promise(), predecessor.qmp())) {
       findings.obstacle(
           "VM " + name(),
@@ -88,6 +98,9 @@ final class Stopping {
   private List<String> blockers() throws QmpException {
     List<String> reasons = new ArrayList<>();
     JsonObject migration = predecessor.qmp().execute("query-migrate").object("return");
+    if (migrating(migration)) {
+      reasons.add("somebody migrates it: status " + migration.string("status"));
+    }
     migration.optionalArray("blocked-reasons").ifPresent(array -> reasons.addAll(array.strings()));
     for (JsonObject job : predecessor.qmp().execute("query-block-jobs").array("return").objects()) {
       reasons.add(
@@ -102,12 +115,9 @@ final class Stopping {
    * @param out a stream socket that the device state is to be written to; QEMU gets a duplicate
    */
   void prepare(Step step, Fd out) throws QmpException {
-    predecessor.enable("events", "x-ignore-shared");
-    // Only some hundred KiB of device state go this way, and QEMU's default would pace them.
-    var _ =
-        predecessor
-            .qmp()
-            .execute("migrate-set-parameters", JsonObject.of("max-bandwidth", 1L << 40));
+    MigrationSettings found = MigrationSettings.of(predecessor.qmp());
+    step.record(SETTINGS, found.json().toString());
+    found.replace(predecessor.qmp());
     give(predecessor, OUT, out);
     if (predecessor.runState() == RunState.RUNNING) {
       clock.prepare(step);
@@ -192,7 +202,8 @@ final class Stopping {
               + "`, and run it again from its disks.");
     }
     Qmp qmp = predecessor.qmp();
-    if (migrating()) {
+    boolean begun = step.recorded(STOPPED).isPresent() || step.recorded(PAUSED).isPresent();
+    if (begun && migrating()) { // else it is somebody else's
       Qmp.Expectation ended = qmp.expectMigration("completed", "failed", "cancelled");
       var _ = qmp.execute("migrate_cancel");
       if (migrating()) {
@@ -209,8 +220,21 @@ final class Stopping {
       resumed.seen().ifPresent(event -> runs(step, event));
     }
     Hurry.relax(linux, predecessor);
-    // A dump or migration that somebody else may want of it is to have the RAM in it.
-    predecessor.disable("x-ignore-shared");
+    restoreSettings(step);
+  }
+
+  /** A migration that somebody else may want of it is to be as they have set it. */
+  private void restoreSettings(Step step) {
+    Optional<String> found = step.recorded(SETTINGS);
+    if (found.isEmpty()) {
+      return;
+    }
+    try {
+      MigrationSettings.of(Json.parse(found.get())).restore(predecessor.qmp());
+    } catch (QmpException | JsonException e) {
+      // The guest runs; that is no reason to call the update not undone.
+      step.note("migration.settings", "not put back: " + e.getMessage());
+    }
   }
 
   /** After {@link #letRun}: the guest has stood still for nothing. */
@@ -231,7 +255,10 @@ final class Stopping {
   }
 
   private boolean migrating() throws QmpException {
-    JsonObject state = predecessor.qmp().execute("query-migrate").object("return");
+    return migrating(predecessor.qmp().execute("query-migrate").object("return"));
+  }
+
+  private static boolean migrating(JsonObject state) {
     String status = state.optionalString("status").orElse("none");
     return switch (status) {
       case "setup",

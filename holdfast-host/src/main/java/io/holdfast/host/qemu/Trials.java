@@ -224,9 +224,8 @@ final class Trials {
       ExpendableQemu old, ExpendableQemu next, List<Correction> corrections, long began) {
     try (FdPair pair = linux.socketPair(SocketType.STREAM)) {
       for (ExpendableQemu each : List.of(old, next)) {
-        QemuProcess.capabilities(each.qmp(), true, "events", "x-ignore-shared");
+        MigrationSettings.of(each.qmp()).replace(each.qmp());
       }
-      var _ = old.qmp().execute("migrate-set-parameters", JsonObject.of("max-bandwidth", 1L << 40));
       give(old, OUT, pair.left());
       give(next, IN, pair.right());
       pair.left().close();
