@@ -22,6 +22,8 @@ import java.util.Optional;
 import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * VMs that somebody else started, each with the real guest: a plain QEMU command line, and libvirt.
@@ -55,7 +57,7 @@ class AdoptTest {
             "-m",
             "256",
             "-object",
-            "memory-backend-memfd,id=mem,size=256M,share=on",
+            "memory-backend-file,id=mem,size=256M,mem-path=/dev/shm,share=on",
             "-machine",
             "memory-backend=mem,accel=tcg",
             "-kernel",
@@ -182,6 +184,109 @@ class AdoptTest {
     }
   }
 
+  private static final String FILE = "memory-backend-file,mem-path=/dev/shm";
+
+  /** A machine with its firmware only, which runs, and two monitors: ours and somebody else's. */
+  private static Started bare(Path directory, String memory) throws IOException {
+    return Started.of(
+        directory,
+        List.of(
+            Host.qemu(),
+            "-M",
+            "q35,memory-backend=mem,accel=tcg",
+            "-cpu",
+            "Nehalem",
+            "-m",
+            "64",
+            "-nodefaults",
+            "-object",
+            memory + ",id=mem,size=64M,share=on",
+            "-display",
+            "none",
+            "-qmp",
+            "unix:qmp.sock,server=on,wait=off",
+            "-qmp",
+            "unix:other.sock,server=on,wait=off"));
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "pause-before-switchover",
+        "return-path",
+        "multifd",
+        "background-snapshot",
+        "postcopy-ram",
+        "xbzrle",
+        "dirty-bitmaps"
+      })
+  void whatSomebodySetForMigrationsIsNotInTheWay(String capability) throws IOException {
+    Path directory = Files.createTempDirectory("holdfast-test");
+    try (AgentProcess agent = AgentProcess.start(Linux.system(), directory);
+        VarlinkClient client = agent.client();
+        Started qemu = bare(directory, FILE)) {
+      Path socket = directory.resolve("qmp.sock");
+      await("QEMU", () -> Files.exists(socket));
+      JsonObject vm = adopt(client, socket, false).object("vm");
+      assertThat(vm.number("pid")).isEqualTo(qemu.pid());
+      Path others = directory.resolve("other.sock");
+      set(others, capability, true);
+      var _ =
+          qmp(others, "migrate-set-parameters", JsonObject.of("tls-creds", "none of such a name"));
+
+      JsonObject report = update(client, true);
+      assertThat(report.array("losses").strings())
+          .anyMatch(loss -> loss.contains(capability))
+          .anyMatch(loss -> loss.contains("tls-creds"));
+      report = update(client, false);
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+      assertThat(show(client).string("state")).isEqualTo("running");
+      JsonObject _ = client.call("io.holdfast.Vm.Stop", JsonObject.of("name", "found"));
+    }
+  }
+
+  /** It works or is refused, and never fails in an update: newer QEMUs would send such memory. */
+  @Test
+  void memoryThatQemuMadeItself() throws IOException {
+    Path directory = Files.createTempDirectory("holdfast-test");
+    try (AgentProcess agent = AgentProcess.start(Linux.system(), directory);
+        VarlinkClient client = agent.client();
+        Started _ = bare(directory, "memory-backend-memfd")) {
+      Path socket = directory.resolve("qmp.sock");
+      await("QEMU", () -> Files.exists(socket));
+      JsonObject reply = adopt(client, socket, false);
+      List<JsonObject> obstacles = reply.array("obstacles").objects();
+      if (obstacles.isEmpty()) {
+        assertThat(reply.object("vm").string("qemuVersion")).startsWith("7.");
+        assertThat(update(client, false).string("outcome")).isEqualTo("completed");
+        JsonObject _ = client.call("io.holdfast.Vm.Stop", JsonObject.of("name", "found"));
+      } else {
+        assertThat(obstacles)
+            .singleElement()
+            .satisfies(
+                each -> {
+                  assertThat(each.string("why")).contains("memory-backend-memfd", "would send");
+                  assertThat(each.string("advice")).contains("memory-backend-file");
+                });
+      }
+    }
+  }
+
+  private static void set(Path socket, String capability, boolean state) throws IOException {
+    var _ =
+        qmp(
+            socket,
+            "migrate-set-capabilities",
+            JsonObject.of(
+                "capabilities", List.of(JsonObject.of("capability", capability, "state", state))));
+  }
+
+  private static JsonObject update(VarlinkClient client, boolean dryRun) {
+    return client
+        .call("io.holdfast.Update.Vmm", JsonObject.of("name", "found", "dryRun", dryRun))
+        .object("report");
+  }
+
   @Test
   void aVmStartedByLibvirt() throws IOException {
     assumeTrue(
@@ -190,7 +295,9 @@ class AdoptTest {
             + " libvirt-clients");
     Path directory = Files.createTempDirectory("holdfast-test");
     Files.setPosixFilePermissions(directory, PosixFilePermissions.fromString("rwxr-xr-x"));
-    prepare(directory);
+    Path backing = Files.createTempDirectory(Path.of("/dev/shm"), "holdfast-test");
+    Files.setPosixFilePermissions(backing, PosixFilePermissions.fromString("rwxrwxrwx"));
+    prepare(directory, backing);
     try (AgentProcess agent = AgentProcess.start(Linux.system(), directory);
         VarlinkClient client = agent.client();
         Started virsh = Started.of(directory, virsh(directory))) {
@@ -221,25 +328,28 @@ class AdoptTest {
       } finally {
         virsh.tell("quit");
         endLeftover(pidFile);
+        AgentProcess.remove(backing);
       }
     }
   }
 
-  private static void prepare(Path directory) throws IOException {
+  private static void prepare(Path directory, Path memory) throws IOException {
     GuestImage image = GuestImage.find();
     Files.copy(image.kernel(), directory.resolve("vmlinuz"));
     Files.copy(image.initramfs(), directory.resolve("initramfs"));
     RunningGuest.image(directory.resolve("disk.qcow2"));
     Path settings = directory.resolve("libvirt/etc");
     Files.createDirectories(settings);
-    Files.writeString(settings.resolve("qemu.conf"), "stdio_handler = \"file\"\n");
+    Files.writeString(
+        settings.resolve("qemu.conf"),
+        "stdio_handler = \"file\"\nmemory_backing_dir = \"%s\"\n".formatted(memory));
     Files.writeString(
         directory.resolve("dom.xml"),
         """
         <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
           <name>lv</name>
           <memory unit='MiB'>256</memory>
-          <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
+          <memoryBacking><source type='file'/><access mode='shared'/></memoryBacking>
           <vcpu>1</vcpu>
           <os>
             <type arch='x86_64' machine='q35'>hvm</type>

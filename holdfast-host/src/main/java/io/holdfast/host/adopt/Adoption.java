@@ -201,6 +201,7 @@ public final class Adoption implements AutoCloseable {
     losses = made.losses();
     changedSince(qmp, command);
     long memory = memory(qmp, made);
+    unnamed(qmp, made);
     boolean overlays = command.options().stream().anyMatch(o -> o.name().equals("snapshot"));
     if (!overlays) {
       disks(qmp);
@@ -396,6 +397,27 @@ public final class Adoption implements AutoCloseable {
     }
   }
 
+  /**
+   * From 8.1 on QEMU leaves only such shared memory where it is that is a file of its own naming:
+   * it would send a memfd of its own making with the device state, and no successor would take
+   * that.
+   */
+  private void unnamed(Qmp qmp, Reconstruction made) throws QmpException {
+    if (made.memoryBackend().isEmpty()) {
+      return;
+    }
+    String backend = made.memoryBackend().get();
+    if (type(qmp, "/objects/" + backend).equals("memory-backend-memfd")
+        && binary.orElseThrow().atLeast(8, 1)) {
+      obstacle(
+          "memory backend " + backend,
+          "it is a memory-backend-memfd, which QEMU "
+              + binary.orElseThrow().version()
+              + " would send through the update in place of leaving it where it is",
+          "Start the VM with " + Reconstructor.SHARED_BACKEND + ". Then adopt it.");
+    }
+  }
+
   /** Guest RAM: what is mapped where the guest's address 0 is. Returns its size. */
   private long memory(Qmp qmp, Reconstruction made) throws IOException {
     if (made.memoryBackend().isEmpty()) {
@@ -429,7 +451,7 @@ public final class Adoption implements AutoCloseable {
       obstacle(
           "memory backend " + backend,
           "the process has no shared file mapped as the guest's RAM",
-          "Start the VM with -object memory-backend-memfd,…,share=on for its RAM, then adopt it.");
+          "Start the VM with " + Reconstructor.SHARED_BACKEND + ". Then adopt it.");
       return size;
     }
     try (PidFd handle = handle()) {

@@ -264,10 +264,15 @@ final class Reconstructor {
 
   // ---- machine, CPU, memory ----
 
+  /** Memory that every version of QEMU leaves where it is. */
+  static final String SHARED_BACKEND =
+      "-object memory-backend-file,id=ram0,size=SIZE,mem-path=/dev/shm,share=on -machine"
+          + " …,memory-backend=ram0; under libvirt with <memoryBacking><source type=\"file\"/>"
+          + "<access mode=\"shared\"/></memoryBacking>, and in its qemu.conf memory_backing_dir ="
+          + " \"/dev/shm\"";
+
   private static final String SHARED_MEMORY =
-      "Start the VM with -object memory-backend-memfd,id=ram0,size=SIZE,share=on -machine"
-          + " …,memory-backend=ram0; under libvirt with <memoryBacking><source type=\"memfd\"/>"
-          + "<access mode=\"shared\"/></memoryBacking>. Then adopt it.";
+      "Start the VM with " + SHARED_BACKEND + ". Then adopt it.";
 
   private OptionText allMachineOptions() {
     OptionText all = OptionText.parse("", "type");

@@ -39,6 +39,13 @@ public record QemuBinary(
     return machines.contains(resolved) ? Optional.of(resolved) : Optional.empty();
   }
 
+  /** Whether it is of this version or a later one. */
+  public boolean atLeast(int major, int minor) {
+    String[] parts = version.split("\\.", -1);
+    int ours = Integer.parseInt(parts[0]);
+    return ours > major || (ours == major && Integer.parseInt(parts[1]) >= minor);
+  }
+
   /** Whether a machine type names a version, and so means the same machine in every QEMU. */
   public static boolean versioned(String machine) {
     return machine.matches(".*-[0-9]+\\.[0-9]+");
