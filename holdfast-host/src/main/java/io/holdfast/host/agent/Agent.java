@@ -28,8 +28,10 @@ import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.BasicFileAttributes;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.EnumSet;
@@ -158,7 +160,14 @@ public final class Agent implements AutoCloseable {
 
   private UnixListener listen() throws IOException {
     Path socket = places.socket();
-    if (Files.exists(socket)) {
+    if (Files.exists(socket, LinkOption.NOFOLLOW_LINKS)) {
+      boolean file = !Files.readAttributes(socket, BasicFileAttributes.class).isOther();
+      if (file) {
+        throw new IOException(
+            socket
+                + " is there and is no socket, so it stays as it is; choose another path with"
+                + " --socket PATH, or remove it");
+      }
       // The lock says that no agent of this directory runs; but the path may be told, and
       // anybody's. A child of an agent that was killed has its socket too, until it becomes the
       // program that it was started for: recovery has to wait for that anyway, as such a child
