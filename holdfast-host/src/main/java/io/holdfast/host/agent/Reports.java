@@ -10,7 +10,12 @@ import io.holdfast.core.Timeline;
 import io.holdfast.core.UpdateId;
 import io.holdfast.core.UpdateState;
 import io.holdfast.host.qemu.VmUpdate;
+import io.holdfast.varlink.json.Json;
+import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -33,6 +38,12 @@ final class Reports {
   /** Notes that a report has in other places than in its spans. */
   private static final Set<String> SHOWN_ELSEWHERE =
       Set.of("progress", VmUpdate.STOPPED_FOR, VmUpdate.STOPPED_UNKNOWN);
+
+  /** What the file of a report that is kept is called after its id. */
+  static final String SUFFIX = ".json";
+
+  /** In bytes; one of a thousand VMs has a few hundred KiB. */
+  private static final long MOST = 64L << 20;
 
   private Reports() {}
 
@@ -190,6 +201,61 @@ final class Reports {
             Optional.empty(),
             Map.of());
     return of(id, target, new Outcome.Refused(List.of(obstacle), nothing), Optional.empty(), false);
+  }
+
+  /**
+   * A report that was kept, by this agent or an earlier one.
+   *
+   * @return one whose outcome is {@code unknown}, and whose message says why, if it can't be read
+   */
+  static JsonObject kept(Path file) {
+    String name = file.getFileName().toString();
+    String id = name.substring(0, name.length() - SUFFIX.length());
+    try {
+      long size = Files.size(file);
+      if (size > MOST) {
+        throw new IOException("it has " + size + " bytes, and no report has more than " + MOST);
+      }
+      JsonObject report = Json.parse(Files.readAllBytes(file));
+      for (String text : List.of("kind", "target", "outcome", "message")) {
+        String _ = report.string(text);
+      }
+      for (String number : List.of("started", "brownout", "blackout")) {
+        long _ = report.number(number);
+      }
+      for (String list : List.of("obstacles", "spans")) {
+        var _ = report.array(list).objects();
+      }
+      var _ = report.array("losses").strings();
+      if (!report.string("id").equals(id)) {
+        throw new IOException("it is of " + report.string("id"));
+      }
+      return report;
+    } catch (IOException | JsonException e) {
+      return JsonObject.of(
+          "id",
+          id,
+          "kind",
+          "unknown",
+          "target",
+          "unknown",
+          "outcome",
+          "unknown",
+          "message",
+          "the report " + file + " can't be read: " + e.getMessage() + "; remove it, or mend it",
+          "started",
+          0L,
+          "brownout",
+          0L,
+          "blackout",
+          0L,
+          "obstacles",
+          List.of(),
+          "losses",
+          List.of(),
+          "spans",
+          List.of());
+    }
   }
 
   private static String goesOn(Outcome outcome) {

@@ -29,7 +29,6 @@ import io.holdfast.host.qemu.VmUpdate;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkError;
-import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -915,7 +914,7 @@ final class Updates {
     try {
       List<JsonObject> all = new ArrayList<>();
       for (Path path : reports()) {
-        all.add(Json.parse(Files.readAllBytes(path)));
+        all.add(Reports.kept(path));
       }
       return all;
     } catch (IOException e) {
