@@ -3,6 +3,7 @@ package io.holdfast.host.qemu;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -36,7 +37,18 @@ class QemuLogTest {
 
   @Test
   void isShort() throws IOException {
-    assertThat(QemuLog.gist(log("a\nb\nc\nd\ne\nf\n"))).contains("a; b; c; d; e");
+    assertThat(QemuLog.gist(log("a\nb\nc\nd\ne\nf\n"))).contains("b; c; d; e; f");
+  }
+
+  @Test
+  void readsTheEndOfAHugeLog() throws IOException {
+    Path log = directory.resolve("huge.log");
+    try (var file = new RandomAccessFile(log.toFile(), "rw")) {
+      file.setLength(3L << 30); // more than an array holds; sparse
+      file.seek(3L << 30);
+      file.write("\nqemu: no space left\n".getBytes(StandardCharsets.US_ASCII));
+    }
+    assertThat(QemuLog.gist(log)).contains("qemu: no space left");
   }
 
   @Test
