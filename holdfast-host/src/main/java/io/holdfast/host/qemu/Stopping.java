@@ -69,7 +69,7 @@ final class Stopping {
   }
 
   /** Says what keeps the guest from being stopped, or QEMU from giving its state away. */
-  RunState plan(Findings findings) throws QmpException {
+  RunState plan(Findings findings) throws IOException {
     RunState guest = predecessor.runState();
     if (guest == RunState.PAUSED) {
       findings.preserved("the guest stays paused");
@@ -83,6 +83,15 @@ final class Stopping {
     if (!foreign.isEmpty()) {
       findings.loss(
           "what somebody has set for migrations of its QEMU: " + String.join(", ", foreign));
+    }
+    for (String path : OpenFiles.replaced(predecessor)) {
+      findings.obstacle(
+          path,
+          "it is another file now than the image that the guest has open, and a successor would"
+              + " write to it",
+          "Give the guest's image its name back; `ls -l /proc/"
+              + predecessor.identity().pid()
+              + "/fd` tells what it is called now.");
     }
     for (String device : Hotplug.unaccounted(vm.promise(), predecessor.qmp())) {
       findings.obstacle(

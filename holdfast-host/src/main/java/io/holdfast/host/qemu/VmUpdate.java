@@ -274,6 +274,7 @@ public final class VmUpdate implements Participant {
       there = Layout.of(started);
     }
     sameMachine(here, there);
+    sameFiles(started);
     step.note("successor.pid", Integer.toString(started.identity().pid()));
     step.note("successor.version", binary.version());
     step.progress("connecting");
@@ -314,6 +315,26 @@ public final class VmUpdate implements Participant {
       throw new QmpException(
           "Layout",
           "the successor's machine is not the guest's: " + String.join("; ", differences));
+    }
+  }
+
+  /**
+   * What the successor has open is what the guest has, or what Holdfast gave to it. An image's name
+   * may have gone to another file since the plan; and when the successor has loaded the state it
+   * may have opened images again, to write.
+   */
+  private void sameFiles(QemuProcess opened) throws IOException {
+    if (predecessor.hasExited()) {
+      return; // After the commit, and nobody is left to ask.
+    }
+    List<String> others =
+        OpenFiles.of(opened.identity().pid())
+            .besides(
+                OpenFiles.of(predecessor.identity().pid()),
+                OpenFiles.of(ProcessHandle.current().pid()));
+    if (!others.isEmpty()) {
+      throw new IOException(
+          "the successor has opened files that the guest has not: " + String.join(", ", others));
     }
   }
 
@@ -403,6 +424,7 @@ public final class VmUpdate implements Participant {
     }
     long bytes = relay.orElseThrow().await(step.remaining());
     step.note("device-state.bytes", Long.toString(bytes));
+    sameFiles(successor.orElseThrow());
   }
 
   /**

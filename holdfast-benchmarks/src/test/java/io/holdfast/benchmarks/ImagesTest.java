@@ -1,0 +1,130 @@
+package io.holdfast.benchmarks;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+
+/** A guest writes to its image and to no other file, whatever names are given to. */
+@Tag("guest")
+class ImagesTest {
+  private final Host host;
+
+  ImagesTest() throws IOException, InterruptedException {
+    host = Host.start();
+  }
+
+  @AfterEach
+  void end() throws IOException {
+    host.close();
+  }
+
+  private Path disk() {
+    return host.directory().resolve("disk.qcow2");
+  }
+
+  private Path aside() {
+    return host.directory().resolve("aside.qcow2");
+  }
+
+  /** Gives the image another name, and its name to another image; returns what is in that. */
+  private byte[] replace() throws IOException {
+    Files.move(disk(), aside());
+    RunningGuest.image(disk());
+    return Files.readAllBytes(disk());
+  }
+
+  private void giveBack() throws IOException {
+    Files.move(aside(), disk(), StandardCopyOption.REPLACE_EXISTING);
+  }
+
+  private void completes() {
+    JsonObject report = host.update(Host.qemu());
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+    host.assertWhole();
+  }
+
+  @Test
+  void anImageWhoseNameIsAnothersRefusesTheUpdate() throws IOException {
+    host.runVm(Host.qemu());
+    byte[] others = replace();
+    JsonObject report = host.update(Host.qemu());
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("refused");
+    JsonObject obstacle = report.array("obstacles").objects().getFirst();
+    assertThat(obstacle.string("what")).contains(disk().toString());
+    assertThat(obstacle.string("why")).contains("another file");
+    host.assertWhole();
+    assertThat(disk()).hasBinaryContent(others);
+    giveBack();
+    completes();
+  }
+
+  @Test
+  void aBackingFileWhoseNameIsAnothersRefusesTheUpdate() throws IOException {
+    Path base = host.directory().resolve("base.qcow2");
+    Files.move(disk(), base);
+    qemuImg("create", "-q", "-f", "qcow2", "-b", base.toString(), "-F", "qcow2", disk().toString());
+    host.runVm(Host.qemu());
+    Files.move(base, aside());
+    RunningGuest.image(base);
+    JsonObject report = host.update(Host.qemu());
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("refused");
+    assertThat(report.array("obstacles").objects().getFirst().string("what"))
+        .contains(base.toString());
+    host.assertWhole();
+    Files.move(aside(), base, StandardCopyOption.REPLACE_EXISTING);
+    completes();
+  }
+
+  /** The plan has seen the right one. */
+  @Test
+  void anImageThatIsReplacedWhenTheSuccessorStartsCancelsTheUpdate() throws IOException {
+    host.runVm(Host.qemu());
+    Path other = host.directory().resolve("other.qcow2");
+    RunningGuest.image(other);
+    byte[] others = Files.readAllBytes(other);
+    Path late = host.directory().resolve("late");
+    Files.writeString(
+        late,
+        """
+        #!/bin/sh
+        case "$*" in *holdfast-control*) ;; *' -incoming '*)
+          mv '%1$s' '%2$s'
+          mv '%3$s' '%1$s' ;;
+        esac
+        exec '%4$s' "$@"
+        """
+            .formatted(disk(), aside(), other, Host.qemu()));
+    Files.setPosixFilePermissions(late, PosixFilePermissions.fromString("rwxr-xr-x"));
+    JsonObject report = host.update(late.toString());
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("cancelled");
+    assertThat(report.string("message"))
+        .contains("files that the guest has not", disk().toString());
+    assertThat(report.number("blackout")).as("the guest was never stopped").isZero();
+    assertThat(disk()).hasBinaryContent(others);
+    host.assertWhole();
+    giveBack();
+    completes();
+  }
+
+  private static void qemuImg(String... arguments) throws IOException {
+    List<String> command = new ArrayList<>(List.of("qemu-img"));
+    command.addAll(List.of(arguments));
+    Process process = new ProcessBuilder(command).inheritIO().start();
+    try {
+      assertThat(process.waitFor()).isZero();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted", e);
+    }
+  }
+}

@@ -1,0 +1,132 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+
+/**
+ * The files and block devices that a process has open. So a guest's images are known whatever they
+ * are called by now: a path may name another file than the one that QEMU opened by it.
+ *
+ * @param names what /proc calls each
+ */
+record OpenFiles(Map<Identity, String> names) {
+  private static final int TYPE = 0170000;
+  private static final int REGULAR = 0100000;
+  private static final int BLOCK = 0060000;
+
+  /** What a process prints to; each generation has its own. */
+  private static final int STANDARD = 2;
+
+  private static final String MEMFD = "/memfd:";
+
+  /**
+   * Which file or block device something is.
+   *
+   * @param device where the file is; of a block device its own number
+   * @param inode 0 for a block device
+   */
+  record Identity(long device, long inode) {}
+
+  OpenFiles {
+    names = Map.copyOf(names);
+  }
+
+  /**
+   * Those of a process, but for what it prints to and memory without a name.
+   *
+   * @throws IOException if it has ended, or may not be looked at
+   */
+  static OpenFiles of(long pid) throws IOException {
+    Map<Identity, String> names = new HashMap<>();
+    try (DirectoryStream<Path> all = Files.newDirectoryStream(Path.of("/proc/" + pid + "/fd"))) {
+      for (Path each : all) {
+        if (Integer.parseInt(each.getFileName().toString()) <= STANDARD) {
+          continue;
+        }
+        try {
+          String name = Files.readSymbolicLink(each).toString();
+          if (!name.startsWith(MEMFD)) {
+            identity(each).ifPresent(identity -> names.put(identity, name));
+          }
+        } catch (NoSuchFileException e) {
+          // Closed meanwhile.
+        }
+      }
+    }
+    return new OpenFiles(names);
+  }
+
+  /** Which one a path names; empty for what is neither a file nor a block device. */
+  static Optional<Identity> identity(Path path) throws IOException {
+    Map<String, Object> is = Files.readAttributes(path, "unix:mode,dev,ino,rdev");
+    int type = ((Number) is.getOrDefault("mode", 0)).intValue() & TYPE;
+    return switch (type) {
+      case REGULAR -> Optional.of(new Identity(number(is, "dev"), number(is, "ino")));
+      case BLOCK -> Optional.of(new Identity(number(is, "rdev"), 0));
+      default -> Optional.empty();
+    };
+  }
+
+  private static long number(Map<String, Object> attributes, String name) {
+    return ((Number) attributes.getOrDefault(name, 0)).longValue();
+  }
+
+  /** What this has that is not in {@code others}, by name. */
+  List<String> besides(OpenFiles... others) {
+    List<String> besides = new ArrayList<>();
+    names.forEach(
+        (identity, name) -> {
+          boolean known = false;
+          for (OpenFiles other : others) {
+            known |= other.names().containsKey(identity);
+          }
+          if (!known) {
+            besides.add(name);
+          }
+        });
+    besides.sort(null);
+    return besides;
+  }
+
+  /**
+   * The paths by which a QEMU opened its images, backing files too, and which name other files now.
+   * A successor would open those.
+   *
+   * @throws IOException if that can't be told
+   */
+  static List<String> replaced(QemuProcess running) throws IOException {
+    OpenFiles open = of(running.identity().pid());
+    List<String> replaced = new ArrayList<>();
+    for (JsonObject node :
+        running
+            .qmp()
+            .execute("query-named-block-nodes", JsonObject.of("flat", true))
+            .array("return")
+            .objects()) {
+      String driver = node.string("drv");
+      String file = node.string("file");
+      if ((driver.equals("file") || driver.equals("host_device"))
+          && !file.startsWith("/dev/fdset/")) {
+        Path path = running.workingDirectory().resolve(file);
+        try {
+          Optional<Identity> now = identity(path);
+          if (now.isPresent() && !open.names().containsKey(now.get())) {
+            replaced.add(path.toString());
+          }
+        } catch (NoSuchFileException e) {
+          // Another obstacle, with its own words.
+        }
+      }
+    }
+    return replaced;
+  }
+}
