@@ -105,7 +105,8 @@ class AdoptTest {
         updated(client, witness, directory, Optional.empty());
         assertThat(qemu.pid()).isNotEqualTo(show(client).number("pid"));
         String other = System.getenv().getOrDefault("HOLDFAST_QEMU_OTHER", "");
-        if (!other.isEmpty()) {
+        // Debian 13's QEMU 10.0.13 has rings that no other version can have.
+        if (!other.isEmpty() && !differentRings(client, other)) {
           updated(client, witness, directory, Optional.of(other));
         }
         updated(client, witness, directory, Optional.of(Host.qemu()));
@@ -227,8 +228,9 @@ class AdoptTest {
         Started qemu = bare(directory, FILE)) {
       Path socket = directory.resolve("qmp.sock");
       await("QEMU", () -> Files.exists(socket));
-      JsonObject vm = adopt(client, socket, false).object("vm");
-      assertThat(vm.number("pid")).isEqualTo(qemu.pid());
+      JsonObject reply = adopt(client, socket, false);
+      assertThat(reply.array("obstacles").objects()).isEmpty();
+      assertThat(reply.object("vm").number("pid")).isEqualTo(qemu.pid());
       Path others = directory.resolve("other.sock");
       set(others, capability, true);
       var _ =
@@ -450,6 +452,17 @@ class AdoptTest {
             .object("report");
     assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
     await("the guest writes on", () -> follow(witness, directory).last() > before + 2);
+  }
+
+  private static boolean differentRings(VarlinkClient client, String qemu) {
+    return client
+        .call(
+            "io.holdfast.Update.Vmm", JsonObject.of("name", "found", "qemu", qemu, "dryRun", true))
+        .object("report")
+        .array("obstacles")
+        .objects()
+        .stream()
+        .anyMatch(obstacle -> obstacle.string("why").contains("rings of virtio-rng"));
   }
 
   private static void whole(GuestMemory memory, Heartbeat first) {
