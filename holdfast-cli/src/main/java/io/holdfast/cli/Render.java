@@ -48,12 +48,12 @@ final class Render {
           vm.name(),
           vm.state(),
           vm.pid().isPresent() ? Long.toString(vm.pid().getAsLong()) : "-",
-          Size.text(vm.memory()),
-          Long.toString(vm.cpus()),
-          vm.qemuVersion(),
-          vm.machine(),
-          vm.accelerator(),
-          Long.toString(vm.generation()));
+          vm.memory() == 0 ? "-" : Size.text(vm.memory()),
+          vm.cpus() == 0 ? "-" : Long.toString(vm.cpus()),
+          dashed(vm.qemuVersion()),
+          dashed(vm.machine()),
+          dashed(vm.accelerator()),
+          vm.generation() == 0 ? "-" : Long.toString(vm.generation()));
     }
     StringBuilder text = new StringBuilder(table.text());
     for (Vm vm : vms) {
@@ -63,6 +63,11 @@ final class Render {
                   text.append(clean(vm.name() + " is " + vm.state() + ": " + reason)).append('\n'));
     }
     return text.toString();
+  }
+
+  /** Of a VM that is unknown nothing else is told. */
+  private static String dashed(String text) {
+    return text.isEmpty() ? "-" : text;
   }
 
   static String vm(Vm vm) {

@@ -11,6 +11,7 @@ import io.holdfast.host.keeper.SystemdKeeper;
 import io.holdfast.host.qemu.QemuProbe;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.MemfdOption;
 import io.holdfast.linux.Seal;
@@ -56,6 +57,11 @@ public final class Agent implements AutoCloseable {
   /** How long a socket in use is waited for. */
   private static final Duration LETTING_GO = Duration.ofSeconds(2);
 
+  private static final LateLogger LOG = new LateLogger(Agent.class);
+
+  /** From one attempt to take back an unknown VM to the next. */
+  private static final Duration AGAIN = Duration.ofSeconds(5);
+
   private static final String USAGE = "Usage: holdfast agent [--run DIR] [--socket PATH]";
 
   private static final String HELP =
@@ -80,6 +86,7 @@ public final class Agent implements AutoCloseable {
   private final List<String> recovered = new ArrayList<>();
   private final long started = System.nanoTime();
   private final VarlinkServer server;
+  private volatile boolean closed;
 
   /**
    * Starts an agent and listens.
@@ -125,6 +132,9 @@ public final class Agent implements AutoCloseable {
     vms.recover(recovered);
     updates.recover(recovered);
     this.server = serve(listener);
+    if (!vms.unknown().isEmpty()) {
+      Thread.ofPlatform().daemon().name("takes back unknown VMs").start(this::takeBack);
+    }
     updates.rehearse();
     if (manager.isPresent()) {
       manager.get().tell("READY=1", List.of());
@@ -156,6 +166,24 @@ public final class Agent implements AutoCloseable {
       }
     }
     return ProcessKeeper.open(linux, record);
+  }
+
+  /** What could not be told of may be told later: a QEMU that was busy answers, a disk is back. */
+  private void takeBack() {
+    while (!closed && !vms.unknown().isEmpty()) {
+      LockSupport.parkNanos(AGAIN.toNanos());
+      for (String name : vms.unknown()) {
+        List<String> story = new ArrayList<>();
+        if (!closed && vms.takeBack(name, story)) {
+          try {
+            updates.recover(name, story);
+          } finally {
+            vms.recovered(name);
+          }
+          story.forEach(line -> LOG.get().log(System.Logger.Level.INFO, line));
+        }
+      }
+    }
   }
 
   private UnixListener listen() throws IOException {
@@ -209,14 +237,12 @@ public final class Agent implements AutoCloseable {
         .on(
             "io.holdfast.Vm.Run",
             call -> call.reply(vm(vms.run(call.parameters().object("definition")))))
-        .on(
-            "io.holdfast.Vm.List",
-            call -> call.reply(JsonObject.of("vms", vms.all().stream().map(vms::state).toList())))
+        .on("io.holdfast.Vm.List", call -> call.reply(JsonObject.of("vms", vms.states())))
         .on(
             "io.holdfast.Vm.Show",
-            call -> call.reply(vm(vms.get(call.parameters().string("name")))))
+            call -> call.reply(JsonObject.of("vm", vms.show(call.parameters().string("name")))))
         .on("io.holdfast.Vm.Adopt", call -> call.reply(vms.adopt(call.parameters())))
-        .on("io.holdfast.Vm.Stop", call -> vms.stop(call.parameters().string("name")))
+        .on("io.holdfast.Vm.Stop", call -> stop(call.parameters().string("name")))
         .on(
             "io.holdfast.Vm.Pause",
             call -> call.reply(vm(vms.pause(call.parameters().string("name")))))
@@ -269,6 +295,11 @@ public final class Agent implements AutoCloseable {
       }
       return VarlinkInterface.parse(new String(in.readAllBytes(), StandardCharsets.UTF_8));
     }
+  }
+
+  private void stop(String name) {
+    vms.stop(name);
+    updates.stopped(name);
   }
 
   private JsonObject vm(Vm vm) {
@@ -406,6 +437,7 @@ public final class Agent implements AutoCloseable {
   /** Stops listening. The VMs and the keeper go on, unless there is nothing left to keep. */
   @Override
   public void close() {
+    closed = true;
     server.close();
     boolean nothing = vms.all().isEmpty() && keeper.size() == 0;
     vms.close();

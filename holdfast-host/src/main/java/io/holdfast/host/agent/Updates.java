@@ -4,6 +4,7 @@ import io.holdfast.core.CarrierKind;
 import io.holdfast.core.Deadlines;
 import io.holdfast.core.Failure;
 import io.holdfast.core.JournalRecord;
+import io.holdfast.core.JournalText;
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Orchestrator;
 import io.holdfast.core.Outcome;
@@ -383,6 +384,8 @@ final class Updates {
       names.get().forEach(name -> chosen.add(vms.get(name).promise().name()));
     } else {
       vms.all().forEach(vm -> chosen.add(vm.promise().name()));
+      // Named like the others, so that nobody takes them for updated.
+      vms.unknown().forEach(name -> vms.get(name));
     }
     if (chosen.isEmpty()) {
       throw new VarlinkError(
@@ -761,6 +764,48 @@ final class Updates {
     }
   }
 
+  /** Takes up what an earlier agent left of updates of one VM that was taken back only now. */
+  void recover(String name, List<String> story) {
+    try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
+      for (Path path : journals) {
+        if (of(path).equals(List.of(name))) {
+          recover(path, story);
+        }
+      }
+    } catch (IOException | RuntimeException e) {
+      story.add("the updates of VM " + name + " could not be taken up: " + e.getMessage());
+      LOG.get().log(System.Logger.Level.ERROR, "updates of VM " + name, e);
+    }
+  }
+
+  /** Whose update a journal is: the VM's, or the participants of one of the kernel. */
+  private static List<String> of(Path journal) throws IOException {
+    return JournalText.decode(Files.readAllBytes(journal)).records().stream()
+        .flatMap(
+            record ->
+                record instanceof JournalRecord.Began began
+                    ? java.util.stream.Stream.of(began.participants())
+                    : java.util.stream.Stream.empty())
+        .findFirst()
+        .orElse(List.of());
+  }
+
+  /**
+   * Removes what is left of updates of a VM that was stopped: a later one of its name has no part
+   * in them.
+   */
+  void stopped(String name) {
+    try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
+      for (Path path : journals) {
+        if (of(path).equals(List.of(name))) {
+          Files.deleteIfExists(path);
+        }
+      }
+    } catch (IOException | RuntimeException e) {
+      LOG.get().log(System.Logger.Level.ERROR, "a journal of VM " + name + " is left over", e);
+    }
+  }
+
   private void recover(Path path, List<String> story) throws IOException {
     JournalFile journal = JournalFile.open(linux, path);
     boolean ended = false;
@@ -796,7 +841,11 @@ final class Updates {
       return recovered.ended();
     }
     String name = began.get().participants().getFirst();
-    Vm vm = vms.claim(name, "update " + began.get().update());
+    if (vms.find(name).isEmpty() && !vms.unknown().contains(name)) {
+      story.add("update " + began.get().update() + ": its VM " + name + " is gone");
+      return true;
+    }
+    Vm vm = vms.claimRecovered(name, "update " + began.get().update());
     try {
       String target =
           records.stream()

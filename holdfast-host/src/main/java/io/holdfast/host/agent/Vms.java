@@ -54,6 +54,9 @@ import java.util.stream.Collectors;
 final class Vms {
   private static final LateLogger LOG = new LateLogger(Vms.class);
 
+  /** What has a VM that was unknown. */
+  private static final String RECOVERY = "its recovery";
+
   private final Linux linux;
   private final Places places;
   private final Keeper keeper;
@@ -71,6 +74,12 @@ final class Vms {
   /** Why no VM may be started, if so. */
   private Optional<String> closed = Optional.empty();
 
+  /**
+   * VMs of an earlier agent that could not be taken back, and why. They may run: so their names and
+   * all they have are held until an agent can tell.
+   */
+  private final Map<String, String> unknown = new TreeMap<>();
+
   /** Updates that can't go on, by VM. */
   private final Map<String, String> stuck = new ConcurrentHashMap<>();
 
@@ -82,8 +91,8 @@ final class Vms {
     this.definitions = new DefinitionReader(linux, probe, places);
   }
 
-  /** Finds the VMs of an earlier agent again; what it left half started is removed. */
-  void recover(List<String> story) throws IOException {
+  /** What the keeper has, by VM and label; the caller's. */
+  private Map<String, Map<String, Fd>> kept() {
     Map<String, Map<String, Fd>> kept = new HashMap<>();
     keeper
         .kept()
@@ -93,6 +102,40 @@ final class Vms {
               kept.computeIfAbsent(label.substring(0, Math.max(0, slash)), _ -> new HashMap<>())
                   .put(label.substring(slash + 1), fd);
             });
+    return kept;
+  }
+
+  /**
+   * Tries again to take an unknown VM back. It is nobody's but its recovery's then, until {@link
+   * #recovered}: it may have an update that has to be taken up first.
+   *
+   * @return whether that was done; if not, it is as unknown as before
+   */
+  boolean takeBack(String name, List<String> story) {
+    Map<String, Map<String, Fd>> kept = kept();
+    try {
+      synchronized (this) {
+        busy.put(name, RECOVERY);
+      }
+      recover(name, places.vm(name), kept.getOrDefault(name, Map.of()), story);
+      synchronized (this) {
+        unknown.remove(name);
+      }
+      return true;
+    } catch (IOException | RuntimeException e) {
+      synchronized (this) {
+        unknown.put(name, String.valueOf(e.getMessage()));
+        busy.remove(name);
+      }
+      return false;
+    } finally {
+      kept.values().forEach(descriptors -> descriptors.values().forEach(Fd::close));
+    }
+  }
+
+  /** Finds the VMs of an earlier agent again; what it left half started is removed. */
+  void recover(List<String> story) throws IOException {
+    Map<String, Map<String, Fd>> kept = kept();
     try (DirectoryStream<Path> directories = Files.newDirectoryStream(places.vms())) {
       for (Path directory : directories) {
         String name = directory.getFileName().toString();
@@ -101,6 +144,9 @@ final class Vms {
           recover(name, directory, descriptors, story);
         } catch (IOException | RuntimeException e) {
           // One VM that can't be recovered must not keep the agent from the others.
+          synchronized (this) {
+            unknown.put(name, String.valueOf(e.getMessage()));
+          }
           story.add("VM " + name + " could not be taken back: " + e.getMessage());
           LOG.get().log(System.Logger.Level.ERROR, "VM " + name + " could not be taken back", e);
         }
@@ -127,7 +173,16 @@ final class Vms {
             box.put(label, fd.duplicate(), "memfd");
           }
         });
-    Vm vm = Vm.attach(context(name), record.get(), box);
+    Vm vm;
+    boolean attached = false;
+    try {
+      vm = Vm.attach(context(name), record.get(), box);
+      attached = true;
+    } finally {
+      if (!attached) {
+        box.close();
+      }
+    }
     add(name, vm);
     story.add(
         vm.process().identity().nobody()
@@ -229,6 +284,9 @@ final class Vms {
     if (closed.isPresent()) {
       throw notPossible(closed.get() + " is under way; wait until that has ended");
     }
+    for (Map.Entry<String, String> each : unknown.entrySet()) {
+      throw notPossible(why + ": " + unknown(each.getKey(), each.getValue()));
+    }
     for (Map.Entry<String, String> each : busy.entrySet()) {
       if (!vms.containsKey(each.getKey())) {
         // It would come up behind the back of what is going on.
@@ -252,6 +310,10 @@ final class Vms {
   private synchronized void reserve(String name, String what) {
     if (closed.isPresent()) {
       throw notPossible("VM " + name + " can't be started now: " + closed.get() + " is under way");
+    }
+    String why = unknown.get(name);
+    if (why != null) {
+      throw notPossible(unknown(name, why));
     }
     if (vms.containsKey(name) || busy.containsKey(name)) {
       throw new VarlinkError(
@@ -468,7 +530,64 @@ final class Vms {
 
   /** The VM of this name. */
   Vm get(String name) {
-    return find(DefinitionReader.name(name)).orElseThrow(() -> noSuchVm(name));
+    return find(DefinitionReader.name(name)).orElseThrow(() -> missing(name));
+  }
+
+  private synchronized VarlinkError missing(String name) {
+    String why = unknown.get(name);
+    return why == null ? noSuchVm(name) : notPossible(unknown(name, why));
+  }
+
+  private static String unknown(String name, String why) {
+    return "VM "
+        + name
+        + " is unknown: "
+        + why
+        + ". All it has is held; see to what that names: it is tried again every few seconds, and when"
+        + " the agent is started";
+  }
+
+  /** The names of VMs that an earlier agent had, and of which this one can't tell. */
+  synchronized Set<String> unknown() {
+    return Set.copyOf(unknown.keySet());
+  }
+
+  /** All VMs as interface io.holdfast.Vm shows them, by name. */
+  List<JsonObject> states() {
+    Map<String, JsonObject> states = new TreeMap<>();
+    synchronized (this) {
+      unknown.forEach((name, why) -> states.put(name, unknownState(name, why)));
+    }
+    all().forEach(vm -> states.put(vm.promise().name(), state(vm)));
+    return List.copyOf(states.values());
+  }
+
+  /** A VM as interface io.holdfast.Vm shows it. */
+  JsonObject show(String name) {
+    synchronized (this) {
+      String why = unknown.get(name);
+      if (why != null) {
+        return unknownState(name, why);
+      }
+    }
+    return state(get(name));
+  }
+
+  private JsonObject unknownState(String name, String why) {
+    return JsonObject.of(
+        "name", name,
+        "state", "unknown",
+        "reason", why,
+        "generation", 0,
+        "qemu", "",
+        "qemuVersion", "",
+        "machine", "",
+        "cpu", "",
+        "accelerator", "",
+        "acceleratorReason", "",
+        "memory", 0,
+        "cpus", 0,
+        "consoleLog", Vm.consoleLog(places.vm(name)).toString());
   }
 
   static VarlinkError noSuchVm(String name) {
@@ -493,6 +612,20 @@ final class Vms {
       throw notPossible("VM " + name + " is taken by " + has + "; wait until that has ended");
     }
     return vm;
+  }
+
+  /** As {@link #claim}, for what belongs to the recovery of a VM that was taken back. */
+  synchronized Vm claimRecovered(String name, String what) {
+    if (busy.remove(name, RECOVERY)) {
+      busy.put(name, what);
+      return get(name);
+    }
+    return claim(name, what);
+  }
+
+  /** The recovery of a VM that was taken back has ended. */
+  synchronized void recovered(String name) {
+    boolean _ = busy.remove(name, RECOVERY);
   }
 
   synchronized void release(String name) {

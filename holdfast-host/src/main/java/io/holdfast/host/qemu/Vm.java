@@ -6,11 +6,13 @@ import io.holdfast.host.channel.Console;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.Json;
+import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.HashMap;
@@ -261,12 +263,20 @@ public final class Vm implements AutoCloseable {
     Files.deleteIfExists(directory);
   }
 
-  /** Reads a VM's record, empty if there is none: the VM never came up. */
+  /**
+   * Reads a VM's record, empty if there is none: the VM never came up.
+   *
+   * @throws IOException if there is one that can't be read
+   */
   public static Optional<JsonObject> readRecord(Path directory) throws IOException {
     Path record = directory.resolve("vm.json");
-    return Files.exists(record)
-        ? Optional.of(Json.parse(Files.readAllBytes(record)))
-        : Optional.empty();
+    try {
+      return Optional.of(Json.parse(Files.readAllBytes(record)));
+    } catch (NoSuchFileException e) {
+      return Optional.empty();
+    } catch (JsonException e) {
+      throw new IOException("its record " + record + " is damaged: " + e.getMessage(), e);
+    }
   }
 
   /** What its guest was promised; what is plugged in or out later changes it. */

@@ -1,0 +1,126 @@
+package io.holdfast.benchmarks;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.holdfast.varlink.VarlinkException;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.Arrays;
+import java.util.zip.CRC32C;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+
+/** A VM of which an agent can't tell holds its name and all it has, until it can be told again. */
+@Tag("guest")
+class UnknownTest {
+  private final Host host;
+
+  UnknownTest() throws IOException, InterruptedException {
+    host = Host.start();
+  }
+
+  @AfterEach
+  void end() throws IOException {
+    host.close();
+  }
+
+  private Path vm() {
+    return host.run().resolve("vms").resolve(Host.VM);
+  }
+
+  private JsonObject listed() {
+    return host.call("Vm.List", JsonObject.empty()).array("vms").objects().getFirst();
+  }
+
+  private void assertHeld(String why) {
+    JsonObject listed = listed();
+    assertThat(listed.string("name")).isEqualTo(Host.VM);
+    assertThat(listed.string("state")).as("%s", listed).isEqualTo("unknown");
+    assertThat(listed.string("reason")).contains(why);
+    assertThat(host.show().string("state")).isEqualTo("unknown");
+    JsonObject name = JsonObject.of("name", Host.VM);
+    for (Runnable each :
+        new Runnable[] {
+          () -> host.call("Vm.Run", JsonObject.of("definition", host.definition(Host.qemu()))),
+          () -> host.call("Vm.Adopt", name.with("qmp", "/nowhere").with("dryRun", true)),
+          () -> host.call("Vm.Stop", name),
+          () -> host.call("Update.Vmm", name),
+          () -> host.call("Update.Vmms", JsonObject.empty())
+        }) {
+      assertThatThrownBy(each::run)
+          .isInstanceOf(VarlinkException.class)
+          .hasMessageContaining("is unknown")
+          .hasMessageContaining(why);
+    }
+    assertThat(Host.qemus(host.run())).as("it runs on").hasSize(1);
+  }
+
+  private void assertTakenBack() {
+    Host.await("the VM is taken back", () -> listed().string("state").equals("running"));
+    host.assertWhole();
+    JsonObject report = host.update(Host.qemu());
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+    host.assertWhole();
+  }
+
+  /** As one that does not answer in time. */
+  @Test
+  void aQemuThatCanNotBeAskedAcrossARestartOfTheAgent() throws IOException {
+    host.runVm(Host.qemu());
+    host.killAgent();
+    Path socket = vm().resolve("generation-1/qmp.sock");
+    Path aside = vm().resolve("generation-1/aside.sock");
+    Files.move(socket, aside);
+    host.startAgent();
+    assertHeld("does not answer");
+    // Another agent knows no more, and takes nothing away either.
+    host.killAgent();
+    host.startAgent();
+    assertHeld("does not answer");
+    Files.move(aside, socket);
+    assertTakenBack();
+  }
+
+  @Test
+  void aRecordThatCanNotBeRead() throws IOException {
+    host.runVm(Host.qemu());
+    host.killAgent();
+    Path record = vm().resolve("vm.json");
+    byte[] sound = Files.readAllBytes(record);
+    Files.write(record, Arrays.copyOf(sound, sound.length / 2));
+    host.startAgent();
+    assertHeld("vm.json is damaged");
+    host.killAgent();
+    Files.writeString(
+        record, new String(sound, StandardCharsets.UTF_8).replace("\"disk\"", "\"disc\""));
+    host.startAgent();
+    assertHeld("disc");
+    Path mended = Files.write(vm().resolve("vm.json.new"), sound);
+    Files.move(mended, record, StandardCopyOption.ATOMIC_MOVE);
+    assertTakenBack();
+  }
+
+  /** What was left of an update of a VM that was stopped is none of a later VM's of its name. */
+  @Test
+  void aJournalOfAVmThatIsGone() throws IOException {
+    host.runVm(Host.qemu());
+    Path journal = host.run().resolve("updates/20260101-000000-" + Host.VM + "-1.journal");
+    String record = "began 20260101-000000-" + Host.VM + "-1 EXEC 1795432800000 " + Host.VM;
+    CRC32C crc = new CRC32C();
+    crc.update(record.getBytes(StandardCharsets.US_ASCII));
+    Files.writeString(journal, record + " %08x%n".formatted(crc.getValue()));
+    host.stopVm();
+    assertThat(journal).doesNotExist();
+    Files.writeString(journal, record + " %08x%n".formatted(crc.getValue()));
+    host.killAgent();
+    host.startAgent();
+    assertThat(journal).doesNotExist();
+    assertThat(host.said()).contains("its VM " + Host.VM + " is gone");
+  }
+}
