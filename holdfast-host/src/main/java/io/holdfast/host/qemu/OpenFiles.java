@@ -16,9 +16,9 @@ import java.util.Optional;
  * The files and block devices that a process has open. So a guest's images are known whatever they
  * are called by now: a path may name another file than the one that QEMU opened by it.
  *
- * @param names what /proc calls each
+ * @param links a link of /proc to each
  */
-record OpenFiles(Map<Identity, String> names) {
+record OpenFiles(Map<Identity, Path> links) {
   private static final int TYPE = 0170000;
   private static final int REGULAR = 0100000;
   private static final int BLOCK = 0060000;
@@ -37,32 +37,29 @@ record OpenFiles(Map<Identity, String> names) {
   record Identity(long device, long inode) {}
 
   OpenFiles {
-    names = Map.copyOf(names);
+    links = Map.copyOf(links);
   }
 
   /**
-   * Those of a process, but for what it prints to and memory without a name.
+   * Those of a process, but for what it prints to.
    *
    * @throws IOException if it has ended, or may not be looked at
    */
   static OpenFiles of(long pid) throws IOException {
-    Map<Identity, String> names = new HashMap<>();
+    Map<Identity, Path> links = new HashMap<>();
     try (DirectoryStream<Path> all = Files.newDirectoryStream(Path.of("/proc/" + pid + "/fd"))) {
       for (Path each : all) {
         if (Integer.parseInt(each.getFileName().toString()) <= STANDARD) {
           continue;
         }
         try {
-          String name = Files.readSymbolicLink(each).toString();
-          if (!name.startsWith(MEMFD)) {
-            identity(each).ifPresent(identity -> names.put(identity, name));
-          }
+          identity(each).ifPresent(identity -> links.put(identity, each));
         } catch (NoSuchFileException e) {
           // Closed meanwhile.
         }
       }
     }
-    return new OpenFiles(names);
+    return new OpenFiles(links);
   }
 
   /** Which one a path names; empty for what is neither a file nor a block device. */
@@ -80,19 +77,17 @@ record OpenFiles(Map<Identity, String> names) {
     return ((Number) attributes.getOrDefault(name, 0)).longValue();
   }
 
-  /** What this has that is not in {@code others}, by name. */
-  List<String> besides(OpenFiles... others) {
+  /** What this has that is in none of {@code others}, by name; not memory without one. */
+  List<String> besides(List<OpenFiles> others) throws IOException {
     List<String> besides = new ArrayList<>();
-    names.forEach(
-        (identity, name) -> {
-          boolean known = false;
-          for (OpenFiles other : others) {
-            known |= other.names().containsKey(identity);
-          }
-          if (!known) {
-            besides.add(name);
-          }
-        });
+    for (Map.Entry<Identity, Path> each : links.entrySet()) {
+      if (others.stream().noneMatch(other -> other.links.containsKey(each.getKey()))) {
+        String name = Files.readSymbolicLink(each.getValue()).toString();
+        if (!name.startsWith(MEMFD)) {
+          besides.add(name);
+        }
+      }
+    }
     besides.sort(null);
     return besides;
   }
@@ -119,7 +114,7 @@ record OpenFiles(Map<Identity, String> names) {
         Path path = running.workingDirectory().resolve(file);
         try {
           Optional<Identity> now = identity(path);
-          if (now.isPresent() && !open.names().containsKey(now.get())) {
+          if (now.isPresent() && !open.links().containsKey(now.get())) {
             replaced.add(path.toString());
           }
         } catch (NoSuchFileException e) {

@@ -80,6 +80,10 @@ public final class VmUpdate implements Participant {
 
   private List<Correction> corrections = List.of();
   private Optional<Promise> promised = Optional.empty();
+
+  /** What the guest has open, and what Holdfast has given to it. */
+  private List<OpenFiles> known = List.of();
+
   private Optional<Pairing> pairing = Optional.empty();
   private Optional<QemuProcess> successor = Optional.empty();
   private Optional<Relay> relay = Optional.empty();
@@ -324,14 +328,19 @@ public final class VmUpdate implements Participant {
    * may have opened images again, to write.
    */
   private void sameFiles(QemuProcess opened) throws IOException {
-    if (predecessor.hasExited()) {
+    OpenFiles now = OpenFiles.of(opened.identity().pid());
+    List<String> others = now.besides(known);
+    if (!others.isEmpty() && predecessor.hasExited()) {
       return; // After the commit, and nobody is left to ask.
     }
-    List<String> others =
-        OpenFiles.of(opened.identity().pid())
-            .besides(
-                OpenFiles.of(predecessor.identity().pid()),
-                OpenFiles.of(ProcessHandle.current().pid()));
+    if (!others.isEmpty()) {
+      // Not in each blackout: the agent may have thousands of files open.
+      known =
+          List.of(
+              OpenFiles.of(predecessor.identity().pid()),
+              OpenFiles.of(ProcessHandle.current().pid()));
+      others = now.besides(known);
+    }
     if (!others.isEmpty()) {
       throw new IOException(
           "the successor has opened files that the guest has not: " + String.join(", ", others));
