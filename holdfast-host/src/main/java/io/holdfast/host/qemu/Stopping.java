@@ -12,6 +12,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * How the QEMU that runs a guest when an update begins is stopped, gives its device state away, and
@@ -28,6 +29,7 @@ final class Stopping {
   static final String SETTINGS = "migration";
 
   private static final String OUT = "holdfast-out";
+  private static final Duration SOON = Duration.ofMillis(2);
 
   private final Linux linux;
   private final Vm vm;
@@ -224,12 +226,28 @@ final class Stopping {
       step.note(VmUpdate.GUEST, VmUpdate.STAYS_PAUSED);
     } else if (step.recorded(STOPPED).isPresent() && predecessor.runState() != RunState.RUNNING) {
       Qmp.Expectation resumed = qmp.expect("RESUME");
-      var _ = qmp.execute("cont");
+      cont(qmp, step);
       // It comes before the reply; without it the report has the controller's view only.
       resumed.seen().ifPresent(event -> runs(step, event));
     }
     Hurry.relax(linux, predecessor);
     restoreSettings(step);
+  }
+
+  /** A migration that has failed is finalized a moment later, and until then QEMU refuses. */
+  private static void cont(Qmp qmp, Step step) throws QmpException {
+    while (true) {
+      try {
+        var _ = qmp.execute("cont");
+        return;
+      } catch (QmpException e) {
+        boolean later = String.valueOf(e.getMessage()).contains("Migration is not finalized");
+        if (!later || !step.remaining().minus(SOON).isPositive()) {
+          throw e;
+        }
+        LockSupport.parkNanos(SOON.toNanos());
+      }
+    }
   }
 
   /** A migration that somebody else may want of it is to be as they have set it. */
