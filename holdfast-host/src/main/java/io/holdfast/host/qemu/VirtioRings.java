@@ -43,7 +43,9 @@ record VirtioRings(String type, List<Integer> entries) {
     try {
       devices = qmp.execute("x-query-virtio").array("return").objects();
     } catch (QmpException e) {
-      if (e.errorClass().equals("CommandNotFound")) {
+      // QEMU 10 and later call it an error that there is none.
+      boolean none = String.valueOf(e.getMessage()).contains("No virtio devices found");
+      if (none || e.errorClass().equals("CommandNotFound")) {
         return all;
       }
       throw e;
