@@ -28,7 +28,7 @@ public final class AgentUnderSystemd implements Scenario {
     return Setup.standard()
         .withMemory(2048)
         .withStart(new Setup.Start.Root(SystemdRoot.INIT))
-        .withCommandLine("systemd.unit=testbed.target");
+        .withCommandLine("systemd.mask=tmp.mount", "systemd.unit=testbed.target");
   }
 
   static Path folder(String variable, String how) {
