@@ -106,7 +106,7 @@ class UnknownTest {
     assertTakenBack();
   }
 
-  /** What was left of an update of a VM that was stopped is none of a later VM's of its name. */
+  /** The journal of a stopped VM's update must not apply to a later VM of the same name. */
   @Test
   void aJournalOfAVmThatIsGone() throws IOException {
     host.runVm(Host.qemu());

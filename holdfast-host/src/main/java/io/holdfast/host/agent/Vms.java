@@ -112,11 +112,12 @@ final class Vms {
    * @return whether that was done; if not, it is as unknown as before
    */
   boolean takeBack(String name, List<String> story) {
-    Map<String, Map<String, Fd>> kept = kept();
+    Map<String, Map<String, Fd>> kept = Map.of();
     try {
       synchronized (this) {
         busy.put(name, RECOVERY);
       }
+      kept = kept();
       recover(name, places.vm(name), kept.getOrDefault(name, Map.of()), story);
       synchronized (this) {
         unknown.remove(name);

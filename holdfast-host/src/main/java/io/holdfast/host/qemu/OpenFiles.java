@@ -1,5 +1,6 @@
 package io.holdfast.host.qemu;
 
+import io.holdfast.linux.FileIdentity;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
@@ -18,7 +19,7 @@ import java.util.Optional;
  *
  * @param links a link of /proc to each
  */
-record OpenFiles(Map<Identity, Path> links) {
+record OpenFiles(Map<FileIdentity, Path> links) {
   private static final int TYPE = 0170000;
   private static final int REGULAR = 0100000;
   private static final int BLOCK = 0060000;
@@ -27,14 +28,6 @@ record OpenFiles(Map<Identity, Path> links) {
   private static final int STANDARD = 2;
 
   private static final String MEMFD = "/memfd:";
-
-  /**
-   * Which file or block device something is.
-   *
-   * @param device where the file is; of a block device its own number
-   * @param inode 0 for a block device
-   */
-  record Identity(long device, long inode) {}
 
   OpenFiles {
     links = Map.copyOf(links);
@@ -46,7 +39,7 @@ record OpenFiles(Map<Identity, Path> links) {
    * @throws IOException if it has ended, or may not be looked at
    */
   static OpenFiles of(long pid) throws IOException {
-    Map<Identity, Path> links = new HashMap<>();
+    Map<FileIdentity, Path> links = new HashMap<>();
     try (DirectoryStream<Path> all = Files.newDirectoryStream(Path.of("/proc/" + pid + "/fd"))) {
       for (Path each : all) {
         if (Integer.parseInt(each.getFileName().toString()) <= STANDARD) {
@@ -62,13 +55,16 @@ record OpenFiles(Map<Identity, Path> links) {
     return new OpenFiles(links);
   }
 
-  /** Which one a path names; empty for what is neither a file nor a block device. */
-  static Optional<Identity> identity(Path path) throws IOException {
+  /**
+   * Which one a path names; empty for what is neither a file nor a block device. A block device is
+   * known by its own number, with inode 0.
+   */
+  static Optional<FileIdentity> identity(Path path) throws IOException {
     Map<String, Object> is = Files.readAttributes(path, "unix:mode,dev,ino,rdev");
     int type = ((Number) is.getOrDefault("mode", 0)).intValue() & TYPE;
     return switch (type) {
-      case REGULAR -> Optional.of(new Identity(number(is, "dev"), number(is, "ino")));
-      case BLOCK -> Optional.of(new Identity(number(is, "rdev"), 0));
+      case REGULAR -> Optional.of(new FileIdentity(number(is, "dev"), number(is, "ino")));
+      case BLOCK -> Optional.of(new FileIdentity(number(is, "rdev"), 0));
       default -> Optional.empty();
     };
   }
@@ -80,7 +76,7 @@ record OpenFiles(Map<Identity, Path> links) {
   /** What this has that is in none of {@code others}, by name; not memory without one. */
   List<String> besides(List<OpenFiles> others) throws IOException {
     List<String> besides = new ArrayList<>();
-    for (Map.Entry<Identity, Path> each : links.entrySet()) {
+    for (Map.Entry<FileIdentity, Path> each : links.entrySet()) {
       if (others.stream().noneMatch(other -> other.links.containsKey(each.getKey()))) {
         String name = Files.readSymbolicLink(each.getValue()).toString();
         if (!name.startsWith(MEMFD)) {
@@ -113,7 +109,7 @@ record OpenFiles(Map<Identity, Path> links) {
           && !file.startsWith("/dev/fdset/")) {
         Path path = running.workingDirectory().resolve(file);
         try {
-          Optional<Identity> now = identity(path);
+          Optional<FileIdentity> now = identity(path);
           if (now.isPresent() && !open.links().containsKey(now.get())) {
             replaced.add(path.toString());
           }

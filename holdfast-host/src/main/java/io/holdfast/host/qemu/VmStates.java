@@ -24,7 +24,6 @@ import java.util.concurrent.ConcurrentHashMap;
  */
 final class VmStates {
   private static final Duration DUMP = Duration.ofSeconds(20);
-  private static final int SAID_LINES = 4;
 
   private final Linux linux;
   private final Path scratch;
@@ -89,14 +88,8 @@ final class VmStates {
         throw new IOException(path + " took longer than " + DUMP.toSeconds() + " s to tell them");
       }
       if (!end.get().success()) {
-        List<String> said = Files.readString(log, StandardCharsets.UTF_8).strip().lines().toList();
         throw new IOException(
-            path
-                + " "
-                + end.get()
-                + ", saying: "
-                + String.join(
-                    "; ", said.subList(Math.max(0, said.size() - SAID_LINES), said.size())));
+            path + " " + end.get() + QemuLog.gist(log).map(said -> ", saying: " + said).orElse(""));
       }
     }
   }

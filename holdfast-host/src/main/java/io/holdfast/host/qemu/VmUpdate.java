@@ -328,11 +328,11 @@ public final class VmUpdate implements Participant {
    * may have opened images again, to write.
    */
   private void sameFiles(QemuProcess opened) throws IOException {
+    if (predecessor.hasExited()) {
+      return; // Nobody is left to compare with, as after a kexec.
+    }
     OpenFiles now = OpenFiles.of(opened.identity().pid());
     List<String> others = now.besides(known);
-    if (!others.isEmpty() && predecessor.hasExited()) {
-      return; // After the commit, and nobody is left to ask.
-    }
     if (!others.isEmpty()) {
       // Not in each blackout: the agent may have thousands of files open.
       known =

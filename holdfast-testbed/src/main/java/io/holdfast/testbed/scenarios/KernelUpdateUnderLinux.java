@@ -169,8 +169,8 @@ public class KernelUpdateUnderLinux implements Scenario {
               .object("report");
     }
     long blackout = report.number("blackout");
-    // Not by the largest gap between two beats: an emulated guest that is back can stand for half a
-    // minute until its code is translated anew, and its clock goes on meanwhile.
+    // Not by the largest gap between two beats: after its return a guest was once seen not to beat
+    // for 35 s, and its clock goes on when it gets no processor.
     long fallen = behind(holdfast) - Long.parseLong(in.recall(BEHIND));
     in.check(
         "the blackout is not in the guest's monotonic clock: against the host's it fell back by "
