@@ -25,6 +25,9 @@ import org.jspecify.annotations.Nullable;
  * participant is called on the thread that called {@link #run}.
  */
 public final class Orchestrator {
+  /** The journal's key for a participant whose part of a cancelled update is undone. */
+  public static final String UNDONE = "undone";
+
   /** How long an update that is prepared waits for its turn to stand still. */
   private static final Duration TURN = Duration.ofMinutes(2);
 
@@ -464,7 +467,9 @@ public final class Orchestrator {
     workers.ready(members.size());
     UpdateState found = machine.state();
     for (Member member : members) {
-      member.participant.boxes().forEach(box -> box.rejoin(machine));
+      if (!member.facts.containsKey(UNDONE)) {
+        member.participant.boxes().forEach(box -> box.rejoin(machine));
+      }
       member.begun = true;
     }
     if (found.phase() == Phase.BLACKOUT) {
@@ -478,7 +483,9 @@ public final class Orchestrator {
                 found,
                 Optional.empty(),
                 Optional.empty(),
-                "the agent died before the update was committed",
+                found == UpdateState.CANCELLING
+                    ? "an attempt to undo it did not end"
+                    : "the agent died before the update was committed",
                 Optional.empty());
       }
       return back();
@@ -607,7 +614,9 @@ public final class Orchestrator {
         : new Outcome.Stuck(failures, timeline.snapshot());
   }
 
-  /** From anywhere before COMMITTED back to NORMAL. */
+  /**
+   * From anywhere before COMMITTED back to NORMAL; stays in CANCELLING if that does not succeed.
+   */
   private Outcome back() {
     Failure cause = Objects.requireNonNull(stopped());
     List<Failure> failures = new ArrayList<>();
@@ -624,14 +633,43 @@ public final class Orchestrator {
         note(UpdateState.CANCELLING);
       }
     }
-    failures.addAll(sweep(Action.CANCEL));
+    List<Failure> left = sweep(Action.CANCEL);
     endTurn();
+    if (!left.isEmpty()) {
+      markUndone(left);
+      List<Failure> causes = new ArrayList<>(List.of(cause));
+      causes.addAll(left);
+      causes.addAll(failures);
+      return new Outcome.Stuck(causes, timeline.snapshot());
+    }
     List<Failure> unwritten = step(UpdateState.NORMAL);
     if (!unwritten.isEmpty()) {
       failures.addAll(unwritten);
       note(UpdateState.NORMAL);
     }
     return new Outcome.Cancelled(cause, failures, timeline.snapshot());
+  }
+
+  /**
+   * Records whose part is undone, so that another attempt leaves them alone: their users may have
+   * paused them or changed them since.
+   */
+  private void markUndone(List<Failure> left) {
+    for (Member member : members) {
+      boolean failed =
+          left.stream().anyMatch(each -> each.participant().equals(Optional.of(member.name)));
+      if (member.begun && !failed && !member.facts.containsKey(UNDONE)) {
+        try {
+          journal.append(new JournalRecord.Fact(id, member.name, UNDONE, "yes"));
+          member.facts.put(UNDONE, "yes");
+        } catch (RuntimeException e) {
+          // Then its part is undone once more, which participants must bear.
+          timeline.add(
+              new TimelineEvent.Noted(
+                  workers.nanoTime(), member.name, Action.CANCEL, "journal", text(e)));
+        }
+      }
+    }
   }
 
   /**
@@ -846,7 +884,7 @@ public final class Orchestrator {
 
   private void call(Member member, Action action, List<Failure> failures) {
     boolean abortable = !committed() && action != Action.PLAN && action != Action.CANCEL;
-    if (action == Action.CANCEL && !member.begun) {
+    if (action == Action.CANCEL && (!member.begun || member.facts.containsKey(UNDONE))) {
       return;
     }
     long begin = workers.nanoTime();

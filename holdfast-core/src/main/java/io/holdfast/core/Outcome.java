@@ -37,8 +37,8 @@ public sealed interface Outcome {
    * Everything was undone, and the predecessor runs.
    *
    * @param cause why
-   * @param cancelFailures what could not be undone, and needs someone to look after it; usually
-   *     empty
+   * @param cancelFailures which of the update's states could not be journalled; usually empty. A
+   *     participant that could not undo its part makes the update {@link Stuck}
    */
   record Cancelled(Failure cause, List<Failure> cancelFailures, Timeline.Snapshot timeline)
       implements Outcome {
@@ -51,9 +51,11 @@ public sealed interface Outcome {
   /**
    * The update can't go on by itself. The journal says how far it came, and {@link
    * Orchestrator#recovery} goes on from there, as often as need be: forward once it is committed,
-   * back if it is not.
+   * back if it is not. One that is being undone is in state CANCELLING; those that have undone
+   * their part are not called again.
    *
-   * @param causes why, the first one first
+   * @param causes why, the first one first; of an update that is being undone, the first is why it
+   *     was cancelled
    */
   record Stuck(List<Failure> causes, Timeline.Snapshot timeline) implements Outcome {
     /** Copies the list. */

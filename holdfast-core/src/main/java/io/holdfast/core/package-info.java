@@ -20,8 +20,10 @@
  *   <li><b>A call fails or misses its deadline, or a user cancels, before COMMITTED</b>: running
  *       calls are interrupted, CANCELLING is journalled, every participant whose {@code prepare}
  *       began gets {@code cancel}, those that depend on others first, even if one of them fails;
- *       the workload runs on the predecessor. {@link io.holdfast.core.Outcome.Cancelled}, with
- *       whatever could not be undone.
+ *       the workload runs on the predecessor. {@link io.holdfast.core.Outcome.Cancelled}.
+ *   <li><b>A {@code cancel} fails</b>: the update stays in CANCELLING. {@link
+ *       io.holdfast.core.Outcome.Stuck}; {@link io.holdfast.core.Orchestrator#recovery} calls
+ *       {@code cancel} again, of those participants only whose call failed.
  *   <li><b>A call fails after COMMITTED</b>: the successor may have run, so there is only forward.
  *       {@link io.holdfast.core.Outcome.Stuck}; {@link io.holdfast.core.Orchestrator#recovery}
  *       tries again from where the journal stands.

@@ -9,6 +9,7 @@ import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Random;
 import java.util.Set;
 import java.util.stream.Stream;
@@ -267,7 +268,7 @@ final class OrchestratorTest {
 
   @ParameterizedTest
   @MethodSource("sizes")
-  void aCancelThatFailsDoesNotKeepOthersFromIt(int guests) {
+  void aCancelThatFailsStaysOpenAndLeavesTheOthersAlone(int guests) {
     for (World.Kind kind : List.of(World.Kind.FAIL, World.Kind.HANG)) {
       for (World.Fault cancel : faults(kind, guests, EnumSet.of(Action.CANCEL))) {
         World world = world(guests);
@@ -278,18 +279,32 @@ final class OrchestratorTest {
 
         Outcome outcome = agent.update();
 
-        assertThat(outcome).isInstanceOf(Outcome.Cancelled.class);
-        Outcome.Cancelled cancelled = (Outcome.Cancelled) outcome;
-        assertThat(cancelled.cause().message()).contains("COMMITTED").contains("no space");
-        assertThat(cancelled.cancelFailures()).hasSize(1);
-        assertThat(cancelled.cancelFailures().getFirst().participant())
-            .contains(cancel.participant());
+        assertThat(outcome).isInstanceOf(Outcome.Stuck.class);
+        List<Failure> causes = ((Outcome.Stuck) outcome).causes();
+        assertThat(causes).hasSize(2);
+        assertThat(causes.getFirst().message()).contains("COMMITTED").contains("no space");
+        assertThat(causes.getLast().participant()).contains(cancel.participant());
+        assertThat(Objects.requireNonNull(world.lastState()).state())
+            .isEqualTo(UpdateState.CANCELLING);
         world.guests.forEach(
             (name, guest) -> {
               if (!name.equals(cancel.participant())) {
                 assertThat(guest.predecessorRuns).isTrue();
+                // Its user pauses it.
+                guest.predecessorRuns = false;
               }
             });
+
+        Outcome again = agent.recover();
+
+        assertThat(again).isInstanceOf(Outcome.Cancelled.class);
+        world.guests.forEach(
+            (name, guest) ->
+                assertThat(guest.predecessorRuns)
+                    .as("%s, after %s", name, cancel)
+                    .isEqualTo(name.equals(cancel.participant())));
+        assertThat(Objects.requireNonNull(world.lastState()).state()).isEqualTo(UpdateState.NORMAL);
+        assertThat(agent.recover()).isNull();
         assertThat(world.violations).isEmpty();
       }
     }
