@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.host.qemu.Credentials;
 import io.holdfast.host.qemu.Qmp;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -188,9 +189,9 @@ class AdoptTest {
   private static final String FILE = "memory-backend-file,mem-path=/dev/shm";
 
   /** A machine with its firmware only, which runs, and two monitors: ours and somebody else's. */
-  private static Started bare(Path directory, String memory) throws IOException {
-    return Started.of(
-        directory,
+  private static Started bare(Path directory, String memory, String... before) throws IOException {
+    List<String> command = new ArrayList<>(List.of(before));
+    command.addAll(
         List.of(
             Host.qemu(),
             "-M",
@@ -206,8 +207,11 @@ class AdoptTest {
             "none",
             "-qmp",
             "unix:qmp.sock,server=on,wait=off",
+            "-serial",
+            "pty",
             "-qmp",
             "unix:other.sock,server=on,wait=off"));
+    return Started.of(directory, command);
   }
 
   @ParameterizedTest
@@ -243,6 +247,69 @@ class AdoptTest {
       report = update(client, false);
       assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
       assertThat(show(client).string("state")).isEqualTo("running");
+      JsonObject _ = client.call("io.holdfast.Vm.Stop", JsonObject.of("name", "found"));
+    }
+  }
+
+  @Test
+  void aSuccessorHasItsPredecessorsPrivileges() throws IOException {
+    assumeTrue(Linux.system().effectiveUser() == 0, "needs root, to start QEMU as another user");
+    Path directory = Files.createTempDirectory("holdfast-test");
+    Files.setPosixFilePermissions(directory, PosixFilePermissions.fromString("rwxrwxrwx"));
+    try (AgentProcess agent = AgentProcess.start(Linux.system(), directory);
+        VarlinkClient client = agent.client();
+        Started qemu =
+            bare(
+                directory,
+                FILE,
+                "setpriv",
+                "--reuid=" + NOBODY,
+                "--regid=" + NOBODY,
+                "--groups=" + NOBODY + ",1",
+                "--bounding-set=-cap_21",
+                "--no-new-privs",
+                "--")) {
+      Path socket = directory.resolve("qmp.sock");
+      await("QEMU", () -> Files.exists(socket));
+      JsonObject reply = adopt(client, socket, false);
+      assertThat(reply.array("obstacles").objects()).isEmpty();
+      Credentials before = Credentials.of(Math.toIntExact(qemu.pid()));
+      assertThat(before.user()).isEqualTo(NOBODY);
+      for (int i = 0; i < 2; i++) {
+        JsonObject report = update(client, false);
+        assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+        int pid = Math.toIntExact(show(client).number("pid"));
+        assertThat(pid).isNotEqualTo(qemu.pid());
+        assertThat(Credentials.of(pid)).isEqualTo(before);
+      }
+      JsonObject _ = client.call("io.holdfast.Vm.Stop", JsonObject.of("name", "found"));
+    }
+  }
+
+  @Test
+  void namespacesOfItsOwnNeedAnOption() throws IOException {
+    assumeTrue(Linux.system().effectiveUser() == 0, "needs root, to make a network namespace");
+    Path directory = Files.createTempDirectory("holdfast-test");
+    try (AgentProcess agent = AgentProcess.start(Linux.system(), directory);
+        VarlinkClient client = agent.client();
+        Started qemu = bare(directory, FILE, "unshare", "--net", "--ipc", "--")) {
+      Path socket = directory.resolve("qmp.sock");
+      await("QEMU", () -> Files.exists(socket));
+      assertThat(adopt(client, socket, false).array("obstacles").objects())
+          .hasSize(2)
+          .allSatisfy(each -> assertThat(each.string("advice")).contains("--more-privileges"))
+          .extracting(each -> each.string("why"))
+          .anyMatch(why -> why.contains("its network namespace"))
+          .anyMatch(why -> why.contains("its IPC namespace"));
+      assertThat(qemu.isAlive()).isTrue();
+      JsonObject reply =
+          client.call(
+              "io.holdfast.Vm.Adopt",
+              JsonObject.of("name", "found", "qmp", socket.toString(), "morePrivileges", true));
+      assertThat(reply.array("obstacles").objects()).isEmpty();
+      assertThat(reply.array("losses").strings())
+          .anyMatch(loss -> loss.contains("its network namespace"));
+      assertThat(update(client, false).string("outcome")).isEqualTo("completed");
       JsonObject _ = client.call("io.holdfast.Vm.Stop", JsonObject.of("name", "found"));
     }
   }
@@ -323,6 +390,10 @@ class AdoptTest {
               () -> !Files.exists(directory.resolve("libvirt/lib/qemu/domain-1-lv")));
           updated(client, witness, directory, Optional.empty());
           whole(memory, first);
+          if (Linux.system().effectiveUser() == 0) {
+            int pid = Math.toIntExact(show(client).number("pid"));
+            assertThat(Credentials.of(pid).user()).isEqualTo(NOBODY);
+          }
           virsh.tell("list --all");
           await("libvirt's list", () -> virsh.said().contains("Id   Name"));
           stopAndCheck(client, witness, directory, memory.again(first).diskSequence());

@@ -33,6 +33,9 @@ final class FaultyAgent {
     SUCCESSOR,
     SUCCESSOR_AND_AGENT,
 
+    /** The predecessor is stopped by SIGSTOP, and hangs until a test lets it go on. */
+    PREDECESSOR_HANGS,
+
     /** Nobody: the thread that made the call waits for {@link #LATE}, as on a busy host. */
     NOBODY
   }
@@ -64,6 +67,7 @@ final class FaultyAgent {
   }
 
   private static final int SIGKILL = 9;
+  private static final int SIGSTOP = 19;
 
   // struct msghdr and struct iovec of x86-64 and AArch64.
   private static final int MSG_IOV = 16;
@@ -172,6 +176,9 @@ final class FaultyAgent {
       case SUCCESSOR_AND_AGENT -> {
         killSuccessor(predecessor);
         killed(ProcessHandle.current().pid());
+      }
+      case PREDECESSOR_HANGS -> {
+        var _ = Kernel.system().call(Call.KILL, predecessor, SIGSTOP, 0, 0, 0, 0);
       }
       case NOBODY -> RunningGuest.pause(LATE.toMillis());
     }

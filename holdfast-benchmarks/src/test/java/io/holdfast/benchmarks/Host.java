@@ -122,6 +122,11 @@ final class Host implements AutoCloseable {
     return run;
   }
 
+  /** The guest's disk image, a qcow2. */
+  Path disk() {
+    return disk;
+  }
+
   // ---- the agent ----
 
   /** Starts the agent, and returns when it listens. */

@@ -224,6 +224,13 @@ final class VmCommands {
             .type(boolean.class)
             .description("Only say what is in the way, and what would be lost.")
             .build());
+    spec.addOption(
+        OptionSpec.builder("--more-privileges")
+            .type(boolean.class)
+            .description(
+                "Successors may have the agent's namespaces and confinement where those of the"
+                    + " process differ; it is refused if not given.")
+            .build());
     return spec;
   }
 
@@ -239,7 +246,9 @@ final class VmCommands {
                 "qemu",
                 invocation.option("--qemu", String.class).map(invocation.shell()::program),
                 "dryRun",
-                invocation.flag("--dry-run")));
+                invocation.flag("--dry-run"),
+                "morePrivileges",
+                invocation.flag("--more-privileges")));
     Answers.Adoption adoption = invocation.read(reply, Answers.Adoption::of);
     invocation.print(reply, () -> Render.adoption(invocation.argument(), adoption));
     return adoption.obstacles().isEmpty() ? Exit.OK : Exit.REFUSED;

@@ -4,6 +4,7 @@ import io.holdfast.core.Obstacle;
 import io.holdfast.host.option.OptionText;
 import io.holdfast.host.option.QemuCommand;
 import io.holdfast.host.qemu.Adopted;
+import io.holdfast.host.qemu.Credentials;
 import io.holdfast.host.qemu.Device;
 import io.holdfast.host.qemu.Disk;
 import io.holdfast.host.qemu.Promise;
@@ -57,7 +58,14 @@ public final class Adoption implements AutoCloseable {
   private final List<Device> devices = new ArrayList<>();
   private Optional<Promise> promise = Optional.empty();
   private Optional<QemuBinary> binary = Optional.empty();
+
+  /** Kinds of namespaces (namespaces(7)) that confine a process, and their names for people. */
+  private static final Map<String, String> NAMESPACES =
+      new TreeMap<>(
+          Map.of("ipc", "IPC", "mnt", "mount", "net", "network", "pid", "PID", "user", "user"));
+
   private List<String> firstLosses = new ArrayList<>();
+  private Optional<Credentials> credentials = Optional.empty();
   private List<String> losses = List.of();
 
   private Adoption(Linux linux, String name, ProcessFiles process, QemuProcess.Identity identity) {
@@ -74,12 +82,14 @@ public final class Adoption implements AutoCloseable {
    * @param socket a QMP monitor that nobody else is connected to
    * @param program the binary that successors are to run; what the process runs when empty
    * @param console where a successor writes what now goes to a terminal
+   * @param more whether successors may do more on the host than the process: they get the agent's
+   *     namespaces and confinement where its own can't be kept
    * @return to be closed; {@link #obstacles} says whether it can be adopted
    * @throws IOException if it can't even be looked at: nobody listens there, it does not answer, or
    *     the process is not to be found
    */
   public static Adoption of(
-      Linux linux, String name, Path socket, Optional<String> program, Path console)
+      Linux linux, String name, Path socket, Optional<String> program, Path console, boolean more)
       throws IOException {
     UnixSocket connected;
     try {
@@ -95,7 +105,7 @@ public final class Adoption implements AutoCloseable {
       adoption = new Adoption(linux, name, new ProcessFiles(pid), QemuProcess.Identity.of(pid));
       boolean done = false;
       try {
-        adoption.look(qmp, program, console);
+        adoption.look(qmp, program, console, more);
         done = true;
       } finally {
         if (!done) {
@@ -129,6 +139,12 @@ public final class Adoption implements AutoCloseable {
     List<String> all = new ArrayList<>(firstLosses);
     all.addAll(losses);
     return all;
+  }
+
+  /** What it may do on the host, and its successors may; only without obstacles. */
+  public Credentials credentials() {
+    return credentials.orElseThrow(
+        () -> new IllegalStateException("there are obstacles: " + obstacles));
   }
 
   /** Who it is. */
@@ -167,7 +183,8 @@ public final class Adoption implements AutoCloseable {
     obstacles.add(new Obstacle(what, why, advice));
   }
 
-  private void look(Qmp qmp, Optional<String> asked, Path console) throws IOException {
+  private void look(Qmp qmp, Optional<String> asked, Path console, boolean more)
+      throws IOException {
     String program = program(asked);
     binary = Optional.of(QemuProbe.describe(program, qmp));
     QemuCommand command;
@@ -207,7 +224,7 @@ public final class Adoption implements AutoCloseable {
       disks(qmp);
     }
     take(made);
-    surroundings(command);
+    surroundings(command, more);
     if (!obstacles.isEmpty()) {
       return;
     }
@@ -557,14 +574,22 @@ public final class Adoption implements AutoCloseable {
   }
 
   /** What is around the process and not around a successor. */
-  private void surroundings(QemuCommand command) throws IOException {
-    int user = process.user();
-    if (user != linux.effectiveUser()) {
-      firstLosses.add(
-          "it runs as user %d; its successors run as the agent does, user %d"
-              .formatted(user, linux.effectiveUser()));
-    }
+  private void surroundings(QemuCommand command, boolean more) throws IOException {
+    Credentials own = Credentials.of(process.pid());
+    credentials = Optional.of(own);
     ProcessFiles self = new ProcessFiles(Math.toIntExact(ProcessHandle.current().pid()));
+    if (!own.equals(Credentials.of(self.pid()))) {
+      preserved.add("successors run as it does: " + own);
+    }
+    for (Map.Entry<String, String> each : NAMESPACES.entrySet()) {
+      if (!process.namespace(each.getKey()).equals(self.namespace(each.getKey()))) {
+        wider("its " + each.getValue() + " namespace; successors are in the agent's", more);
+      }
+    }
+    boolean sandboxed = command.options().stream().anyMatch(o -> o.name().equals("sandbox"));
+    if (process.filtered() && !self.filtered() && !sandboxed) {
+      wider("the filter of its system calls; successors have none", more);
+    }
     if (!process.controlGroup().equals(self.controlGroup())) {
       firstLosses.add(
           "the limits and accounting of its control group ("
@@ -572,10 +597,11 @@ public final class Adoption implements AutoCloseable {
               + "); successors are in the agent's");
     }
     if (!process.label().equals(self.label())) {
-      firstLosses.add(
+      wider(
           "its confinement by a security module ("
               + process.label()
-              + "); successors have the agent's");
+              + "); successors have the agent's",
+          more);
     }
     boolean libvirt =
         command.options().stream()
@@ -584,6 +610,19 @@ public final class Adoption implements AutoCloseable {
       firstLosses.add(
           "libvirt takes the VM for shut off then, and ends what else it started for it; it must"
               + " not start it again (see docs/adopt.md)");
+    }
+  }
+
+  /** Without it a successor could do more on the host than the process can. */
+  private void wider(String lost, boolean allowed) {
+    if (allowed) {
+      firstLosses.add(lost);
+    } else {
+      obstacle(
+          process.toString(),
+          "a successor would lose " + lost,
+          "Run the agent where that is the same; or adopt it with --more-privileges, if its"
+              + " successors may do more on this host than it can.");
     }
   }
 }

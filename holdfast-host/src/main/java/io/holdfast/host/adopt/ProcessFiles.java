@@ -110,14 +110,22 @@ final class ProcessFiles {
     return Files.readSymbolicLink(directory.resolve(name)).toString();
   }
 
-  /** Its effective user's number. */
-  int user() throws IOException {
-    for (String line : Files.readAllLines(directory.resolve("status"), StandardCharsets.UTF_8)) {
-      if (line.startsWith("Uid:")) {
-        return Integer.parseInt(line.trim().split("\\s+", -1)[2]);
-      }
+  /**
+   * Its namespace of a kind, such as {@code net} (namespaces(7)): equal for processes in the same
+   * one; empty if the kernel has no such kind.
+   */
+  String namespace(String kind) throws IOException {
+    try {
+      return link("ns/" + kind);
+    } catch (NoSuchFileException e) {
+      return "";
     }
-    throw new IOException(directory + "/status has no line Uid");
+  }
+
+  /** Whether system calls are filtered for it (seccomp(2)). */
+  boolean filtered() throws IOException {
+    return Files.readAllLines(directory.resolve("status"), StandardCharsets.ISO_8859_1).stream()
+        .anyMatch(line -> line.matches("Seccomp:\\s*[12]"));
   }
 
   /** Its control group, empty if it can't be told. */

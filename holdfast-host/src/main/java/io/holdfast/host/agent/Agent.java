@@ -129,7 +129,7 @@ public final class Agent implements AutoCloseable {
     this.boxes = new Boxes(linux, keeper);
     this.updates = new Updates(linux, places, vms, boxes, keeper, arrival);
     this.debugView = new DebugView(linux, keeper, vms, boxes, updates);
-    vms.recover(recovered);
+    vms.recover(recovered, updates::committed);
     updates.recover(recovered);
     this.server = serve(listener);
     if (!vms.unknown().isEmpty()) {
@@ -174,7 +174,7 @@ public final class Agent implements AutoCloseable {
       LockSupport.parkNanos(AGAIN.toNanos());
       for (String name : vms.unknown()) {
         List<String> story = new ArrayList<>();
-        if (!closed && vms.takeBack(name, story)) {
+        if (!closed && vms.takeBack(name, story, updates::committed)) {
           try {
             updates.recover(name, story);
           } finally {
@@ -438,6 +438,7 @@ public final class Agent implements AutoCloseable {
   @Override
   public void close() {
     closed = true;
+    updates.close();
     server.close();
     boolean nothing = vms.all().isEmpty() && keeper.size() == 0;
     vms.close();

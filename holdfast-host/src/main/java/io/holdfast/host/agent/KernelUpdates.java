@@ -41,6 +41,7 @@ import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -63,6 +64,17 @@ final class KernelUpdates {
 
   /** Updates that wait for a VM to come back. */
   private final Set<String> held = ConcurrentHashMap.newKeySet();
+
+  /** Updates of which something could not be undone yet. */
+  private final Map<UpdateId, Undoing> undoing = new ConcurrentHashMap<>();
+
+  /**
+   * An update of which something could not be undone yet.
+   *
+   * @param participants all of them; what could be undone is not undone again
+   * @param first how it ended at first
+   */
+  private record Undoing(List<Participant> participants, Outcome.Stuck first) {}
 
   private volatile boolean leaving;
 
@@ -102,6 +114,11 @@ final class KernelUpdates {
     return leaving;
   }
 
+  /** Whether something of this update could not be undone yet. */
+  boolean undoing(UpdateId id) {
+    return undoing.containsKey(id);
+  }
+
   /** Whether this update waits for a VM to come back. */
   boolean holds(String id) {
     return held.contains(id);
@@ -117,6 +134,15 @@ final class KernelUpdates {
 
     Leaving(UpdateId id, JournalFile journal, Wanted wanted) {
       String why = "update " + id + " of the kernel";
+      for (Map.Entry<UpdateId, Undoing> each : undoing.entrySet()) {
+        throw Vms.notPossible(
+            why
+                + ": update "
+                + each.getKey()
+                + " could not be undone yet: "
+                + each.getValue().first().causes().getLast()
+                + "; see to what that names, it is tried again every few seconds");
+      }
       // Before anything is this one's: if another is under way, that goes on.
       vms.close(why);
       boxes.close(why);
@@ -271,6 +297,9 @@ final class KernelUpdates {
               : Optional.empty();
       Outcome outcome = orchestrator.run();
       leaving = outcome instanceof Outcome.HandedOver;
+      if (outcome instanceof Outcome.Stuck stuck) {
+        keepUndoing(id, update.participants, stuck);
+      }
       JsonObject report =
           Reports.of(
               id, new Reports.Subject.Host(update.names()), outcome, Optional.empty(), false);
@@ -278,6 +307,79 @@ final class KernelUpdates {
         update.shutdown.goesOn(report.string("message"));
       }
       return report;
+    }
+  }
+
+  /** Those that are undone are free again; of the others, nobody else may have them. */
+  private void keepUndoing(UpdateId id, List<Participant> participants, Outcome.Stuck stuck) {
+    Set<String> failed = new HashSet<>();
+    stuck.causes().stream()
+        .filter(cause -> cause.action().equals(Optional.of(Action.CANCEL)))
+        .forEach(cause -> cause.participant().ifPresent(failed::add));
+    for (Participant each : participants) {
+      Optional<Vm> vm = vms.find(each.name());
+      if (vm.isPresent() && failed.contains(each.name())) {
+        vms.stuck(each.name(), id, stuck.causes().getLast().toString());
+      } else {
+        vm.ifPresent(undone -> undone.box().leave());
+      }
+    }
+    undoing.putIfAbsent(id, new Undoing(List.copyOf(participants), stuck));
+  }
+
+  /** A VM was taken back only now: an update that is being undone may have left it paused. */
+  void cameBack(String name) {
+    undoing.forEach(
+        (id, open) -> {
+          if (open.participants().stream()
+              .anyMatch(each -> each instanceof Absent(String vm, boolean _) && vm.equals(name))) {
+            vms.stuck(name, id, "its part has yet to be undone");
+          }
+        });
+  }
+
+  private VmDeparture undone(Vm vm) {
+    return new VmDeparture(linux, vm, DeviceStates.LABEL, NOTHING_PUT, GuestClock.Choice.CORRECT);
+  }
+
+  /**
+   * Tries once more to undo what could not be undone.
+   *
+   * @return its report, if that was the last of it
+   */
+  Optional<JsonObject> undo(UpdateId id, JournalFile journal) {
+    Undoing open = Objects.requireNonNull(undoing.get(id));
+    List<String> claimed = new ArrayList<>();
+    List<Participant> participants = new ArrayList<>();
+    List<String> names = open.participants().stream().map(Participant::name).toList();
+    try {
+      for (Participant each : open.participants()) {
+        String name = each.name();
+        Optional<Vm> vm = vms.claimStuck(name, id);
+        vm.ifPresent(_ -> claimed.add(name));
+        if (name.equals(Departure.NAME)) {
+          participants.add(each);
+        } else if (vm.isPresent()) {
+          participants.add(each instanceof Absent ? undone(vm.get()) : each);
+        } else {
+          // Undone already, or stopped since; or not taken back yet.
+          participants.add(new Absent(name, vms.unknown().contains(name)));
+        }
+      }
+      Optional<Orchestrator> recovery =
+          Orchestrator.recovery(
+              journal.read(), participants, journal, workers, Deadlines.kexec(), _ -> {});
+      Outcome outcome = recovery.orElseThrow().run();
+      if (outcome instanceof Outcome.Stuck) {
+        return Optional.empty();
+      }
+      claimed.forEach(vms::unstuck);
+      undoing.remove(id);
+      return Optional.of(
+          Reports.of(
+              id, new Reports.Subject.Host(names), outcome, Optional.of(open.first()), false));
+    } finally {
+      claimed.forEach(vms::release);
     }
   }
 
@@ -318,7 +420,9 @@ final class KernelUpdates {
           Reports.of(
               id, new Reports.Subject.Host(began.participants()), outcome, Optional.empty(), false);
       boolean stuck = outcome instanceof Outcome.Stuck;
-      if (stuck) {
+      if (outcome instanceof Outcome.Stuck how && !left) {
+        keepUndoing(id, List.copyOf(participants.values()), how);
+      } else if (stuck) {
         boolean _ = held.add(id.toString());
         // Those that came back need not wait for the others.
         claimed.stream().map(vms::get).filter(vm -> !vm.arriving()).forEach(vm -> vm.box().leave());
@@ -363,7 +467,7 @@ final class KernelUpdates {
     Vm vm = vms.claim(name, "update " + id);
     claimed.add(name);
     if (!left) {
-      return new VmDeparture(linux, vm, DeviceStates.LABEL, NOTHING_PUT, GuestClock.Choice.CORRECT);
+      return undone(vm);
     }
     String runs = vm.process().identity().toString();
     if (!vm.arriving() && !fact(name, VmUpdate.SUCCESSOR, records).equals(Optional.of(runs))) {

@@ -25,6 +25,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.stream.Stream;
 
 /** Timelines and outcomes as {@code Report}s of interface io.holdfast.Update. */
 final class Reports {
@@ -37,7 +38,7 @@ final class Reports {
 
   /** Notes that a report has in other places than in its spans. */
   private static final Set<String> SHOWN_ELSEWHERE =
-      Set.of("progress", VmUpdate.STOPPED_FOR, VmUpdate.STOPPED_UNKNOWN);
+      Set.of("progress", VmUpdate.STOPPED_FOR, VmUpdate.STOPPED_UNKNOWN, VmUpdate.LOST);
 
   /** What the file of a report that is kept is called after its id. */
   static final String SUFFIX = ".json";
@@ -159,23 +160,37 @@ final class Reports {
       }
       case Outcome.Cancelled cancelled -> {
         name = "cancelled";
+        Failure cause =
+            before.orElse(cancelled) instanceof Outcome.Stuck stuck
+                ? stuck.causes().getFirst()
+                : cancelled.cause();
+        List<String> gone = notes(cancelled.timeline(), VmUpdate.LOST).toList();
         message =
-            cancelled.cause()
+            cause
+                + (gone.isEmpty()
+                    ? ". Everything was undone"
+                        + (before.isPresent() ? ", which took several attempts; " : "; ")
+                        + subject.runs(cancelled, "predecessor")
+                    : ". " + String.join(" ", gone))
                 + (cancelled.cancelFailures().isEmpty()
-                    ? ". Everything was undone; " + subject.runs(cancelled, "predecessor")
-                    : ". Not everything could be undone: " + cancelled.cancelFailures());
+                    ? ""
+                    : ". The journal does not have all of it: " + cancelled.cancelFailures());
       }
       case Outcome.Stuck stuck -> {
         name = "stuck";
         message =
-            causes(stuck)
+            causes(undoing(stuck.timeline()) ? since(before, stuck) : stuck)
                 + (lost
                     ? ""
-                    : subject instanceof Subject.Host
-                        ? ". What did not come back is held in memory, and the others run; once"
-                            + " that is repaired: holdfast update retry"
-                        : ". The update can only go on from here; the agent tries again when it is"
-                            + " started again");
+                    : undoing(stuck.timeline())
+                        ? ". It is undone as far as that was possible. The rest is tried again"
+                            + " every few seconds, and when the agent is started; `holdfast vm stop"
+                            + " NAME` ends a guest instead"
+                        : subject instanceof Subject.Host
+                            ? ". What did not come back is held in memory, and the others run; once"
+                                + " that is repaired: holdfast update retry"
+                            : ". The update can only go on from here, which is tried again every few"
+                                + " seconds, and when the agent is started");
       }
     }
     return report(id, subject, name, message, obstacles, losses, outcome.timeline());
@@ -270,6 +285,16 @@ final class Reports {
     return obstacles == 1 ? "one thing is in the way" : obstacles + " things are in the way";
   }
 
+  /** An attempt to undo an update, with why it was to be undone. */
+  private static Outcome since(Optional<Outcome> before, Outcome.Stuck attempt) {
+    if (before.isPresent() && before.get() instanceof Outcome.Stuck first) {
+      List<Failure> causes = new ArrayList<>(attempt.causes());
+      causes.set(0, first.causes().getFirst());
+      return new Outcome.Stuck(causes, attempt.timeline());
+    }
+    return attempt;
+  }
+
   private static String causes(Outcome outcome) {
     return outcome instanceof Outcome.Stuck stuck
         ? String.join("; ", stuck.causes().stream().map(Failure::toString).toList())
@@ -332,10 +357,18 @@ final class Reports {
   }
 
   private static Optional<String> note(Timeline.Snapshot timeline, String key) {
+    return notes(timeline, key).findFirst();
+  }
+
+  private static Stream<String> notes(Timeline.Snapshot timeline, String key) {
     return timeline.notes().stream()
         .filter(note -> note.key().equals(key))
-        .map(Timeline.Note::value)
-        .findFirst();
+        .map(Timeline.Note::value);
+  }
+
+  private static boolean undoing(Timeline.Snapshot timeline) {
+    return !timeline.states().isEmpty()
+        && timeline.states().getLast().state() == UpdateState.CANCELLING;
   }
 
   private static JsonObject report(

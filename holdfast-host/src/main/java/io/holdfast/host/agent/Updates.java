@@ -83,6 +83,7 @@ final class Updates {
   private final Turns turns = new QuietTurns();
   private final CountDownLatch rehearsed = new CountDownLatch(1);
   private final AtomicInteger next = new AtomicInteger();
+  private final Retries retries = new Retries();
 
   private final KernelUpdates kernels;
 
@@ -134,14 +135,38 @@ final class Updates {
         return report;
       } finally {
         running.remove(id.toString());
-        // One that is handed over and waits for somebody else's reboot call keeps it.
-        if (!kernels.leaving()) {
+        if (kernels.undoing(id)) {
+          journal.close();
+          undo(id);
+        } else if (!kernels.leaving()) {
+          // One that is handed over and waits for somebody else's reboot call keeps it.
           journal.remove();
         }
       }
     } catch (IOException e) {
       throw Vms.notPossible("update " + id + " of the kernel: " + e.getMessage());
     }
+  }
+
+  /** Keeps trying to undo an update of the kernel. */
+  private void undo(UpdateId id) {
+    retries.add(
+        id,
+        () -> {
+          try (JournalFile journal = JournalFile.open(linux, journal(id))) {
+            Optional<JsonObject> report = kernels.undo(id, journal);
+            if (report.isEmpty()) {
+              return false;
+            }
+            keep(id, report.get());
+            LOG.get()
+                .log(
+                    System.Logger.Level.INFO,
+                    "update " + id + ": " + report.get().string("message"));
+            journal.remove();
+            return true;
+          }
+        });
   }
 
   /**
@@ -334,6 +359,11 @@ final class Updates {
     };
   }
 
+  /** What could not end is left to the next agent. */
+  void close() {
+    retries.close();
+  }
+
   /** How many are under way. */
   int size() {
     return running.size();
@@ -495,9 +525,9 @@ final class Updates {
       boolean lost = vms.get(participant.name()).lost().isPresent();
       JsonObject report = Reports.of(id, participant.name(), outcome, before, lost);
       keep(id, report);
-      if (outcome instanceof Outcome.Stuck && !lost) {
-        vms.stuck(participant.name(), id.toString());
+      if (outcome instanceof Outcome.Stuck stuck && !lost) {
         journal.close();
+        tryAgain(id, participant, before.orElse(stuck), stuck);
       } else {
         journal.remove();
       }
@@ -532,6 +562,45 @@ final class Updates {
           new Outcome.Stuck(List.of(failure), orchestrator.timeline()),
           Optional.empty(),
           false);
+    }
+  }
+
+  /**
+   * Keeps trying to end an update of a VM, from what its journal says.
+   *
+   * @param first how it ended at first
+   * @param last how the last attempt ended
+   */
+  private void tryAgain(UpdateId id, VmUpdate participant, Outcome first, Outcome.Stuck last) {
+    vms.stuck(participant.name(), id, last.causes().getLast().toString());
+    retries.add(id, () -> endedNow(id, participant, first));
+  }
+
+  private boolean endedNow(UpdateId id, VmUpdate participant, Outcome before) throws IOException {
+    String name = participant.name();
+    Optional<Vm> vm = vms.claimStuck(name, id);
+    if (vm.isEmpty()) {
+      return true;
+    }
+    try (JournalFile journal = JournalFile.open(linux, journal(id))) {
+      Optional<Orchestrator> recovery =
+          Orchestrator.recovery(
+              journal.read(), List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
+      if (recovery.isPresent()) {
+        Outcome outcome = recovery.get().run();
+        boolean lost = vm.get().lost().isPresent();
+        if (outcome instanceof Outcome.Stuck && !lost) {
+          return false;
+        }
+        JsonObject report = Reports.of(id, name, outcome, Optional.of(before), lost);
+        keep(id, report);
+        LOG.get().log(System.Logger.Level.INFO, "update " + id + ": " + report.string("message"));
+      }
+      vms.unstuck(name);
+      journal.remove();
+      return true;
+    } finally {
+      vms.release(name);
     }
   }
 
@@ -766,6 +835,7 @@ final class Updates {
 
   /** Takes up what an earlier agent left of updates of one VM that was taken back only now. */
   void recover(String name, List<String> story) {
+    kernels.cameBack(name);
     try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
       for (Path path : journals) {
         if (of(path).equals(List.of(name))) {
@@ -775,6 +845,36 @@ final class Updates {
     } catch (IOException | RuntimeException e) {
       story.add("the updates of VM " + name + " could not be taken up: " + e.getMessage());
       LOG.get().log(System.Logger.Level.ERROR, "updates of VM " + name, e);
+    }
+  }
+
+  /**
+   * Whether an update of this VM that an earlier agent left is committed: its predecessor may be
+   * fenced by SIGSTOP.
+   */
+  boolean committed(String name) {
+    try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
+      for (Path path : journals) {
+        if (committed(path) && of(path).contains(name)) {
+          return true;
+        }
+      }
+    } catch (IOException | RuntimeException e) {
+      LOG.get().log(System.Logger.Level.WARNING, "the journals can't be listed", e);
+    }
+    return false;
+  }
+
+  private static boolean committed(Path journal) {
+    try {
+      return JournalText.decode(Files.readAllBytes(journal)).records().stream()
+          .anyMatch(
+              record ->
+                  record instanceof JournalRecord.Entered entered
+                      && entered.state() == UpdateState.COMMITTED);
+    } catch (IOException | RuntimeException e) {
+      // Its recovery says so. Until then its VM is unknown if its QEMU is stopped.
+      return false;
     }
   }
 
@@ -838,6 +938,9 @@ final class Updates {
       KernelUpdates.Recovered recovered = kernels.recover(began.get(), records, journal);
       recovered.report().ifPresent(report -> keep(began.get().update(), report));
       story.addAll(recovered.story());
+      if (kernels.undoing(began.get().update())) {
+        undo(began.get().update());
+      }
       return recovered.ended();
     }
     String name = began.get().participants().getFirst();
@@ -869,8 +972,8 @@ final class Updates {
         JsonObject report = Reports.of(began.get().update(), name, outcome, Optional.empty(), lost);
         keep(began.get().update(), report);
         story.add("update " + began.get().update() + ": " + report.string("message"));
-        if (outcome instanceof Outcome.Stuck && !lost) {
-          vms.stuck(name, began.get().update().toString());
+        if (outcome instanceof Outcome.Stuck stuck && !lost) {
+          tryAgain(began.get().update(), participant, stuck, stuck);
           return false;
         }
       }

@@ -3,6 +3,7 @@ package io.holdfast.host.agent;
 import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
 import io.holdfast.core.Obstacle;
+import io.holdfast.core.UpdateId;
 import io.holdfast.host.adopt.Adoption;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.BackendContext;
@@ -36,6 +37,7 @@ import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -45,6 +47,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 
 /**
@@ -56,6 +59,9 @@ final class Vms {
 
   /** What has a VM that was unknown. */
   private static final String RECOVERY = "its recovery";
+
+  /** Longer than an attempt at a stuck update takes, by the deadlines of its calls. */
+  private static final Duration ATTEMPT = Duration.ofSeconds(90);
 
   private final Linux linux;
   private final Places places;
@@ -80,8 +86,25 @@ final class Vms {
    */
   private final Map<String, String> unknown = new TreeMap<>();
 
-  /** Updates that can't go on, by VM. */
-  private final Map<String, String> stuck = new ConcurrentHashMap<>();
+  /** VMs in updates that can't go on. */
+  private final Map<String, Stuck> stuck = new ConcurrentHashMap<>();
+
+  /**
+   * That an update of a VM can't go on, until another attempt ends it.
+   *
+   * @param why for people
+   */
+  private record Stuck(UpdateId update, String why) {
+    String words(String name) {
+      return "update "
+          + update
+          + " can't go on: "
+          + why
+          + ". It is tried again every few seconds; `holdfast vm stop "
+          + name
+          + "` ends the guest instead";
+    }
+  }
 
   Vms(Linux linux, Places places, Keeper keeper, QemuProbe probe) {
     this.linux = linux;
@@ -111,14 +134,15 @@ final class Vms {
    *
    * @return whether that was done; if not, it is as unknown as before
    */
-  boolean takeBack(String name, List<String> story) {
+  boolean takeBack(String name, List<String> story, Predicate<String> committed) {
     Map<String, Map<String, Fd>> kept = Map.of();
     try {
       synchronized (this) {
         busy.put(name, RECOVERY);
       }
       kept = kept();
-      recover(name, places.vm(name), kept.getOrDefault(name, Map.of()), story);
+      Map<String, Fd> descriptors = kept.getOrDefault(name, Map.of());
+      recover(name, places.vm(name), descriptors, story, committed);
       synchronized (this) {
         unknown.remove(name);
       }
@@ -134,15 +158,19 @@ final class Vms {
     }
   }
 
-  /** Finds the VMs of an earlier agent again; what it left half started is removed. */
-  void recover(List<String> story) throws IOException {
+  /**
+   * Finds the VMs of an earlier agent again; what it left half started is removed.
+   *
+   * @param committed whether an update of a VM is, so that its QEMU may be fenced
+   */
+  void recover(List<String> story, Predicate<String> committed) throws IOException {
     Map<String, Map<String, Fd>> kept = kept();
     try (DirectoryStream<Path> directories = Files.newDirectoryStream(places.vms())) {
       for (Path directory : directories) {
         String name = directory.getFileName().toString();
         Map<String, Fd> descriptors = kept.getOrDefault(name, Map.of());
         try {
-          recover(name, directory, descriptors, story);
+          recover(name, directory, descriptors, story, committed);
         } catch (IOException | RuntimeException e) {
           // One VM that can't be recovered must not keep the agent from the others.
           synchronized (this) {
@@ -157,7 +185,12 @@ final class Vms {
     }
   }
 
-  private void recover(String name, Path directory, Map<String, Fd> descriptors, List<String> story)
+  private void recover(
+      String name,
+      Path directory,
+      Map<String, Fd> descriptors,
+      List<String> story,
+      Predicate<String> committed)
       throws IOException {
     Optional<JsonObject> record = Vm.readRecord(directory);
     if (record.isEmpty()) {
@@ -183,6 +216,16 @@ final class Vms {
       if (!attached) {
         box.close();
       }
+    }
+    if (vm.process().stopped() && !committed.test(name)) {
+      int pid = vm.process().identity().pid();
+      vm.close();
+      throw new IOException(
+          "its QEMU (process "
+              + pid
+              + ") is stopped by a signal that Holdfast did not send; `kill -CONT "
+              + pid
+              + "` lets it go on");
     }
     add(name, vm);
     story.add(
@@ -375,7 +418,8 @@ final class Vms {
             name,
             socket,
             parameters.optionalString("qemu"),
-            Vm.consoleLog(places.vm(name)))) {
+            Vm.consoleLog(places.vm(name)),
+            parameters.optionalBool("morePrivileges").orElse(false))) {
       refuseTwice(found);
       List<Obstacle> obstacles = new ArrayList<>(found.obstacles());
       if (obstacles.isEmpty()) {
@@ -384,7 +428,13 @@ final class Vms {
         adopted =
             Optional.of(
                 Vm.adopt(
-                    context(name), found.binary(), found.promise(), box, found.identity(), socket));
+                    context(name),
+                    found.binary(),
+                    found.promise(),
+                    found.credentials(),
+                    box,
+                    found.identity(),
+                    socket));
         obstacles.addAll(rehearse(adopted.get()));
       }
       if (obstacles.isEmpty() && !dryRun) {
@@ -608,11 +658,45 @@ final class Vms {
    */
   synchronized Vm claim(String name, String what) {
     Vm vm = get(name);
+    Stuck in = stuck.get(name);
+    if (in != null) {
+      throw notPossible("VM " + name + ": " + in.words(name));
+    }
+    return take(vm, name, what);
+  }
+
+  private synchronized Vm take(Vm vm, String name, String what) {
     String has = busy.putIfAbsent(name, what);
     if (has != null) {
       throw notPossible("VM " + name + " is taken by " + has + "; wait until that has ended");
     }
     return vm;
+  }
+
+  /**
+   * Takes a VM for another attempt at the update that it is stuck in.
+   *
+   * @return empty if it is not any more: it was stopped
+   */
+  synchronized Optional<Vm> claimStuck(String name, UpdateId update) {
+    Stuck in = stuck.get(name);
+    return in != null && in.update().equals(update)
+        ? Optional.of(take(get(name), name, "update " + update))
+        : Optional.empty();
+  }
+
+  /** Takes a VM that is to be stopped; waits for the end of an attempt at a stuck update of it. */
+  private synchronized Vm claimToStop(String name) {
+    long end = System.nanoTime() + ATTEMPT.toNanos();
+    while (stuck.containsKey(name) && busy.containsKey(name) && System.nanoTime() - end < 0) {
+      try {
+        wait(100);
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        break;
+      }
+    }
+    return take(get(name), name, "its stop");
   }
 
   /** As {@link #claim}, for what belongs to the recovery of a VM that was taken back. */
@@ -635,7 +719,7 @@ final class Vms {
 
   /** Ends a VM and frees its memory. */
   void stop(String name) {
-    Vm vm = claim(name, "its stop");
+    Vm vm = claimToStop(name);
     try {
       Set<String> labels = new HashSet<>(vm.box().entries().keySet());
       closeChannel(name);
@@ -673,14 +757,6 @@ final class Vms {
       if (lost.isPresent()) {
         throw new IOException(lost.get());
       }
-      String update = stuck.get(name);
-      if (update != null) {
-        // Perhaps the predecessor, which may never run again.
-        throw new IOException(
-            "update "
-                + update
-                + " is stuck and has yet to go on with it; start the agent again, which tries that");
-      }
       action.act(vm);
       return vm;
     } catch (IOException e) {
@@ -690,9 +766,17 @@ final class Vms {
     }
   }
 
-  /** An update of it can't go on: until it can, its guest is nobody else's business. */
-  void stuck(String name, String update) {
-    stuck.put(name, update);
+  /**
+   * An update of it can't go on: until it can, nothing but {@link #claimStuck} and its stop may
+   * take it.
+   */
+  void stuck(String name, UpdateId update, String why) {
+    stuck.put(name, new Stuck(update, why));
+  }
+
+  /** The update that it was stuck in has ended. */
+  void unstuck(String name) {
+    stuck.remove(name);
   }
 
   private void drop(String name, Set<String> labels) {
@@ -708,7 +792,12 @@ final class Vms {
     Optional<String> lost = vm.lost();
     String state = "lost";
     Optional<String> reason = lost;
-    if (lost.isEmpty() && updating(promise.name())) {
+    Stuck in = stuck.get(promise.name());
+    if (lost.isEmpty() && in != null) {
+      // Not asked: one that hangs would make whoever lists it wait.
+      state = "stuck";
+      reason = Optional.of(in.words(promise.name()));
+    } else if (lost.isEmpty() && updating(promise.name())) {
       // Not asked: in its blackout, or fenced, QEMU would not answer.
       state = "updating";
     } else if (lost.isEmpty()) {

@@ -17,6 +17,7 @@ import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -32,7 +33,9 @@ import java.util.function.Consumer;
 public final class QemuProcess implements AutoCloseable {
   private static final Duration START = Duration.ofSeconds(30);
   private static final Duration ANSWER = Duration.ofSeconds(5);
-  private static final Duration DEATH = Duration.ofSeconds(30);
+
+  /** How long it is waited for a process that was killed. */
+  static final Duration DEATH = Duration.ofSeconds(30);
 
   /**
    * Who a process is, across the death of the agent: a number may be used again, the pair is not.
@@ -126,6 +129,7 @@ public final class QemuProcess implements AutoCloseable {
   /**
    * Starts a generation and waits until it answers. Guest RAM is mapped by then.
    *
+   * @param credentials what it may do on the host; the same as the agent if empty
    * @param directory of this generation, existing; gets the control socket and what QEMU prints
    * @param descriptors what it inherits, by label; borrowed
    * @throws IOException if QEMU does not come up, with what it said; nothing is left of it then
@@ -134,6 +138,7 @@ public final class QemuProcess implements AutoCloseable {
       Linux linux,
       QemuBinary binary,
       Promise promise,
+      Optional<Credentials> credentials,
       Path directory,
       Map<String, Fd> descriptors,
       CommandLine.Start start)
@@ -151,9 +156,14 @@ public final class QemuProcess implements AutoCloseable {
       Map<String, Integer> numbers = CommandLine.numbers(all);
       Map<Integer, Fd> inherited = new HashMap<>();
       all.forEach((label, fd) -> inherited.put(numbers.get(label), fd));
-      List<String> command = CommandLine.of(binary.path(), promise, numbers, start);
+      List<String> command = new ArrayList<>();
+      if (credentials.isPresent()) {
+        int agent = Math.toIntExact(ProcessHandle.current().pid());
+        command.addAll(credentials.get().before(Credentials.of(agent)));
+      }
+      command.addAll(CommandLine.of(binary.path(), promise, numbers, start));
       child = linux.spawn(SpawnRequest.of(command).withInherited(inherited).withOutput(log));
-    } catch (SystemCallException | IllegalArgumentException e) {
+    } catch (IOException | SystemCallException | IllegalArgumentException e) {
       removeNames(directory);
       throw e;
     }
@@ -256,10 +266,10 @@ public final class QemuProcess implements AutoCloseable {
    * Ends a generation whose identity was never written down, if there is one, and removes its
    * names.
    */
-  static void endUnknown(Linux linux, Path directory) throws IOException {
+  static void endUnknown(Linux linux, Path directory, Duration patience) throws IOException {
     Optional<Identity> found = runningOn(directory);
     if (found.isPresent()) {
-      endKnown(linux, found.get(), directory);
+      endKnown(linux, found.get(), directory, patience);
     }
     removeNames(directory);
   }
@@ -269,12 +279,13 @@ public final class QemuProcess implements AutoCloseable {
    *
    * @throws IOException if it does not go
    */
-  static void endKnown(Linux linux, Identity identity, Path directory) throws IOException {
+  static void endKnown(Linux linux, Identity identity, Path directory, Duration patience)
+      throws IOException {
     Optional<PidFd> found = identity.find(linux);
     if (found.isPresent()) {
       try (PidFd process = found.get()) {
         var _ = process.signal(Signal.KILL);
-        if (!process.awaitExit(DEATH)) {
+        if (!process.awaitExit(patience)) {
           throw hangs(identity);
         }
       }
@@ -373,6 +384,11 @@ public final class QemuProcess implements AutoCloseable {
     return directory;
   }
 
+  /** Whether a signal had stopped it when this agent found it, so that it could not be asked. */
+  public boolean stopped() {
+    return qmp.isEmpty() && pidfd.isPresent() && !hasExited();
+  }
+
   /** Whether it has ended. */
   public boolean hasExited() {
     return ended || pidfd.isEmpty() || pidfd.get().hasExited();
@@ -408,9 +424,18 @@ public final class QemuProcess implements AutoCloseable {
    * @throws IOException if it does not go: it hangs in the kernel
    */
   void end() throws IOException {
+    end(DEATH);
+  }
+
+  /** As {@link #end()}, with another limit to how long it is waited for. */
+  void end(Duration patience) throws IOException {
+    if (ended) {
+      removeNames(directory);
+      return;
+    }
     var _ = pidfd.isPresent() && pidfd.get().signal(Signal.KILL);
     qmp.ifPresent(Qmp::close);
-    if (pidfd.isPresent() && !pidfd.get().awaitExit(DEATH)) {
+    if (pidfd.isPresent() && !pidfd.get().awaitExit(patience)) {
       throw hangs(identity);
     }
     ended = true;

@@ -43,6 +43,11 @@ public final class Qmp implements AutoCloseable {
 
   private static final int BUFFER = 64 * 1024;
 
+  /**
+   * Commands that QEMU may owe an answer to: more would one day fill the socket, and wait there.
+   */
+  private static final int OWED = 64;
+
   private final UnixSocket socket;
   private final String who;
   private final Map<Long, CompletableFuture<JsonObject>> pending = new ConcurrentHashMap<>();
@@ -128,6 +133,10 @@ public final class Qmp implements AutoCloseable {
   /** Sends a command without waiting for its reply. */
   public Pending send(String command, JsonObject arguments, List<Fd> descriptors)
       throws QmpException {
+    if (pending.size() >= OWED) {
+      throw new QmpException(
+          "Timeout", who + " has not answered its last " + OWED + " commands; " + command);
+    }
     long id = nextId.incrementAndGet();
     JsonObject request = JsonObject.of("execute", command, "arguments", arguments, "id", id);
     byte[] line = (request + "\n").getBytes(StandardCharsets.UTF_8);

@@ -19,4 +19,9 @@ public final class QmpException extends IOException {
   public String errorClass() {
     return errorClass;
   }
+
+  /** Whether QEMU has not answered in time, and may yet do what it was told. */
+  boolean late() {
+    return errorClass.equals("Timeout") || errorClass.equals("Interrupted");
+  }
 }

@@ -200,10 +200,16 @@ final class Stopping {
     stopped.ifPresent(Qmp.Expectation::forget);
   }
 
-  /** The update is cancelled: the guest runs on as if nothing had been tried. */
+  /**
+   * The update is cancelled: the guest runs on as if nothing had been tried. If its QEMU has ended
+   * there is nothing to undo: that is noted under {@link VmUpdate#LOST}.
+   *
+   * @throws IOException if QEMU does not answer, or refuses; may be called again
+   */
   void letRun(Step step) throws IOException {
     if (predecessor.hasExited()) {
-      throw new IOException(
+      step.note(
+          VmUpdate.LOST,
           "the predecessor of VM "
               + name()
               + " died before its state was sent: the guest is lost. "
@@ -211,6 +217,7 @@ final class Stopping {
               + " Stop it with `holdfast vm stop "
               + name()
               + "`, and run it again from its disks.");
+      return;
     }
     Qmp qmp = predecessor.qmp();
     boolean begun = step.recorded(STOPPED).isPresent() || step.recorded(PAUSED).isPresent();
@@ -251,31 +258,39 @@ final class Stopping {
   }
 
   /** A migration that somebody else may want of it is to be as they have set it. */
-  private void restoreSettings(Step step) {
+  private void restoreSettings(Step step) throws QmpException {
     Optional<String> found = step.recorded(SETTINGS);
     if (found.isEmpty()) {
       return;
     }
     try {
       MigrationSettings.of(Json.parse(found.get())).restore(predecessor.qmp());
-    } catch (QmpException | JsonException e) {
-      // The guest runs; that is no reason to call the update not undone.
+    } catch (QmpException e) {
+      if (e.late()) {
+        throw e;
+      }
+      // The guest runs, and QEMU would refuse it again.
+      step.note("migration.settings", "not put back: " + e.getMessage());
+    } catch (JsonException e) {
       step.note("migration.settings", "not put back: " + e.getMessage());
     }
   }
 
   /** After {@link #letRun}: the guest has stood still for nothing. */
   void correctClock(Step step) {
-    if (step.recorded(STOPPED).isPresent()) {
+    if (step.recorded(STOPPED).isPresent() && !predecessor.hasExited()) {
       clock.correct(step);
     }
   }
 
   /** A descriptor that was given but never used is QEMU's until it is told otherwise. */
-  private static void closeDescriptor(Qmp qmp) {
+  private static void closeDescriptor(Qmp qmp) throws QmpException {
     try {
       var _ = qmp.execute("closefd", JsonObject.of("fdname", OUT));
     } catch (QmpException e) {
+      if (e.late()) {
+        throw e;
+      }
       System.getLogger(Stopping.class.getName())
           .log(System.Logger.Level.DEBUG, "not given, or used up by the migration", e);
     }

@@ -36,6 +36,10 @@ public final class Vm implements AutoCloseable {
   private final Path directory;
   private final List<Consumer<JsonObject>> listeners = new CopyOnWriteArrayList<>();
   private Promise promise;
+
+  /** What each QEMU of it may do on the host; the same as the agent if empty. */
+  private final Optional<Credentials> credentials;
+
   private int generation;
   private QemuProcess process;
   private Optional<String> lost = Optional.empty();
@@ -45,12 +49,14 @@ public final class Vm implements AutoCloseable {
 
   private Vm(
       Promise promise,
+      Optional<Credentials> credentials,
       Box box,
       Backends backends,
       Path directory,
       int generation,
       QemuProcess process) {
     this.promise = promise;
+    this.credentials = credentials;
     this.box = box;
     this.backends = backends;
     this.directory = directory;
@@ -78,13 +84,14 @@ public final class Vm implements AutoCloseable {
               context.linux(),
               binary,
               promise,
+              Optional.empty(),
               box,
               backends,
               directory,
               first,
               CommandLine.Start.BOOT);
       started = Optional.of(process);
-      Vm vm = new Vm(promise, box, backends, directory, first, process);
+      Vm vm = new Vm(promise, Optional.empty(), box, backends, directory, first, process);
       vm.writeRecord();
       backends.attached(first);
       done = true;
@@ -111,6 +118,7 @@ public final class Vm implements AutoCloseable {
       Linux linux,
       QemuBinary binary,
       Promise promise,
+      Optional<Credentials> credentials,
       Box box,
       Backends backends,
       Path directory,
@@ -127,6 +135,7 @@ public final class Vm implements AutoCloseable {
               linux,
               binary,
               promise,
+              credentials,
               generationDirectory(directory, generation),
               descriptors,
               start);
@@ -151,7 +160,7 @@ public final class Vm implements AutoCloseable {
   /** Starts a successor; see {@link #launch}. */
   QemuProcess startSuccessor(Linux linux, QemuBinary binary, int next, CommandLine.Start start)
       throws IOException {
-    return launch(linux, binary, promise(), box, backends, directory, next, start);
+    return launch(linux, binary, promise(), credentials, box, backends, directory, next, start);
   }
 
   /**
@@ -176,7 +185,15 @@ public final class Vm implements AutoCloseable {
     if (!arriving) {
       backends.attached(generation);
     }
-    Vm vm = new Vm(promise, box, backends, context.directory(), generation, process);
+    Vm vm =
+        new Vm(
+            promise,
+            record.optionalObject("credentials").map(Credentials::fromJson),
+            box,
+            backends,
+            context.directory(),
+            generation,
+            process);
     vm.arriving = arriving;
     return vm;
   }
@@ -186,6 +203,7 @@ public final class Vm implements AutoCloseable {
    * down before {@link #keep}.
    *
    * @param promise what its guest has
+   * @param credentials what its successors may do on the host
    * @param box with its descriptors; owned by the VM if this returns, by the caller if it throws
    * @param control its control socket, at which nobody else may be
    * @throws IOException if it does not answer there
@@ -194,6 +212,7 @@ public final class Vm implements AutoCloseable {
       BackendContext context,
       QemuBinary binary,
       Promise promise,
+      Credentials credentials,
       Box box,
       QemuProcess.Identity identity,
       Path control)
@@ -204,7 +223,14 @@ public final class Vm implements AutoCloseable {
     try {
       QemuProcess process = QemuProcess.adopt(context.linux(), identity, binary, first, control);
       done = true;
-      return new Vm(promise, box, Backends.of(context, promise), context.directory(), 1, process);
+      return new Vm(
+          promise,
+          Optional.of(credentials),
+          box,
+          Backends.of(context, promise),
+          context.directory(),
+          1,
+          process);
     } finally {
       if (!done) {
         QemuProcess.removeNames(first);
@@ -421,7 +447,7 @@ public final class Vm implements AutoCloseable {
   public static void removeHalfStarted(Linux linux, Path directory) throws IOException {
     for (int generation = 1; generation <= 2; generation++) {
       // The second is one that was tried when a QEMU was being adopted; that one itself goes on.
-      QemuProcess.endUnknown(linux, generationDirectory(directory, generation));
+      QemuProcess.endUnknown(linux, generationDirectory(directory, generation), QemuProcess.DEATH);
     }
     // What its backends made, too: nobody else has anything in there.
     try (DirectoryStream<Path> files = Files.newDirectoryStream(directory)) {
@@ -455,6 +481,7 @@ public final class Vm implements AutoCloseable {
   public synchronized String recordFor(QemuProcess.Identity identity) {
     return JsonObject.of(
             "promise", promise.toJson(),
+            "credentials", credentials.map(Credentials::toJson),
             "generation", generation,
             "binary", process.binary().toJson(),
             "process", identity.toString())
@@ -486,11 +513,14 @@ public final class Vm implements AutoCloseable {
    */
   public synchronized void end(Linux linux) throws IOException {
     process.quit();
-    QemuProcess.endUnknown(linux, generationDirectory(directory, generation + 1));
+    QemuProcess.endUnknown(
+        linux, generationDirectory(directory, generation + 1), QemuProcess.DEATH);
     backends.drop(generation + 1);
     backends.drop(generation);
     backends.close();
     box.discard();
+    // Successors of an adopted one have made it without a backend.
+    Files.deleteIfExists(consoleLog());
     Files.deleteIfExists(directory.resolve("vm.json"));
     Files.deleteIfExists(directory);
   }

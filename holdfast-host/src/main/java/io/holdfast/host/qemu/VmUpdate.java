@@ -43,6 +43,9 @@ public final class VmUpdate implements Participant {
   /** The timeline's key for why that cannot be told. */
   public static final String STOPPED_UNKNOWN = "guest.stopped.unknown";
 
+  /** The timeline's key for why nothing runs the guest any more, found when it was to go on. */
+  public static final String LOST = "lost";
+
   /** The journal's key for the process that the update started. */
   public static final String SUCCESSOR = "successor";
 
@@ -66,6 +69,12 @@ public final class VmUpdate implements Participant {
    * TCG, has its code translated anew.
    */
   private static final Duration SETTLE = Duration.ofMillis(300);
+
+  /**
+   * How long a successor that is killed keeps the guest waiting when an update is cancelled: it may
+   * hang in the kernel on the same storage.
+   */
+  private static final Duration SOON = Duration.ofSeconds(3);
 
   private final Linux linux;
   private final Vm vm;
@@ -699,14 +708,23 @@ public final class VmUpdate implements Participant {
   public void cancel(Step step) throws IOException {
     stopping.forget();
     relay.ifPresent(Relay::close);
-    endSuccessor(step);
+    boolean ended = false;
     try {
-      stopping.letRun(step);
+      endSuccessor(step);
+      ended = true;
     } finally {
-      // Last: nothing that only tidies up may keep the guest from running.
-      QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
-      vm.backends().drop(generation);
-      deviceState.drop(name());
+      try {
+        // Also if the successor does not end: it has never run the guest, and was never told to.
+        stopping.letRun(step);
+      } finally {
+        // Last: nothing that only tidies up may keep the guest from running. A successor that is
+        // left is found by its names.
+        if (ended) {
+          QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
+          vm.backends().drop(generation);
+          deviceState.drop(name());
+        }
+      }
     }
     stopping.correctClock(step);
   }
@@ -717,11 +735,12 @@ public final class VmUpdate implements Participant {
     Optional<String> recorded = step.recorded(SUCCESSOR);
     if (successor.isPresent()) {
       // This agent's own is so reaped, also when it has died already.
-      successor.get().end();
+      successor.get().end(SOON);
     } else if (recorded.equals(Optional.of(STARTING))) {
-      QemuProcess.endUnknown(linux, directory);
+      QemuProcess.endUnknown(linux, directory, SOON);
     } else if (recorded.isPresent()) {
-      QemuProcess.endKnown(linux, QemuProcess.Identity.parse(recorded.get()), directory);
+      QemuProcess.Identity identity = QemuProcess.Identity.parse(recorded.get());
+      QemuProcess.endKnown(linux, identity, directory, SOON);
     }
   }
 }

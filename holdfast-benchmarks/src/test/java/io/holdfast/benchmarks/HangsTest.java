@@ -1,0 +1,169 @@
+package io.holdfast.benchmarks;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.holdfast.benchmarks.FaultyAgent.Fault;
+import io.holdfast.benchmarks.FaultyAgent.Victim;
+import io.holdfast.linux.Call;
+import io.holdfast.varlink.VarlinkException;
+import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+
+/** A QEMU that hangs is not dead: what could not be undone is undone when it answers again. */
+@Tag("guest")
+class HangsTest {
+  private final Host host;
+
+  HangsTest() throws IOException, InterruptedException {
+    host = Host.start();
+  }
+
+  @AfterEach
+  void end() throws IOException {
+    host.close();
+  }
+
+  private void runVm(String disk) {
+    // A guest whose QEMU was stopped by a signal finds that time has passed: 26 s, for which its
+    // watchdog would bark at half of this.
+    JsonObject definition = host.definition(Host.qemu());
+    String append = definition.string("append") + " watchdog_thresh=60";
+    JsonObject image = JsonObject.of("path", disk, "format", "qcow2");
+    var _ = host.runVm(definition.with("append", append).with("disks", List.of(image)));
+  }
+
+  /** The guest is stopped and its QEMU hangs: the update is cancelled, and can't be undone. */
+  private JsonObject hang(String record) throws IOException {
+    rehearse();
+    host.arm(new Fault(true, Call.WRITE, record, Victim.PREDECESSOR_HANGS));
+    JsonObject report = host.update(Host.qemu());
+    assertThat(host.armed()).isFalse();
+    return stuck(report);
+  }
+
+  /** The crossing is tried once per agent: the fault is meant for the update. */
+  private void rehearse() {
+    JsonObject dry = JsonObject.of("name", Host.VM, "qemu", Host.qemu(), "dryRun", true);
+    var _ = host.call("Update.Vmm", dry);
+  }
+
+  private JsonObject stuck(JsonObject report) {
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("stuck");
+    assertThat(report.string("message"))
+        .contains("did not answer")
+        .contains("tried again every few seconds")
+        .contains("`holdfast vm stop");
+    assertHeld(report.string("id"));
+    return report;
+  }
+
+  private void assertHeld(String update) {
+    JsonObject listed = host.call("Vm.List", JsonObject.empty()).array("vms").objects().getFirst();
+    assertThat(listed.string("state")).as("%s", listed).isEqualTo("stuck");
+    assertThat(listed.string("reason")).contains(update).contains("did not answer");
+    JsonObject name = JsonObject.of("name", Host.VM);
+    for (String method : new String[] {"Update.Vmm", "Vm.Pause", "Vm.Resume"}) {
+      assertThatThrownBy(() -> host.call(method, name))
+          .isInstanceOf(VarlinkException.class)
+          .hasMessageContaining("update " + update + " can't go on")
+          .hasMessageContaining("`holdfast vm stop " + Host.VM + "`");
+    }
+    assertThat(Host.qemus(host.run())).as("only the one that has the guest").hasSize(1);
+  }
+
+  private void goOn() {
+    StallingFile.signal("-CONT", Host.recordedProcess(host.run()));
+  }
+
+  private void assertUndone(String update) {
+    Host.await("the guest runs again", () -> host.show().string("state").equals("running"));
+    host.assertWhole();
+    JsonObject report = host.call("Update.Show", JsonObject.of("id", update)).object("report");
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("cancelled");
+    assertThat(report.string("message")).contains("VM vm1 runs on its predecessor");
+    JsonObject next = host.update(Host.qemu());
+    assertThat(next.string("outcome")).as("%s", next).isEqualTo("completed");
+    host.assertWhole();
+  }
+
+  @Test
+  void cancelHoldsWhenTheQemuAnswersAgain() throws IOException {
+    runVm(host.disk().toString());
+    JsonObject report = hang("^fact \\S+ vm1 stopped ");
+    goOn();
+    assertUndone(report.string("id"));
+    // With its state on its way.
+    report = hang("^entered \\S+ FROZEN ");
+    goOn();
+    assertUndone(report.string("id"));
+  }
+
+  @Test
+  void cancelHoldsWhenTheNextAgentCanAskTheQemu() throws IOException {
+    runVm(host.disk().toString());
+    JsonObject report = hang("^fact \\S+ vm1 stopped ");
+    host.killAgent();
+    host.startAgent();
+    JsonObject vm = host.show();
+    assertThat(vm.string("state")).as("%s", vm).isEqualTo("unknown");
+    assertThat(vm.string("reason")).contains("kill -CONT " + Host.recordedProcess(host.run()));
+    goOn();
+    assertUndone(report.string("id"));
+  }
+
+  /** The guest's disk is on a FUSE file system whose daemon hangs when the guest is stopped. */
+  @Test
+  void cancelHoldsWhenStalledStorageIsBack() throws IOException, InterruptedException {
+    try (StallingFile image = StallingFile.over(host.disk())) {
+      runVm(image.path().toString());
+      rehearse();
+      host.arm(new Fault(true, Call.WRITE, "^entered \\S+ PREPARED ", Victim.NOBODY));
+      Thread stall =
+          Thread.ofPlatform()
+              .start(
+                  () -> {
+                    Host.await("the end of the brownout", () -> !host.armed());
+                    image.stall();
+                  });
+      JsonObject report = host.update(Host.qemu());
+      stall.join();
+      JsonObject _ = stuck(report);
+      image.goOn();
+      assertUndone(report.string("id"));
+      host.stopVm();
+    }
+  }
+
+  /** The record of the successor can't be written when the predecessor has ended. */
+  @Test
+  void finishIsTriedAgainInTheSameAgent() throws IOException {
+    runVm(host.disk().toString());
+    Path inTheWay = host.run().resolve("vms/" + Host.VM + "/vm.json.new");
+    Files.createDirectory(inTheWay);
+    JsonObject report = host.update(Host.qemu());
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("stuck");
+    assertThat(report.string("message")).contains(inTheWay.toString());
+    assertThat(host.show().string("state")).isEqualTo("stuck");
+    Files.delete(inTheWay);
+    Host.await("it is finished", () -> host.show().string("state").equals("running"));
+    host.assertWhole();
+    JsonObject id = JsonObject.of("id", report.string("id"));
+    report = host.call("Update.Show", id).object("report");
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("recovered");
+  }
+
+  @Test
+  void stopEndsAVmThatIsStuck() throws IOException {
+    runVm(host.disk().toString());
+    JsonObject _ = hang("^fact \\S+ vm1 stopped ");
+    host.stopVm();
+    host.assertEmpty();
+  }
+}

@@ -1,0 +1,60 @@
+package io.holdfast.host.agent;
+
+import io.holdfast.core.UpdateId;
+import io.holdfast.linux.LateLogger;
+import java.time.Duration;
+import java.util.concurrent.locks.LockSupport;
+
+/**
+ * Updates that could not end. Each is tried again on a thread of its own, so that none waits for a
+ * QEMU of another, until it ends or its VM is stopped.
+ */
+final class Retries implements AutoCloseable {
+  private static final LateLogger LOG = new LateLogger(Retries.class);
+  private static final Duration FIRST = Duration.ofSeconds(1);
+
+  /** Going forward may start a QEMU each time. */
+  private static final Duration MOST = Duration.ofSeconds(30);
+
+  private volatile boolean closed;
+
+  /** What is tried again. */
+  interface Attempt {
+    /**
+     * Tries once; bounded by the deadlines of the calls that it makes.
+     *
+     * @return whether there is nothing left to try
+     * @throws Exception if this attempt failed; another follows
+     */
+    boolean ended() throws Exception;
+  }
+
+  /** Tries an update again from now on, first in a second, then less and less often. */
+  void add(UpdateId id, Attempt attempt) {
+    Thread.ofPlatform().daemon().name("tries " + id + " again").start(() -> repeat(id, attempt));
+  }
+
+  private void repeat(UpdateId id, Attempt attempt) {
+    Duration pause = FIRST;
+    while (true) {
+      LockSupport.parkNanos(pause.toNanos());
+      if (closed) {
+        return;
+      }
+      try {
+        if (attempt.ended()) {
+          return;
+        }
+      } catch (Exception e) {
+        LOG.get().log(System.Logger.Level.DEBUG, "update " + id + " is tried again", e);
+      }
+      pause = pause.plus(pause).compareTo(MOST) < 0 ? pause.plus(pause) : MOST;
+    }
+  }
+
+  /** No attempt begins any more; the next agent goes on. */
+  @Override
+  public void close() {
+    closed = true;
+  }
+}
