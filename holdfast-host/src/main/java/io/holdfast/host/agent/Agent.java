@@ -358,6 +358,8 @@ public final class Agent implements AutoCloseable {
       call.reply(
           JsonObject.of("output", 0, "input", 1, "from", watching.from()),
           List.of(watching.output(), watching.input()));
+    } catch (IOException e) {
+      throw Vms.notPossible(String.valueOf(e.getMessage()));
     }
   }
 
