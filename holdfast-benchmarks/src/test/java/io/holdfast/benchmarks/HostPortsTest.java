@@ -7,6 +7,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
+import io.holdfast.linux.Linux;
+import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;
@@ -304,6 +306,38 @@ class HostPortsTest {
     }
     assertThat(host().said().lines().filter(line -> line.contains("VM flooded has"))).hasSize(1);
     var _ = host().call("Vm.Stop", JsonObject.of("name", "flooded"));
+  }
+
+  /** What an agent has not loaded by then it would never find again. */
+  @Test
+  void anAgentWithoutADescriptorLeftWorksAgainOnceItHasSome()
+      throws IOException, InterruptedException {
+    try (VarlinkClient client =
+        VarlinkClient.connect(Linux.system(), host().run().resolve("agent.sock"))) {
+      JsonObject update = JsonObject.of("name", Host.VM, "qemu", Host.qemu());
+      var _ = client.call("io.holdfast.Agent.Status", JsonObject.empty());
+      Host.await("all to be loaded", () -> host().said().contains("descriptors at most"));
+      limit(8);
+      try {
+        assertThatThrownBy(() -> client.call("io.holdfast.Update.Vmm", update))
+            .isInstanceOf(VarlinkException.class)
+            .hasMessageContaining("EMFILE");
+      } finally {
+        limit(DESCRIPTORS);
+      }
+      JsonObject report = client.call("io.holdfast.Update.Vmm", update).object("report");
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+    }
+    assertThat(host().said()).doesNotContain("NoClassDefFoundError");
+  }
+
+  private void limit(int descriptors) throws IOException, InterruptedException {
+    Process process =
+        new ProcessBuilder(
+                "prlimit", "--nofile=" + descriptors + ":", "--pid", "" + host().agentPid())
+            .inheritIO()
+            .start();
+    assertThat(process.waitFor()).isZero();
   }
 
   private long refused() {

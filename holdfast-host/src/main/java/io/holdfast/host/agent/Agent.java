@@ -147,6 +147,7 @@ public final class Agent implements AutoCloseable {
       Thread.ofPlatform().daemon().name("takes back unknown VMs").start(this::takeBack);
     }
     updates.rehearse();
+    Thread.ofPlatform().daemon().name("loads classes").start(() -> Loading.load(budgets()));
     if (manager.isPresent()) {
       manager.get().tell("READY=1", List.of());
     }
@@ -302,6 +303,16 @@ public final class Agent implements AutoCloseable {
 
   private int mostClients() {
     return (int) Math.min(MOST_CLIENTS, linux.raiseDescriptorLimit() / SHARE_OF_CLIENTS);
+  }
+
+  private String budgets() {
+    return "of "
+        + linux.raiseDescriptorLimit()
+        + " descriptors at most "
+        + 2 * ConnectionBudget.ofProcess().places()
+        + " are for connections to VMs' ports, and "
+        + mostClients()
+        + " for clients of the agent";
   }
 
   private static VarlinkInterface definition(String name) throws IOException {
