@@ -7,6 +7,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
+import io.holdfast.linux.Linux;
+import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;
@@ -16,9 +18,11 @@ import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.SocketException;
+import java.net.SocketTimeoutException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -43,6 +47,12 @@ import org.junit.jupiter.api.Timeout;
 class HostPortsTest {
   private static final long SEED = 4711;
 
+  /** Descriptors that the agent may have: few, so that a flood needs few connections. */
+  private static final int DESCRIPTORS = 512;
+
+  /** Half of all places, which are an eighth of the descriptors. */
+  private static final int PLACES_OF_ONE_VM = DESCRIPTORS / 8 / 2;
+
   private Optional<Host> started = Optional.empty();
   private int port;
 
@@ -55,31 +65,29 @@ class HostPortsTest {
     assumeTrue(
         Files.exists(Host.guest().resolve("vmlinuz")),
         "needs the test guest: run guest/build, or ./test, which does");
-    started = Optional.of(Host.start());
-    try (ServerSocket free = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
-      port = free.getLocalPort();
-    }
+    started = Optional.of(Host.start(List.of("prlimit", "--nofile=" + DESCRIPTORS, "--")));
+    port = freePort();
     JsonObject plain = host().definition(Host.qemu());
     var _ =
         host()
             .runVm(
                 plain
                     .with("append", plain.string("append") + " holdfast.net=10.0.2.15/24")
-                    .with(
-                        "networks",
-                        List.of(
-                            JsonObject.of(
-                                "kind",
-                                "user",
-                                "hostForwards",
-                                List.of(
-                                    JsonObject.of(
-                                        "address",
-                                        "127.0.0.1",
-                                        "port",
-                                        port,
-                                        "guestPort",
-                                        TrafficPeer.SENDS))))));
+                    .with("networks", List.of(forwarding(port, TrafficPeer.SENDS))));
+  }
+
+  private static int freePort() throws IOException {
+    try (ServerSocket free = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+      return free.getLocalPort();
+    }
+  }
+
+  private static JsonObject forwarding(int port, int guestPort) {
+    return JsonObject.of(
+        "kind",
+        "user",
+        "hostForwards",
+        List.of(JsonObject.of("address", "127.0.0.1", "port", port, "guestPort", guestPort)));
   }
 
   @AfterEach
@@ -110,6 +118,10 @@ class HostPortsTest {
   }
 
   private Socket connect() throws IOException {
+    return connect(port);
+  }
+
+  private static Socket connect(int port) throws IOException {
     Socket socket = new Socket();
     socket.setSoTimeout(60_000);
     socket.connect(new InetSocketAddress(InetAddress.getLoopbackAddress(), port), 10_000);
@@ -235,19 +247,104 @@ class HostPortsTest {
             .definition(Host.qemu())
             .with("name", "other")
             .with("disks", List.of())
-            .with(
-                "networks",
-                List.of(
-                    JsonObject.of(
-                        "kind",
-                        "user",
-                        "hostForwards",
-                        List.of(
-                            JsonObject.of("address", "127.0.0.1", "port", port, "guestPort", 1)))));
+            .with("networks", List.of(forwarding(port, 1)));
     assertThatThrownBy(() -> host().call("Vm.Run", JsonObject.of("definition", other)))
         .isInstanceOf(VarlinkException.class)
         .hasMessageContaining("127.0.0.1:" + port)
         .hasMessageContaining("EADDRINUSE");
     host().assertWhole();
+  }
+
+  @Test
+  void aFloodOfOneVmsPortIsNotNoticedByAnother() throws IOException {
+    int floodedPort = freePort();
+    var _ =
+        host()
+            .call(
+                "Vm.Run",
+                JsonObject.of(
+                    "definition",
+                    host()
+                        .definition(Host.qemu())
+                        .with("name", "flooded")
+                        .with("disks", List.of())
+                        .with("networks", List.of(forwarding(floodedPort, 1)))));
+    // QEMU itself takes connections; the guest is not needed.
+    var _ = host().call("Vm.Pause", JsonObject.of("name", "flooded"));
+    long refusedBefore = refused();
+    long before = agentSockets();
+    List<Socket> flood = new ArrayList<>();
+    try {
+      for (int i = 0; i < DESCRIPTORS; i++) {
+        try {
+          flood.add(connect(floodedPort));
+          flood.getLast().setSoLinger(true, 0);
+        } catch (SocketException e) {
+          // Reset before this thread had seen that it was made.
+          assertThat(e).hasMessageContaining("reset");
+        }
+      }
+      Host.await("the flood's end", () -> refused() - refusedBefore > DESCRIPTORS / 2);
+      // And what calls of the agent have at the moment.
+      assertThat(agentSockets()).isLessThanOrEqualTo(before + 2 * PLACES_OF_ONE_VM + 4);
+      JsonObject report = host().update(Host.qemu());
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+      try (Socket socket = connect()) {
+        talk(socket);
+      }
+    } finally {
+      for (Socket each : flood) {
+        each.close();
+      }
+    }
+    Host.await("room that those have left who ended", () -> agentSockets() <= before);
+    try (Socket again = connect(floodedPort)) {
+      again.setSoTimeout(500);
+      assertThatThrownBy(() -> again.getInputStream().read())
+          .isInstanceOf(SocketTimeoutException.class);
+      again.setSoLinger(true, 0);
+    }
+    assertThat(host().said().lines().filter(line -> line.contains("VM flooded has"))).hasSize(1);
+    var _ = host().call("Vm.Stop", JsonObject.of("name", "flooded"));
+  }
+
+  /** What an agent has not loaded by then it would never find again. */
+  @Test
+  void anAgentWithoutADescriptorLeftWorksAgainOnceItHasSome()
+      throws IOException, InterruptedException {
+    try (VarlinkClient client =
+        VarlinkClient.connect(Linux.system(), host().run().resolve("agent.sock"))) {
+      JsonObject update = JsonObject.of("name", Host.VM, "qemu", Host.qemu());
+      var _ = client.call("io.holdfast.Agent.Status", JsonObject.empty());
+      Host.await("all to be loaded", () -> host().said().contains("descriptors at most"));
+      limit(8);
+      try {
+        assertThatThrownBy(() -> client.call("io.holdfast.Update.Vmm", update))
+            .isInstanceOf(VarlinkException.class)
+            .hasMessageContaining("EMFILE");
+      } finally {
+        limit(DESCRIPTORS);
+      }
+      JsonObject report = client.call("io.holdfast.Update.Vmm", update).object("report");
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+    }
+    assertThat(host().said()).doesNotContain("NoClassDefFoundError");
+  }
+
+  private void limit(int descriptors) throws IOException, InterruptedException {
+    Process process =
+        new ProcessBuilder(
+                "prlimit", "--nofile=" + descriptors + ":", "--pid", "" + host().agentPid())
+            .inheritIO()
+            .start();
+    assertThat(process.waitFor()).isZero();
+  }
+
+  private long refused() {
+    return host().call("Agent.Status", JsonObject.empty()).number("refusedConnections");
+  }
+
+  private long agentSockets() {
+    return Host.descriptors(host().agentPid()).getOrDefault("socket:[N]", 0L);
   }
 }

@@ -284,7 +284,8 @@ final class Answers {
       long heldDescriptors,
       long vms,
       long updates,
-      List<String> recovered) {
+      List<String> recovered,
+      long refusedConnections) {
     static AgentStatus of(JsonObject json) {
       return new AgentStatus(
           json.string("version"),
@@ -295,7 +296,8 @@ final class Answers {
           json.number("heldDescriptors"),
           json.number("vms"),
           json.number("updates"),
-          json.array("recovered").strings());
+          json.array("recovered").strings(),
+          json.optionalNumber("refusedConnections").orElse(0));
     }
   }
 

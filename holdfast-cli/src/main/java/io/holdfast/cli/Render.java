@@ -176,6 +176,10 @@ final class Render {
         "keeper", status.keeper() + ", holding " + count(status.heldDescriptors(), "descriptor"));
     facts.add("vms", Long.toString(status.vms()));
     facts.add("updates", Long.toString(status.updates()));
+    if (status.refusedConnections() > 0) {
+      facts.add(
+          "refused", count(status.refusedConnections(), "connection") + " to VMs' host ports");
+    }
     for (String recovered : status.recovered()) {
       facts.add("recovered", recovered);
     }

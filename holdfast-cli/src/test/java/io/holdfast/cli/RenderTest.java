@@ -212,6 +212,7 @@ class RenderTest {
             keeper:        process 98, holding 1 descriptor
             vms:           2
             updates:       3
+            refused:       400 connections to VMs' host ports
             recovered:     web: rolled back u6
             """);
   }

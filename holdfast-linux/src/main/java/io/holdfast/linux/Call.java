@@ -23,6 +23,7 @@ public enum Call {
   /** libfuse's, which must be loaded: whom a file system in this process serves. */
   FUSE_GET_CONTEXT(Returns.LONG),
   GETEUID,
+  GETRLIMIT,
   GETSOCKNAME,
   GETSOCKOPT,
   IOCTL,
@@ -66,6 +67,7 @@ public enum Call {
   SENDFILE(Returns.LONG),
   SENDMSG(Returns.LONG),
   SETPRIORITY,
+  SETRLIMIT,
   SETSOCKOPT,
   SHUTDOWN,
   SOCKET,

@@ -43,6 +43,10 @@ public final class Linux {
   private static final int SEEK_HOLE = 4;
   private static final int MAP_SHARED = 1;
   private static final int OWNER_ONLY = 0600;
+
+  /** The same on x86-64 and AArch64. */
+  private static final int RLIMIT_NOFILE = 7;
+
   private static final int PRIO_PROCESS = 0;
   private static final int SCHED_FIFO = 1;
   private static final int SCHED_RESET_ON_FORK = 0x40000000;
@@ -669,6 +673,24 @@ public final class Linux {
   /** The effective user's number, 0 for root. */
   public int effectiveUser() {
     return (int) calls.attempt(Call.GETEUID);
+  }
+
+  /**
+   * Raises the number of descriptors that this process may have to the most that it may give itself
+   * (RLIMIT_NOFILE, the soft limit to the hard one). Programs that it starts inherit that.
+   *
+   * @return how many it may have now: as before, if the kernel's own limit (fs.nr_open) is below
+   */
+  public long raiseDescriptorLimit() {
+    try (Arena arena = Arena.ofConfined()) {
+      // struct rlimit: the soft limit, the hard one.
+      MemorySegment limits = arena.allocate(2L * Long.BYTES, Long.BYTES);
+      calls.make(Call.GETRLIMIT, "the limit of descriptors", RLIMIT_NOFILE, limits.address());
+      long soft = Field.getLong(limits, 0);
+      long hard = Field.getLong(limits, Long.BYTES);
+      Field.setLong(limits, 0, hard);
+      return calls.attempt(Call.SETRLIMIT, RLIMIT_NOFILE, limits.address()) == 0 ? hard : soft;
+    }
   }
 
   /**

@@ -60,6 +60,20 @@ class ProcessesTest {
   }
 
   @Test
+  void theLimitOfDescriptorsIsRaisedAsFarAsItMayBe() throws IOException, InterruptedException {
+    long hard = linux.raiseDescriptorLimit();
+    String self = Long.toString(ProcessHandle.current().pid());
+    Process lowered =
+        new ProcessBuilder("prlimit", "--nofile=" + (hard - 1) + ":", "--pid", self).start();
+    assertThat(lowered.waitFor()).isZero();
+    Linux refusing = new Linux(ScriptedKernel.refusing(Call.SETRLIMIT, Errno.EPERM));
+    assertThat(refusing.raiseDescriptorLimit()).isEqualTo(hard - 1);
+    assertThat(linux.raiseDescriptorLimit()).isEqualTo(hard);
+    assertThat(Files.readString(Path.of("/proc/self/limits")))
+        .containsPattern("Max open files +" + hard + " +" + hard + " ");
+  }
+
+  @Test
   void aChildHasTheNamedDescriptorsAndNoOther() throws IOException {
     try (Fd ram = linux.memfd("ram", 10);
         Fd disk = linux.memfd("disk", 10);

@@ -34,11 +34,32 @@ final class Connection implements AutoCloseable {
   private static final int LOOK_AHEAD = 64 << 10;
   private static final int FIRST_LOOK = 2 << 10;
 
+  /**
+   * The most that one message may be.
+   *
+   * @param bytes of its text
+   */
+  record Most(int bytes, int descriptors) {
+    /** What the protocol knows: as in systemd's Varlink, and as the kernel passes at once. */
+    static final Most ANY = new Most(Json.MAX_BYTES, UnixSocket.MOST_DESCRIPTORS);
+  }
+
   private final UnixSocket socket;
+  private final Most most;
 
   /** Takes ownership of the socket. */
   Connection(UnixSocket socket) {
+    this(socket, Most.ANY);
+  }
+
+  /**
+   * Takes ownership of the socket.
+   *
+   * @param most what is read; more breaks the protocol
+   */
+  Connection(UnixSocket socket, Most most) {
     this.socket = socket;
+    this.most = most;
   }
 
   UnixSocket socket() {
@@ -78,14 +99,14 @@ final class Connection implements AutoCloseable {
       byte[] some = new byte[1];
       int length = receive(some, descriptors);
       while (length > 0) {
-        if (some[length - 1] == 0) {
-          text.write(some, 0, length - 1);
-          return Optional.of(text.toByteArray());
-        }
-        text.write(some, 0, length);
-        if (text.size() > Json.MAX_BYTES) {
+        boolean whole = some[length - 1] == 0;
+        text.write(some, 0, whole ? length - 1 : length);
+        if (text.size() > most.bytes()) {
           throw new VarlinkConnectionException(
-              "the other side sent a message of more than " + Json.MAX_BYTES + " bytes");
+              "the other side sent a message of more than " + most.bytes() + " bytes");
+        }
+        if (whole) {
+          return Optional.of(text.toByteArray());
         }
         int come = look(ahead);
         if (come == 0) {
@@ -121,11 +142,9 @@ final class Connection implements AutoCloseable {
       throw e;
     }
     descriptors.addAll(received.descriptors());
-    if (descriptors.size() > UnixSocket.MOST_DESCRIPTORS) {
+    if (descriptors.size() > most.descriptors()) {
       throw new VarlinkConnectionException(
-          "the other side sent more than "
-              + UnixSocket.MOST_DESCRIPTORS
-              + " descriptors with one message");
+          "the other side sent more than " + most.descriptors() + " descriptors with one message");
     }
     return received.bytes();
   }

@@ -1,5 +1,6 @@
 package io.holdfast.varlink;
 
+import io.holdfast.linux.OncePerFlood;
 import io.holdfast.linux.PeerCredentials;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.UnixListener;
@@ -8,12 +9,17 @@ import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Predicate;
+import java.util.function.ToLongFunction;
+import java.util.stream.Collectors;
 
 /**
  * A Varlink service on a Unix socket.
@@ -72,9 +78,11 @@ public final class VarlinkServer implements AutoCloseable {
   private final Map<String, Served> interfaces;
   private final Predicate<PeerCredentials> allowed;
   private final int mostConnections;
+  private final Connection.Most mostOfRequest;
   private final UnixListener listener;
-  private final Map<Connection, Thread> connections = new ConcurrentHashMap<>();
+  private final Map<Peer, Thread> connections = new ConcurrentHashMap<>();
   private final AtomicInteger refused = new AtomicInteger();
+  private final OncePerFlood turnedAway = new OncePerFlood();
   private final Thread acceptor;
   private volatile boolean closing;
 
@@ -82,6 +90,7 @@ public final class VarlinkServer implements AutoCloseable {
     this.interfaces = builder.interfaces;
     this.allowed = builder.allowed;
     this.mostConnections = builder.mostConnections;
+    this.mostOfRequest = builder.mostOfRequest;
     this.listener = listener;
     this.acceptor = thread("varlink " + listener.path(), this::accept);
   }
@@ -103,6 +112,7 @@ public final class VarlinkServer implements AutoCloseable {
     private final Map<String, Served> interfaces = new LinkedHashMap<>();
     private Predicate<PeerCredentials> allowed = peer -> true;
     private int mostConnections = 128;
+    private Connection.Most mostOfRequest = Connection.Most.ANY;
 
     private Builder(String vendor, String product, String version, String url) {
       implement(SERVICE);
@@ -167,10 +177,22 @@ public final class VarlinkServer implements AutoCloseable {
     }
 
     /**
-     * Sets how many connections there may be at a time, 128 by default; more are closed at once.
+     * Sets how many connections there may be at a time, 128 by default, at least 2; a process may
+     * have half of them. One more takes the place of one without a call under way, of the process
+     * that has most connections, and there of the one that has been idle for the longest time; if
+     * all have a call under way, it is closed at once.
      */
     public Builder mostConnections(int most) {
       this.mostConnections = most;
+      return this;
+    }
+
+    /**
+     * Sets how long a request may be, 16 MiB by default, and how many descriptors may come with it,
+     * 253 by default. A client that sends more is disconnected.
+     */
+    public Builder mostOfRequest(int bytes, int descriptors) {
+      this.mostOfRequest = new Connection.Most(bytes, descriptors);
       return this;
     }
 
@@ -217,27 +239,36 @@ public final class VarlinkServer implements AutoCloseable {
       if (accepted.isEmpty()) {
         return;
       }
-      begin(new Connection(accepted.get()));
+      begin(new Connection(accepted.get(), mostOfRequest));
     }
   }
 
   private void begin(Connection connection) {
-    if (connections.size() >= mostConnections) {
-      log(Level.WARNING, "more than " + mostConnections + " connections on " + listener.path());
-      connection.close();
-      return;
-    }
     try {
-      PeerCredentials peer = connection.socket().peer();
-      boolean permitted = allowed.test(peer);
+      PeerCredentials credentials = connection.socket().peer();
+      boolean permitted = allowed.test(credentials);
       if (!permitted && refused.incrementAndGet() > MOST_REFUSED) {
         refused.decrementAndGet();
         connection.close();
         return;
       }
-      Thread thread =
-          thread("varlink peer " + peer.pid(), () -> serve(connection, peer, permitted));
-      connections.put(connection, thread);
+      Peer peer = new Peer(connection, credentials, permitted);
+      // Nobody has to make room for those who are not allowed.
+      if (permitted && !makeRoom(credentials.pid())) {
+        if (turnedAway.begins()) {
+          log(
+              Level.WARNING,
+              "process "
+                  + credentials.pid()
+                  + " is turned away from "
+                  + listener.path()
+                  + ": all connections have calls under way; more are not named until it is quiet");
+        }
+        connection.close();
+        return;
+      }
+      Thread thread = thread("varlink peer " + credentials.pid(), () -> serve(peer));
+      connections.put(peer, thread);
       thread.start();
       if (closing) {
         connection.shutdown();
@@ -245,32 +276,123 @@ public final class VarlinkServer implements AutoCloseable {
     } catch (RuntimeException | OutOfMemoryError e) {
       // One connection's trouble (its thread could not start, or the check failed) ends that one.
       log(Level.WARNING, "cannot serve a connection on " + listener.path(), e);
-      connections.remove(connection);
+      connections.keySet().removeIf(peer -> peer.connection == connection);
       connection.close();
     }
   }
 
-  private void serve(Connection connection, PeerCredentials peer, boolean permitted) {
-    try (connection) {
+  /** Whether a process may have one connection more, for which another one may have to go. */
+  private boolean makeRoom(int pid) {
+    Map<Integer, Long> each =
+        connections.keySet().stream()
+            .filter(peer -> peer.permitted)
+            .collect(Collectors.groupingBy(Peer::pid, Collectors.counting()));
+    ToLongFunction<Peer> ofItsProcess = peer -> each.getOrDefault(peer.pid(), 0L);
+    if (each.getOrDefault(pid, 0L) >= mostConnections / 2) {
+      return endIdle(peer -> peer.pid() == pid, ofItsProcess);
+    }
+    // Of whoever has most: a flood takes no place from a client that has few.
+    return each.values().stream().mapToLong(Long::longValue).sum() < mostConnections
+        || endIdle(peer -> peer.permitted, ofItsProcess);
+  }
+
+  private boolean endIdle(Predicate<Peer> among, ToLongFunction<Peer> ofItsProcess) {
+    // They go on meanwhile: what they are sorted by must not change.
+    record Candidate(Peer peer, Thread thread, long ofItsProcess, long idleSince) {}
+    List<Candidate> candidates =
+        connections.entrySet().stream()
+            .filter(each -> among.test(each.getKey()))
+            .map(
+                each ->
+                    new Candidate(
+                        each.getKey(),
+                        each.getValue(),
+                        ofItsProcess.applyAsLong(each.getKey()),
+                        each.getKey().idleSince))
+            .sorted(
+                Comparator.comparingLong(Candidate::ofItsProcess)
+                    .reversed()
+                    .thenComparingLong(Candidate::idleSince))
+            .toList();
+    for (Candidate each : candidates) {
+      if (each.peer().end()) {
+        // Its descriptor is to be free before there is another.
+        await(each.thread(), System.nanoTime() + PATIENCE.toNanos());
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** A connection, and what it does. */
+  private static final class Peer {
+    private final Connection connection;
+    private final PeerCredentials credentials;
+    private final boolean permitted;
+    private final AtomicReference<Doing> doing = new AtomicReference<>(Doing.IDLE);
+    private volatile long idleSince = System.nanoTime();
+
+    private enum Doing {
+      IDLE,
+      CALL,
+      ENDED
+    }
+
+    Peer(Connection connection, PeerCredentials credentials, boolean permitted) {
+      this.connection = connection;
+      this.credentials = credentials;
+      this.permitted = permitted;
+    }
+
+    int pid() {
+      return credentials.pid();
+    }
+
+    /** False if it was ended before its call began. */
+    boolean begins() {
+      return doing.compareAndSet(Doing.IDLE, Doing.CALL);
+    }
+
+    void ends() {
+      idleSince = System.nanoTime();
+      doing.set(Doing.IDLE);
+    }
+
+    /** Ends it, unless it has a call under way. */
+    boolean end() {
+      boolean idle = doing.compareAndSet(Doing.IDLE, Doing.ENDED);
+      if (idle) {
+        connection.shutdown();
+      }
+      return idle;
+    }
+  }
+
+  private void serve(Peer peer) {
+    try (Connection connection = peer.connection) {
       while (!closing) {
         Optional<Connection.Message> read = connection.read();
         if (read.isEmpty()) {
           return;
         }
         try (Connection.Message message = read.get()) {
-          answer(connection, peer, permitted, message);
+          if (!peer.begins()) {
+            return;
+          }
+          answer(connection, peer.credentials, peer.permitted, message);
         }
-        if (!permitted) {
+        if (!peer.permitted) {
           return;
         }
+        peer.ends();
       }
     } catch (VarlinkConnectionException e) {
       log(Level.INFO, "process " + peer.pid() + " is disconnected: " + e.getMessage());
     } catch (RuntimeException e) {
       log(Level.WARNING, "process " + peer.pid() + " is disconnected", e);
     } finally {
-      connections.remove(connection);
-      if (!permitted) {
+      connections.remove(peer);
+      if (!peer.permitted) {
         refused.decrementAndGet();
       }
     }
@@ -320,7 +442,7 @@ public final class VarlinkServer implements AutoCloseable {
       call.finish();
     } catch (VarlinkError e) {
       call.fail(e);
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | LinkageError e) {
       log(Level.ERROR, request.method() + " failed", e);
       call.fail(VarlinkError.internal(Optional.ofNullable(e.getMessage()).orElseGet(e::toString)));
     }
@@ -372,8 +494,8 @@ public final class VarlinkServer implements AutoCloseable {
     acceptor.interrupt();
     long deadline = System.nanoTime() + PATIENCE.toNanos();
     await(acceptor, deadline);
-    for (Map.Entry<Connection, Thread> open : connections.entrySet()) {
-      open.getKey().shutdown();
+    for (Map.Entry<Peer, Thread> open : connections.entrySet()) {
+      open.getKey().connection.shutdown();
       if (open.getValue() != Thread.currentThread()) {
         open.getValue().interrupt();
       }

@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 
 /** A service that does with calls and descriptors what the tests look at. */
@@ -41,6 +42,7 @@ final class TestService {
 
   final CountDownLatch clientSeenGone = new CountDownLatch(1);
   final CountDownLatch waiting = new CountDownLatch(1);
+  final AtomicInteger waits = new AtomicInteger();
   final CountDownLatch waitEnded = new CountDownLatch(1);
 
   VarlinkServer.Builder builder() {
@@ -126,6 +128,7 @@ final class TestService {
   }
 
   private void await(Call call) {
+    waits.incrementAndGet();
     waiting.countDown();
     try {
       Thread.sleep(Duration.ofMinutes(5));

@@ -644,22 +644,110 @@ class VarlinkTest {
     }
   }
 
+  /** A flood's own connections make room for it, and those of others for nobody else. */
   @Test
-  void tooManyConnectionsAreTurnedAway() throws InterruptedException {
-    VarlinkServer running = start(service.builder().mostConnections(2));
-    VarlinkClient first = client();
-    try (VarlinkClient second = client()) {
-      first.call(TEST + "Nothing", JsonObject.empty());
-      second.call(TEST + "Nothing", JsonObject.empty());
+  void aFloodOfIdleConnectionsIsNotNoticedByAnotherProcess()
+      throws IOException, InterruptedException {
+    int places = 8;
+    VarlinkServer running = start(service.builder().mostConnections(places));
+    try (UnixSocket partly = LINUX.connect(path);
+        Other other = new Other()) {
+      assertThat(other.who()).isNotEqualTo(ProcessHandle.current().pid());
+      partly.send(bytes("{\"method\":"));
+      List<UnixSocket> flood = new ArrayList<>();
+      try {
+        for (int i = 0; i < 100; i++) {
+          flood.add(LINUX.connect(path));
+          assertThat(running.connections()).isLessThanOrEqualTo(places);
+        }
+        // One process has at most half; it took the places of its own, first of the oldest.
+        assertThat(eventually(() -> running.connections() == places / 2 + 1)).isTrue();
+        assertThat(ended(partly)).isTrue();
+        assertThat(ended(flood.getFirst())).isTrue();
+        assertThat(other.who()).as("still connected").isNotZero();
+        try (VarlinkClient own = client()) {
+          own.call(TEST + "Nothing", JsonObject.empty());
+        }
+      } finally {
+        flood.forEach(UnixSocket::close);
+      }
+    }
+  }
+
+  @Test
+  void aProcessWhoseConnectionsAllHaveCallsUnderWayGetsNoMore()
+      throws IOException, InterruptedException {
+    VarlinkServer running = start(service.builder().mostConnections(4));
+    List<UnixSocket> calling = new ArrayList<>();
+    try (Other other = new Other()) {
+      for (int i = 0; i < 2; i++) {
+        UnixSocket raw = LINUX.connect(path);
+        calling.add(raw);
+        raw.send(bytes(JsonObject.of("method", TEST + "Wait") + "\0"));
+      }
+      assertThat(service.waiting.await(10, TimeUnit.SECONDS)).isTrue();
+      assertThat(eventually(() -> service.waits.get() == 2)).isTrue();
       try (VarlinkClient third = client()) {
         assertThatThrownBy(() -> third.call(TEST + "Nothing", JsonObject.empty()))
             .isInstanceOf(VarlinkConnectionException.class);
       }
-      first.close();
-      assertThat(eventually(() -> running.connections() == 1)).isTrue();
-      try (VarlinkClient fourth = client()) {
-        fourth.call(TEST + "Nothing", JsonObject.empty());
+      assertThat(other.who()).isNotZero();
+      assertThat(running.connections()).isEqualTo(3);
+    } finally {
+      calling.forEach(UnixSocket::close);
+    }
+  }
+
+  @Test
+  void whoSendsTooMuchIsDisconnectedAndNobodyElse() throws IOException, InterruptedException {
+    start(service.builder().mostOfRequest(1 << 20, 2));
+    try (VarlinkClient other = client();
+        VarlinkClient most = client();
+        Fd fd = LINUX.memfd("one", 1)) {
+      other.call(TEST + "Nothing", JsonObject.empty());
+      assertThat(most.call(TEST + "Echo", JsonObject.of("text", "x".repeat(1_000_000))))
+          .isNotNull();
+      assertThatThrownBy(() -> most.call(TEST + "Echo", JsonObject.of("text", "x".repeat(1 << 20))))
+          .isInstanceOf(RuntimeException.class);
+      int before = openDescriptors();
+      try (VarlinkClient flood = client()) {
+        assertThatThrownBy(() -> files(flood, List.of(fd, fd, fd), 0))
+            .isInstanceOf(RuntimeException.class);
       }
+      assertThat(eventually(() -> openDescriptors() == before)).isTrue();
+      other.call(TEST + "Nothing", JsonObject.empty());
+    }
+  }
+
+  /** A client in another process. */
+  private final class Other implements AutoCloseable {
+    private final Process process;
+
+    Other() throws IOException {
+      process =
+          new ProcessBuilder(
+                  System.getProperty("java.home") + "/bin/java",
+                  "-XX:TieredStopAtLevel=1",
+                  "-XX:+UseSerialGC",
+                  "--enable-native-access=ALL-UNNAMED",
+                  "-cp",
+                  System.getProperty("java.class.path"),
+                  OtherClient.class.getName(),
+                  path.toString())
+              .redirectError(ProcessBuilder.Redirect.INHERIT)
+              .start();
+    }
+
+    /** Calls, and returns whom the service sees; 0 if the connection is gone. */
+    long who() throws IOException {
+      process.getOutputStream().write('\n');
+      process.getOutputStream().flush();
+      return Long.parseLong(process.inputReader().readLine());
+    }
+
+    @Override
+    public void close() {
+      process.destroyForcibly();
     }
   }
 

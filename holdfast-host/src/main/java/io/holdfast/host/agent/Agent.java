@@ -8,6 +8,7 @@ import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.keeper.ProcessKeeper;
 import io.holdfast.host.keeper.ServiceManager;
 import io.holdfast.host.keeper.SystemdKeeper;
+import io.holdfast.host.qemu.ConnectionBudget;
 import io.holdfast.host.qemu.QemuProbe;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Fd;
@@ -61,6 +62,16 @@ public final class Agent implements AutoCloseable {
 
   /** From one attempt to take back an unknown VM to the next. */
   private static final Duration AGAIN = Duration.ofSeconds(5);
+
+  private static final int MOST_CLIENTS = 128;
+
+  /** An eighth of the agent's descriptors at most, however few it may have. */
+  private static final int SHARE_OF_CLIENTS = 8;
+
+  /** Requests are definitions of VMs at most; what is long comes in a memfd, one a request. */
+  private static final int MOST_BYTES_OF_REQUEST = 1 << 20;
+
+  private static final int MOST_DESCRIPTORS_OF_REQUEST = 4;
 
   private static final String USAGE = "Usage: holdfast agent [--run DIR] [--socket PATH]";
 
@@ -136,6 +147,7 @@ public final class Agent implements AutoCloseable {
       Thread.ofPlatform().daemon().name("takes back unknown VMs").start(this::takeBack);
     }
     updates.rehearse();
+    Thread.ofPlatform().daemon().name("loads classes").start(() -> Loading.load(budgets()));
     if (manager.isPresent()) {
       manager.get().tell("READY=1", List.of());
     }
@@ -233,6 +245,8 @@ public final class Agent implements AutoCloseable {
         .implement(definition("Box"))
         .implement(definition("Debug"))
         .allow(peer -> peer.uid() == 0 || peer.uid() == me)
+        .mostConnections(mostClients())
+        .mostOfRequest(MOST_BYTES_OF_REQUEST, MOST_DESCRIPTORS_OF_REQUEST)
         .on("io.holdfast.Agent.Status", call -> call.reply(status()))
         .on(
             "io.holdfast.Vm.Run",
@@ -287,6 +301,20 @@ public final class Agent implements AutoCloseable {
         .start(listener);
   }
 
+  private int mostClients() {
+    return (int) Math.min(MOST_CLIENTS, linux.raiseDescriptorLimit() / SHARE_OF_CLIENTS);
+  }
+
+  private String budgets() {
+    return "of "
+        + linux.raiseDescriptorLimit()
+        + " descriptors at most "
+        + 2 * ConnectionBudget.ofProcess().places()
+        + " are for connections to VMs' ports, and "
+        + mostClients()
+        + " for clients of the agent";
+  }
+
   private static VarlinkInterface definition(String name) throws IOException {
     String file = "io.holdfast." + name + ".varlink";
     try (InputStream in = Agent.class.getResourceAsStream(file)) {
@@ -316,7 +344,8 @@ public final class Agent implements AutoCloseable {
         "heldDescriptors", keeper.size(),
         "vms", vms.all().size(),
         "updates", updates.size(),
-        "recovered", recovered);
+        "recovered", recovered,
+        "refusedConnections", ConnectionBudget.ofProcess().refused());
   }
 
   private void memory(Call call) {
@@ -358,6 +387,8 @@ public final class Agent implements AutoCloseable {
       call.reply(
           JsonObject.of("output", 0, "input", 1, "from", watching.from()),
           List.of(watching.output(), watching.input()));
+    } catch (IOException e) {
+      throw Vms.notPossible(String.valueOf(e.getMessage()));
     }
   }
 

@@ -73,8 +73,9 @@ public final class Console extends Channel {
    * Lets somebody watch from the first line on that begins within the last {@code bytes}.
    *
    * @return empty if the VM has just ended
+   * @throws IOException if as many watch already as may
    */
-  public Optional<Attachment> watchTail(long bytes) {
+  public Optional<Attachment> watchTail(long bytes) throws IOException {
     return watch(log -> log.tail(bytes));
   }
 
@@ -84,14 +85,21 @@ public final class Console extends Channel {
    * @param from an offset in the log; what is gone from it is left out, as {@link Attachment#from}
    *     says
    * @return empty if the VM has just ended
+   * @throws IOException if as many watch already as may
    */
-  public Optional<Attachment> watchFrom(long from) {
+  public Optional<Attachment> watchFrom(long from) throws IOException {
     return watch(log -> Math.clamp(from, log.start(), log.end()));
   }
 
-  private synchronized Optional<Attachment> watch(ToLongFunction<Log> begin) {
+  private synchronized Optional<Attachment> watch(ToLongFunction<Log> begin) throws IOException {
     if (isClosed()) {
       return Optional.empty();
+    }
+    if (sink().full()) {
+      throw new IOException(
+          Viewers.MOST
+              + " watch the console already, and more may not: end one of them, or read its log "
+              + path);
     }
     long from = begin.applyAsLong(sink().log());
     try (FdPair pair = linux().socketPair(SocketType.STREAM)) {

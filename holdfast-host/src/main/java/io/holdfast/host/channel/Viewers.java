@@ -16,6 +16,9 @@ import java.util.Set;
  * log is sent away, and learns from its next attachment what it missed.
  */
 final class Viewers implements Sink {
+  /** Each is a descriptor of the agent's, and a part of what its thread looks at in each turn. */
+  static final int MOST = 32;
+
   private static final class Viewer {
     final Fd socket;
     long at;
@@ -39,6 +42,11 @@ final class Viewers implements Sink {
 
   Log log() {
     return log;
+  }
+
+  /** Whether there are as many viewers as there may be. */
+  synchronized boolean full() {
+    return viewers.size() >= MOST;
   }
 
   /**

@@ -3,6 +3,7 @@ package io.holdfast.host.qemu;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.OncePerFlood;
 import io.holdfast.linux.Readiness;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.TcpListener;
@@ -34,6 +35,10 @@ final class HostPorts implements AutoCloseable {
   private static final LateLogger LOG = new LateLogger(HostPorts.class);
 
   private static final int BUFFER = 32 * 1024;
+
+  /** What a connection may hold of which neither side takes anything. */
+  static final int MOST_BYTES = 2 * BUFFER;
+
   private static final Duration FOREVER = Duration.ofDays(1);
 
   /** How long nobody is accepted after this process had no descriptor left for one. */
@@ -43,8 +48,13 @@ final class HostPorts implements AutoCloseable {
   private static final Duration END = Duration.ofSeconds(5);
 
   private final Linux linux;
+  private final String vm;
   private final String name;
+  private final ConnectionBudget budget;
   private final Fd wake;
+  private final OncePerFlood tooMany = new OncePerFlood();
+  private final OncePerFlood noDescriptor = new OncePerFlood();
+  private final OncePerFlood noWay = new OncePerFlood();
 
   /** Only the thread uses it. */
   private final List<Connection> connections = new ArrayList<>();
@@ -62,11 +72,15 @@ final class HostPorts implements AutoCloseable {
   /**
    * Passes nothing yet.
    *
-   * @param name says whose ports they are
+   * @param vm whose ports they are
+   * @param network its card
+   * @param budget the connections of all VMs
    */
-  HostPorts(Linux linux, String name) {
+  HostPorts(Linux linux, String vm, String network, ConnectionBudget budget) {
     this.linux = linux;
-    this.name = name;
+    this.vm = vm;
+    this.name = vm + "/" + network;
+    this.budget = budget;
     this.wake = linux.eventfd();
   }
 
@@ -158,6 +172,7 @@ final class HostPorts implements AutoCloseable {
     boolean shortage = false;
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment count = arena.allocate(ValueLayout.JAVA_LONG);
+      MemorySegment buffer = arena.allocate(BUFFER);
       while (true) {
         Orders orders = orders();
         if (orders.closed()) {
@@ -178,7 +193,7 @@ final class HostPorts implements AutoCloseable {
         }
         for (Iterator<Connection> all = connections.iterator(); all.hasNext(); ) {
           Connection each = all.next();
-          if (each.concernedBy(ready) && !each.go()) {
+          if (each.concernedBy(ready) && !each.go(buffer)) {
             all.remove();
           }
         }
@@ -208,15 +223,39 @@ final class HostPorts implements AutoCloseable {
     try {
       Optional<TcpSocket> next = listener.acceptNow();
       if (next.isPresent()) {
-        Connection made = new Connection(index, next.get());
-        if (made.connect(to)) {
-          connections.add(made);
-        }
+        begin(new Connection(index, next.get()), to);
       }
       return true;
     } catch (SystemCallException e) {
-      LOG.get().log(System.Logger.Level.WARNING, "a connection to a port of " + name + " waits", e);
+      if (noDescriptor.begins()) {
+        LOG.get()
+            .log(System.Logger.Level.WARNING, "a connection to a port of " + name + " waits", e);
+      }
       return false;
+    }
+  }
+
+  private void begin(Connection made, Target to) {
+    if (!budget.take(vm)) {
+      // Not left to wait: a flood would fill the backlog, and whoever connects would learn nothing.
+      if (tooMany.begins()) {
+        LOG.get()
+            .log(
+                System.Logger.Level.WARNING,
+                "VM "
+                    + vm
+                    + " has "
+                    + budget.taken(vm)
+                    + " connections to its ports of the host, as many as it may; more are reset"
+                    + " until some have ended. A higher limit of descriptors (LimitNOFILE= of the"
+                    + " agent's unit) allows more");
+      }
+      abort(made.client);
+      return;
+    }
+    connections.add(made);
+    if (!made.connect(to)) {
+      connections.removeLast();
     }
   }
 
@@ -236,41 +275,44 @@ final class HostPorts implements AutoCloseable {
 
   /** One direction of a connection. */
   private static final class Direction {
-    private final MemorySegment buffer;
-    private int start;
-    private int end;
+    private static final byte[] NONE = new byte[0];
+
+    /** What the receiver had no room for: most connections have nothing to keep. */
+    private byte[] rest = NONE;
+
     private boolean moved;
     private boolean ended;
     private boolean finished;
 
-    Direction(Arena arena) {
-      buffer = arena.allocate(BUFFER);
-    }
-
     boolean wantsMore() {
-      return start == end && !ended;
+      return rest.length == 0 && !ended;
     }
 
     boolean hasSome() {
-      return start < end;
+      return rest.length > 0;
     }
 
-    /** Moves what can be moved now. */
-    void move(TcpSocket from, TcpSocket to) {
+    /**
+     * Moves what can be moved now.
+     *
+     * @param buffer native memory, used for the time of this call
+     */
+    void move(TcpSocket from, TcpSocket to, MemorySegment buffer) {
+      int length = rest.length;
+      MemorySegment.copy(rest, 0, buffer, ValueLayout.JAVA_BYTE, 0, length);
       if (wantsMore()) {
         OptionalInt bytes = from.receiveNow(buffer);
-        if (bytes.isPresent()) {
-          start = 0;
-          end = bytes.getAsInt();
-          ended = end == 0;
+        length = bytes.orElse(0);
+        ended = bytes.isPresent() && length == 0;
+      }
+      if (length > 0) {
+        int sent = to.sendNow(buffer.asSlice(0, length));
+        moved |= sent > 0;
+        if (sent > 0 || !hasSome()) {
+          rest = buffer.asSlice(sent, (long) length - sent).toArray(ValueLayout.JAVA_BYTE);
         }
       }
-      if (hasSome()) {
-        int sent = to.sendNow(buffer.asSlice(start, (long) end - start));
-        start += sent;
-        moved |= sent > 0;
-      }
-      if (ended && !finished) {
+      if (ended && !hasSome() && !finished) {
         to.finishSending();
         finished = true;
       }
@@ -281,9 +323,8 @@ final class HostPorts implements AutoCloseable {
   private final class Connection {
     private final int index;
     private final TcpSocket client;
-    private final Arena arena = Arena.ofConfined();
-    private final Direction up = new Direction(arena);
-    private final Direction down = new Direction(arena);
+    private final Direction up = new Direction();
+    private final Direction down = new Direction();
     private Optional<TcpSocket> guest = Optional.empty();
     private boolean connecting;
     private int generation;
@@ -303,7 +344,9 @@ final class HostPorts implements AutoCloseable {
         generation = to.generation();
         return true;
       } catch (SystemCallException e) {
-        LOG.get().log(System.Logger.Level.WARNING, "no way to the guest of " + name, e);
+        if (noWay.begins()) {
+          LOG.get().log(System.Logger.Level.WARNING, "no way to the guest of " + name, e);
+        }
         reset();
         return false;
       }
@@ -340,7 +383,7 @@ final class HostPorts implements AutoCloseable {
     }
 
     /** Moves what can be moved; false once it has ended. */
-    boolean go() {
+    boolean go(MemorySegment buffer) {
       TcpSocket other = guest.orElseThrow();
       try {
         if (connecting) {
@@ -350,8 +393,8 @@ final class HostPorts implements AutoCloseable {
           other.check();
           connecting = false;
         }
-        up.move(client, other);
-        down.move(other, client);
+        up.move(client, other, buffer);
+        down.move(other, client, buffer);
       } catch (SystemCallException e) {
         LOG.get().log(System.Logger.Level.DEBUG, "a connection to a port of " + name + " broke", e);
         reset();
@@ -360,7 +403,7 @@ final class HostPorts implements AutoCloseable {
       if (up.finished && down.finished) {
         client.close();
         other.close();
-        arena.close();
+        budget.giveBack(vm);
         return false;
       }
       return true;
@@ -370,7 +413,7 @@ final class HostPorts implements AutoCloseable {
     void reset() {
       abort(client);
       guest.ifPresent(HostPorts::abort);
-      arena.close();
+      budget.giveBack(vm);
     }
   }
 

@@ -9,16 +9,28 @@ public final class Lines {
   private static final int BUFFER = 64 * 1024;
   private static final int LONGEST = 64 << 20;
 
+  private final int longest;
   private byte[] rest = new byte[BUFFER];
   private int length;
 
-  /** Nothing has come yet. */
-  public Lines() {}
+  /** Nothing has come yet; a line may have 64 MiB. */
+  public Lines() {
+    this(LONGEST);
+  }
+
+  /**
+   * Nothing has come yet.
+   *
+   * @param longest how many bytes a line may have
+   */
+  public Lines(int longest) {
+    this.longest = longest;
+  }
 
   /**
    * Takes what has come, and passes on each line that is complete now, without its newline.
    *
-   * @throws IllegalStateException if a line has more than 64 MiB
+   * @throws IllegalStateException if a line is longer than it may be
    */
   public void add(byte[] bytes, int count, Consumer<String> line) {
     int from = 0;
@@ -35,8 +47,8 @@ public final class Lines {
   }
 
   private void append(byte[] bytes, int from, int count) {
-    if (length + count > LONGEST) {
-      throw new IllegalStateException("a message of more than " + LONGEST + " bytes");
+    if (length + count > longest) {
+      throw new IllegalStateException("a message of more than " + longest + " bytes");
     }
     if (length + count > rest.length) {
       rest = Arrays.copyOf(rest, Math.max(rest.length * 2, length + count));

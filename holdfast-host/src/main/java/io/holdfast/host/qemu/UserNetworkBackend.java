@@ -50,7 +50,8 @@ final class UserNetworkBackend implements Backend {
   UserNetworkBackend(BackendContext context, UserNetwork network) {
     this.context = context;
     this.network = network;
-    this.ports = new HostPorts(context.linux(), context.vm() + "/" + network.id());
+    this.ports =
+        new HostPorts(context.linux(), context.vm(), network.id(), ConnectionBudget.ofProcess());
   }
 
   private String listenerLabel(int forward) {

@@ -1,6 +1,7 @@
 package io.holdfast.host.channel;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
@@ -14,6 +15,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -143,6 +145,52 @@ class ConsoleTest {
       assertThat(directory).isEmptyDirectory();
     }
     assertThat(descriptors()).isEqualTo(before);
+  }
+
+  @Test
+  void aFloodOfWatchersIsRefusedAndAnotherVmsConsoleGoesOn() throws IOException {
+    Path otherLog = directory.resolve("other.log");
+    try (Console flooded = console(linux);
+        Fd qemu = flooded.open(1);
+        Console other = new Console(linux, keeper, "other/console", otherLog, LIMIT);
+        Fd otherQemu = other.open(1)) {
+      flooded.attached(1);
+      other.attached(1);
+      long before = descriptors();
+      List<Console.Attachment> watching = new ArrayList<>();
+      for (int i = 0; i < Viewers.MOST; i++) {
+        watching.add(flooded.watchTail(0).orElseThrow());
+      }
+      long full = descriptors();
+      for (int i = 0; i < 10; i++) {
+        assertThatThrownBy(() -> flooded.watchFrom(0))
+            .isInstanceOf(IOException.class)
+            .hasMessageContaining("32 watch the console already")
+            .hasMessageContaining(log().toString());
+      }
+      assertThat(descriptors()).isEqualTo(full);
+      try (Console.Attachment one = other.watchTail(0).orElseThrow()) {
+        say(otherQemu, "as ever\n");
+        assertThat(hear(one.output(), 8)).isEqualTo("as ever\n");
+      }
+      say(qemu, "to all\n");
+      assertThat(hear(watching.getLast().output(), 7)).isEqualTo("to all\n");
+      watching.removeFirst().close();
+      await(
+          "the place of one that has gone",
+          () -> {
+            try {
+              watching.add(flooded.watchTail(0).orElseThrow());
+              return true;
+            } catch (IOException e) {
+              return false;
+            }
+          });
+      watching.forEach(Console.Attachment::close);
+      await("all to be gone", () -> descriptors() == before);
+      flooded.drop(1);
+      other.drop(1);
+    }
   }
 
   @Test
