@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -82,7 +83,8 @@ public final class Vm implements AutoCloseable {
               backends,
               directory,
               first,
-              CommandLine.Start.BOOT);
+              CommandLine.Start.BOOT,
+              Optional.empty());
       started = Optional.of(process);
       Vm vm = new Vm(promise, box, backends, directory, first, process);
       vm.writeRecord();
@@ -115,7 +117,8 @@ public final class Vm implements AutoCloseable {
       Backends backends,
       Path directory,
       int generation,
-      CommandLine.Start start)
+      CommandLine.Start start,
+      Optional<Duration> remaining)
       throws IOException {
     Map<String, Fd> own = backends.open(generation);
     QemuProcess process;
@@ -129,7 +132,8 @@ public final class Vm implements AutoCloseable {
               promise,
               generationDirectory(directory, generation),
               descriptors,
-              start);
+              start,
+              remaining);
     } finally {
       own.values().forEach(Fd::close);
     }
@@ -148,10 +152,15 @@ public final class Vm implements AutoCloseable {
     }
   }
 
-  /** Starts a successor; see {@link #launch}. */
-  QemuProcess startSuccessor(Linux linux, QemuBinary binary, int next, CommandLine.Start start)
+  /** Starts a successor within what is left of a step; see {@link #launch}. */
+  QemuProcess startSuccessor(
+      Linux linux,
+      QemuBinary binary,
+      int next,
+      CommandLine.Start start,
+      Optional<Duration> remaining)
       throws IOException {
-    return launch(linux, binary, promise(), box, backends, directory, next, start);
+    return launch(linux, binary, promise(), box, backends, directory, next, start, remaining);
   }
 
   /**
@@ -236,7 +245,8 @@ public final class Vm implements AutoCloseable {
   private Layout successors(Linux linux, QemuBinary binary) throws IOException {
     int next = generation() + 1;
     try {
-      QemuProcess successor = startSuccessor(linux, binary, next, CommandLine.Start.SUCCEED);
+      QemuProcess successor =
+          startSuccessor(linux, binary, next, CommandLine.Start.SUCCEED, Optional.empty());
       try {
         return Layout.of(successor);
       } finally {
