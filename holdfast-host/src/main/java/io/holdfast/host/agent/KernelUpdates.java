@@ -292,6 +292,15 @@ final class KernelUpdates {
   Recovered recover(JournalRecord.Began began, List<JournalRecord> records, JournalFile journal)
       throws IOException {
     UpdateId id = began.update();
+    List<String> story = new ArrayList<>();
+    if (arrival.isPresent() && holds(id.toString())) {
+      // At the agent's start this was tried just before.
+      for (String box : arrival.get().retry()) {
+        if (vms.takeBack(box, story)) {
+          vms.recovered(box);
+        }
+      }
+    }
     boolean left = left(began, records);
     if (!left) {
       shutdown().goesOn("the agent died");
@@ -325,8 +334,8 @@ final class KernelUpdates {
       } else {
         boolean _ = held.remove(id.toString());
       }
-      return new Recovered(
-          !stuck, Optional.of(report), List.of("update " + id + ": " + report.string("message")));
+      story.add("update " + id + ": " + report.string("message"));
+      return new Recovered(!stuck, Optional.of(report), story);
     } finally {
       for (Participant each : participants.values()) {
         if (each instanceof VmUpdate update) {
@@ -358,7 +367,7 @@ final class KernelUpdates {
       String name, UpdateId id, boolean left, List<JournalRecord> records, List<String> claimed) {
     if (vms.find(name).isEmpty()) {
       boolean stopped = !Files.exists(places.vm(name));
-      return new Absent(name, !stopped);
+      return new Absent(name, stopped ? Optional.empty() : Optional.of(missed(name)));
     }
     Vm vm = vms.claim(name, "update " + id);
     claimed.add(name);
@@ -369,11 +378,18 @@ final class KernelUpdates {
     if (!vm.arriving() && !fact(name, VmUpdate.SUCCESSOR, records).equals(Optional.of(runs))) {
       // It came back, or was given up, while another one is waited for, and has had an update of
       // its own or was run anew since.
-      return new Absent(name, false);
+      return new Absent(name, Optional.empty());
     }
     String target = fact(name, VmUpdate.TARGET, records).orElse(vm.process().binary().path());
     return new VmUpdate(
         linux, vm, vms.probe(), target, false, deviceStates, GuestClock.Choice.CORRECT);
+  }
+
+  private String missed(String name) {
+    return "VM "
+        + name
+        + " could not be taken back: "
+        + vms.whyUnknown(name).orElse("the agent said why at its start");
   }
 
   /** What a participant recorded last under a key. */
@@ -408,13 +424,12 @@ final class KernelUpdates {
    * A VM that is not there as it was: stopped since it came, and perhaps run anew, or one that
    * could not be taken back.
    *
-   * @param missed whether somebody misses it
+   * @param missed why it is not there, if somebody misses it
    */
-  private record Absent(String name, boolean missed) implements Participant {
+  private record Absent(String name, Optional<String> missed) implements Participant {
     private void check() throws IOException {
-      if (missed) {
-        throw new IOException(
-            "VM " + name + " could not be taken back; the agent said why at its start");
+      if (missed.isPresent()) {
+        throw new IOException(missed.get());
       }
     }
 
