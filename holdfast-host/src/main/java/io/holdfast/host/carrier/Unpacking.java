@@ -8,6 +8,7 @@ import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Mapping;
 import io.holdfast.linux.Protection;
+import io.holdfast.linux.SystemCallException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
@@ -202,7 +203,7 @@ final class Unpacking {
     List<Fd> memfds = new ArrayList<>();
     try (IncomingSession session = found.get()) {
       for (Manifest.CrossedEntry entry : box.entries()) {
-        memfds.add(session.retrieve(entry.token()));
+        memfds.add(retrieve(session, entry));
       }
       Optional<Fd> record = Optional.empty();
       for (int i = 0; i < memfds.size(); i++) {
@@ -220,6 +221,15 @@ final class Unpacking {
       }
     } finally {
       memfds.forEach(Fd::close);
+    }
+  }
+
+  private static Fd retrieve(IncomingSession session, Manifest.CrossedEntry entry)
+      throws IOException {
+    try {
+      return session.retrieve(entry.token());
+    } catch (SystemCallException e) {
+      throw new IOException("entry " + entry.label() + ": " + e.getMessage(), e);
     }
   }
 
