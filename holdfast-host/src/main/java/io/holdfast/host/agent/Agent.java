@@ -136,8 +136,8 @@ public final class Agent implements AutoCloseable {
       new StoredSessions(keeper, StoredSessions.boot()).sort();
     }
     Optional<Arrival> arrival = Arrival.unpack(linux, keeper, guard, places);
-    this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()));
-    this.boxes = new Boxes(linux, keeper);
+    this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()), arrival);
+    this.boxes = new Boxes(linux, keeper, arrival);
     this.updates = new Updates(linux, places, vms, boxes, keeper, arrival);
     this.debugView = new DebugView(linux, keeper, vms, boxes, updates);
     vms.recover(recovered, updates::committed);

@@ -1,6 +1,7 @@
 package io.holdfast.host.agent;
 
 import io.holdfast.core.Names;
+import io.holdfast.host.carrier.Arrival;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FileSystem;
@@ -24,13 +25,18 @@ final class Boxes {
 
   private final Linux linux;
   private final Keeper keeper;
+  private final Optional<Arrival> arrival;
 
   /** Why nothing may be put in or removed, if so. */
   private Optional<String> closed = Optional.empty();
 
-  Boxes(Linux linux, Keeper keeper) {
+  /**
+   * @param arrival what came from the previous kernel, if something did
+   */
+  Boxes(Linux linux, Keeper keeper, Optional<Arrival> arrival) {
     this.linux = linux;
     this.keeper = keeper;
+    this.arrival = arrival;
   }
 
   /** Nothing is put in or removed until {@link #open}: it would not be part of what is going on. */
@@ -51,6 +57,14 @@ final class Boxes {
               + " can't be changed now: "
               + closed.get()
               + " is under way; wait for its end");
+    }
+  }
+
+  /** What is in a box that could not be unpacked is unknown, not absent. */
+  private void checkUnpacked(String box) {
+    Optional<String> aside = arrival.flatMap(each -> each.aside(PREFIX + box));
+    if (aside.isPresent()) {
+      throw notPossible("box " + box + " is unknown: " + aside.get());
     }
   }
 
@@ -78,6 +92,7 @@ final class Boxes {
   synchronized void put(String box, String label, Fd fd) {
     String full = label(box, label);
     checkOpen(box);
+    checkUnpacked(box);
     if (linux.fileSystem(fd) != FileSystem.TMPFS || linux.links(fd) != 0) {
       throw notPossible(
           "entry "
@@ -93,6 +108,7 @@ final class Boxes {
   /** What has a label; the caller's to close. */
   Fd get(String box, String label) {
     String full = label(box, label);
+    checkUnpacked(box);
     Map<String, Fd> found = keeper.kept(full);
     Fd fd = found.remove(full);
     found.values().forEach(Fd::close);

@@ -332,7 +332,9 @@ final class KernelUpdates {
     undoing.forEach(
         (id, open) -> {
           if (open.participants().stream()
-              .anyMatch(each -> each instanceof Absent(String vm, boolean _) && vm.equals(name))) {
+              .anyMatch(
+                  each ->
+                      each instanceof Absent(String vm, Optional<String> _) && vm.equals(name))) {
             vms.stuck(name, id, "its part has yet to be undone");
           }
         });
@@ -363,7 +365,10 @@ final class KernelUpdates {
           participants.add(each instanceof Absent ? undone(vm.get()) : each);
         } else {
           // Undone already, or stopped since; or not taken back yet.
-          participants.add(new Absent(name, vms.unknown().contains(name)));
+          participants.add(
+              new Absent(
+                  name,
+                  vms.unknown().contains(name) ? Optional.of(missed(name)) : Optional.empty()));
         }
       }
       Optional<Orchestrator> recovery =
@@ -394,6 +399,15 @@ final class KernelUpdates {
   Recovered recover(JournalRecord.Began began, List<JournalRecord> records, JournalFile journal)
       throws IOException {
     UpdateId id = began.update();
+    List<String> story = new ArrayList<>();
+    if (arrival.isPresent() && holds(id.toString())) {
+      // At the agent's start this was tried just before.
+      for (String box : arrival.get().retry()) {
+        if (vms.takeBack(box, story, _ -> false)) {
+          vms.recovered(box);
+        }
+      }
+    }
     boolean left = left(began, records);
     if (!left) {
       shutdown().goesOn("the agent died");
@@ -429,8 +443,8 @@ final class KernelUpdates {
       } else {
         boolean _ = held.remove(id.toString());
       }
-      return new Recovered(
-          !stuck, Optional.of(report), List.of("update " + id + ": " + report.string("message")));
+      story.add("update " + id + ": " + report.string("message"));
+      return new Recovered(!stuck, Optional.of(report), story);
     } finally {
       for (Participant each : participants.values()) {
         if (each instanceof VmUpdate update) {
@@ -462,7 +476,7 @@ final class KernelUpdates {
       String name, UpdateId id, boolean left, List<JournalRecord> records, List<String> claimed) {
     if (vms.find(name).isEmpty()) {
       boolean stopped = !Files.exists(places.vm(name));
-      return new Absent(name, !stopped);
+      return new Absent(name, stopped ? Optional.empty() : Optional.of(missed(name)));
     }
     Vm vm = vms.claim(name, "update " + id);
     claimed.add(name);
@@ -473,11 +487,18 @@ final class KernelUpdates {
     if (!vm.arriving() && !fact(name, VmUpdate.SUCCESSOR, records).equals(Optional.of(runs))) {
       // It came back, or was given up, while another one is waited for, and has had an update of
       // its own or was run anew since.
-      return new Absent(name, false);
+      return new Absent(name, Optional.empty());
     }
     String target = fact(name, VmUpdate.TARGET, records).orElse(vm.process().binary().path());
     return new VmUpdate(
         linux, vm, vms.probe(), target, false, deviceStates, GuestClock.Choice.CORRECT);
+  }
+
+  private String missed(String name) {
+    return "VM "
+        + name
+        + " could not be taken back: "
+        + vms.whyUnknown(name).orElse("the agent said why at its start");
   }
 
   /** What a participant recorded last under a key. */
@@ -512,13 +533,12 @@ final class KernelUpdates {
    * A VM that is not there as it was: stopped since it came, and perhaps run anew, or one that
    * could not be taken back.
    *
-   * @param missed whether somebody misses it
+   * @param missed why it is not there, if somebody misses it
    */
-  private record Absent(String name, boolean missed) implements Participant {
+  private record Absent(String name, Optional<String> missed) implements Participant {
     private void check() throws IOException {
-      if (missed) {
-        throw new IOException(
-            "VM " + name + " could not be taken back; the agent said why at its start");
+      if (missed.isPresent()) {
+        throw new IOException(missed.get());
       }
     }
 

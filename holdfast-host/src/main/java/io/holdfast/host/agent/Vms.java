@@ -5,6 +5,7 @@ import io.holdfast.core.Entry;
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.UpdateId;
 import io.holdfast.host.adopt.Adoption;
+import io.holdfast.host.carrier.Arrival;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.BackendContext;
 import io.holdfast.host.qemu.Cdrom;
@@ -67,6 +68,7 @@ final class Vms {
   private final Places places;
   private final Keeper keeper;
   private final QemuProbe probe;
+  private final Optional<Arrival> arrival;
   private final DefinitionReader definitions;
   private final Map<String, Vm> vms = new TreeMap<>();
   private final Map<String, QmpServer> channels = new HashMap<>();
@@ -106,11 +108,15 @@ final class Vms {
     }
   }
 
-  Vms(Linux linux, Places places, Keeper keeper, QemuProbe probe) {
+  /**
+   * @param arrival what came from the previous kernel, if something did
+   */
+  Vms(Linux linux, Places places, Keeper keeper, QemuProbe probe, Optional<Arrival> arrival) {
     this.linux = linux;
     this.places = places;
     this.keeper = keeper;
     this.probe = probe;
+    this.arrival = arrival;
     this.definitions = new DefinitionReader(linux, probe, places);
   }
 
@@ -136,10 +142,12 @@ final class Vms {
    */
   boolean takeBack(String name, List<String> story, Predicate<String> committed) {
     Map<String, Map<String, Fd>> kept = Map.of();
-    try {
-      synchronized (this) {
-        busy.put(name, RECOVERY);
+    synchronized (this) {
+      if (!unknown.containsKey(name) || busy.putIfAbsent(name, RECOVERY) != null) {
+        return false;
       }
+    }
+    try {
       kept = kept();
       Map<String, Fd> descriptors = kept.getOrDefault(name, Map.of());
       recover(name, places.vm(name), descriptors, story, committed);
@@ -192,6 +200,10 @@ final class Vms {
       List<String> story,
       Predicate<String> committed)
       throws IOException {
+    Optional<String> aside = aside(name);
+    if (aside.isPresent()) {
+      throw new IOException(aside.get());
+    }
     Optional<JsonObject> record = Vm.readRecord(directory);
     if (record.isEmpty()) {
       Vm.removeHalfStarted(linux, directory);
@@ -589,7 +601,15 @@ final class Vms {
     return why == null ? noSuchVm(name) : notPossible(unknown(name, why));
   }
 
-  private static String unknown(String name, String why) {
+  /** Why a VM has yet to be unpacked, which the previous kernel left; empty if it has not. */
+  private Optional<String> aside(String name) {
+    return arrival.flatMap(each -> each.aside(name));
+  }
+
+  private String unknown(String name, String why) {
+    if (aside(name).isPresent()) {
+      return "VM " + name + " is unknown: " + why;
+    }
     return "VM "
         + name
         + " is unknown: "
@@ -601,6 +621,11 @@ final class Vms {
   /** The names of VMs that an earlier agent had, and of which this one can't tell. */
   synchronized Set<String> unknown() {
     return Set.copyOf(unknown.keySet());
+  }
+
+  /** Why a VM of an earlier agent is unknown; empty if it is not. */
+  synchronized Optional<String> whyUnknown(String name) {
+    return Optional.ofNullable(unknown.get(name));
   }
 
   /** All VMs as interface io.holdfast.Vm shows them, by name. */
@@ -719,6 +744,10 @@ final class Vms {
 
   /** Ends a VM and frees its memory. */
   void stop(String name) {
+    if (aside(name).isPresent()) {
+      giveUp(name);
+      return;
+    }
     Vm vm = claimToStop(name);
     try {
       Set<String> labels = new HashSet<>(vm.box().entries().keySet());
@@ -731,6 +760,31 @@ final class Vms {
       }
     } catch (IOException e) {
       throw notPossible("VM " + name + " could not be stopped: " + e.getMessage());
+    } finally {
+      release(name);
+    }
+  }
+
+  /** Gives up a VM that could not be unpacked. */
+  private void giveUp(String name) {
+    synchronized (this) {
+      String has = busy.putIfAbsent(name, "its stop");
+      if (has != null) {
+        throw notPossible("VM " + name + " is taken by " + has + "; wait until that has ended");
+      }
+    }
+    try {
+      if (!arrival.orElseThrow().giveUp(name)) {
+        throw notPossible("VM " + name + " was restored just now; stop it once more");
+      }
+      Map<String, Fd> kept = keeper.kept(name + "/");
+      kept.values().forEach(Fd::close);
+      keeper.drop(kept.keySet());
+      synchronized (this) {
+        unknown.remove(name);
+      }
+    } catch (IOException e) {
+      throw notPossible("VM " + name + " cannot be given up: " + e.getMessage());
     } finally {
       release(name);
     }

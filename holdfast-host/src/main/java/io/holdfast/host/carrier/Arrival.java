@@ -24,8 +24,6 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
-import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -34,7 +32,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
-import java.util.concurrent.locks.LockSupport;
 
 /**
  * What came from the previous kernel. Unpacking it leaves the keeper and the run directory as an
@@ -49,9 +46,6 @@ public final class Arrival {
   /** What the keeper's labels of sessions begin with; no box begins so. */
   public static final String SESSIONS = "@session/";
 
-  /** How long somebody else may have the device. */
-  private static final Duration PATIENCE = Duration.ofSeconds(5);
-
   private static final LateLogger LOG = new LateLogger(Arrival.class);
 
   /** When unpacking began, in nanoseconds since the reboot call. */
@@ -62,14 +56,20 @@ public final class Arrival {
 
   private final long unpacking;
 
-  private Arrival(long elapsed, long began, long unpacking) {
+  private final Unpacking unpacker;
+
+  private Arrival(long elapsed, long began, long unpacking, Unpacking unpacker) {
     this.elapsed = elapsed;
     this.began = began;
     this.unpacking = unpacking;
+    this.unpacker = unpacker;
   }
 
   /** Where things of the run directory are. */
   public interface Places {
+    /** The run directory. */
+    Path run();
+
     /** A VM's directory. */
     Path vm(String name);
 
@@ -78,72 +78,122 @@ public final class Arrival {
   }
 
   /**
-   * Unpacks what the previous kernel left, if it left anything.
+   * Unpacks what the previous kernel left, if it left anything. A box that cannot be unpacked is
+   * set aside ({@link #aside}), and the others are unpacked.
    *
-   * @param guard closed when this returns, as the keeper has the sessions then; not when it throws
+   * @param guard closed when this returns or throws, unless a session is open in this process only
    * @return empty if there is nothing that has yet to be finished
-   * @throws IOException if it can't be unpacked; it is held, and can be tried again
+   * @throws IOException if it can't be unpacked, or it can't be told whether there is anything;
+   *     what there is is held, and the next agent tries again
    */
   public static Optional<Arrival> unpack(
       Linux linux, Keeper keeper, SessionGuard guard, Places places) throws IOException {
+    return unpack(linux, keeper, guard, places, ArrivedSessions.Host.REAL);
+  }
+
+  /** As {@link #unpack(Linux, Keeper, SessionGuard, Places)}, on a host that a test makes. */
+  static Optional<Arrival> unpack(
+      Linux linux, Keeper keeper, SessionGuard guard, Places places, ArrivedSessions.Host host)
+      throws IOException {
     long began = System.nanoTime();
-    Optional<IncomingSession> main = session(linux, keeper, guard, Manifest.SESSION);
-    Optional<Arrival> arrival = Optional.empty();
-    if (main.isPresent()) {
+    ArrivedSessions sessions =
+        new ArrivedSessions(linux, keeper, guard, places.run().resolve("settled"), host);
+    try {
+      Optional<IncomingSession> main = sessions.main();
+      if (main.isEmpty()) {
+        return Optional.empty();
+      }
       try (IncomingSession session = main.get()) {
         Optional<Fd> manifest = manifest(session);
         if (manifest.isPresent()) {
-          arrival = Optional.of(unpack(linux, keeper, guard, places, manifest.get(), began));
-        } else {
-          keeper.drop(Set.of(SESSIONS + Manifest.SESSION));
+          return Optional.of(
+              unpack(new Unpacking(linux, keeper, sessions, places), manifest.get(), began));
         }
+        keeper.drop(Set.of(SESSIONS + Manifest.SESSION));
+        sessions.settle();
+        return Optional.empty();
       }
+    } finally {
+      sessions.release();
     }
-    // Not after a failure: a session that the keeper could not take is open in the guard only, once
-    // this agent has ended, and the next one finds it there.
-    guard.close();
-    return arrival;
   }
 
   /**
    * What tells of all the rest; empty if an agent that died had let the kernel drop the session
    * already, as it does when all participants have resumed.
    */
-  private static Optional<Fd> manifest(IncomingSession main) {
+  private static Optional<Fd> manifest(IncomingSession main) throws IOException {
     try {
       return Optional.of(main.retrieve(Manifest.TOKEN));
     } catch (SystemCallException e) {
       if (e.errno() == Errno.ENOENT) {
         return Optional.empty();
       }
-      throw e;
+      throw new IOException(
+          "the manifest, which tells what arrived from the previous kernel, cannot be restored: "
+              + ArrivedSessions.sentence(e)
+              + " So the agent does not start; the sessions are preserved. Start it again. If the"
+              + " kernel could not rebuild the manifest, only a reboot helps, which discards all"
+              + " that arrived",
+          e);
     }
   }
 
   /** Owns the manifest. */
-  private static Arrival unpack(
-      Linux linux, Keeper keeper, SessionGuard guard, Places places, Fd memfd, long began)
-      throws IOException {
+  private static Arrival unpack(Unpacking unpacking, Fd memfd, long began) throws IOException {
+    Linux linux = unpacking.linux();
     try (memfd;
         Mapping mapping = linux.map(memfd, 0, linux.size(memfd), Protection.READ)) {
       Manifest manifest = Manifest.of(mapping.segment());
-      Path journal = places.updates().resolve(new UpdateId(manifest.update()) + ".journal");
+      Path journal =
+          unpacking.places().updates().resolve(new UpdateId(manifest.update()) + ".journal");
       Clock now = Clock.now(linux);
-      if (!Files.exists(journal)) {
+      if (Files.exists(journal)) {
+        unpacking.again(manifest);
+      } else {
         // The journal is written last: as long as there is none, all of this is done again.
-        for (Manifest.CrossedBox box : manifest.boxes()) {
-          take(linux, keeper, guard, places, box);
-        }
+        unpacking.all(manifest);
         manifest.bridges().forEach(bridge -> make(linux, bridge));
         MemorySegment text =
             mapping.segment().asSlice(manifest.journalAt(), manifest.journalBytes());
-        write(journal, arrived(text.toArray(ValueLayout.JAVA_BYTE), now, manifest));
+        Unpacking.write(journal, arrived(text.toArray(ValueLayout.JAVA_BYTE), now, manifest));
       }
       long elapsed = now.after(manifest.departed()) - (now.monotonic() - began);
-      return new Arrival(elapsed, began, System.nanoTime() - began);
+      return new Arrival(elapsed, began, System.nanoTime() - began, unpacking);
     } catch (IndexOutOfBoundsException e) {
       throw new IOException("the manifest from the previous kernel names what is not in it", e);
     }
+  }
+
+  /**
+   * Returns why a box is set aside: it is in its session, in the keeper, and nothing of it may be
+   * used, ended or removed.
+   *
+   * @param box a VM's name, or {@code @box/NAME}
+   * @return empty if it is not set aside
+   */
+  public Optional<String> aside(String box) {
+    return unpacker.aside(box);
+  }
+
+  /**
+   * Tries again to unpack what is set aside.
+   *
+   * @return the boxes that are unpacked now
+   * @throws IOException if that cannot be written down; all are as they were then
+   */
+  public Set<String> retry() throws IOException {
+    return unpacker.retry();
+  }
+
+  /**
+   * Gives a VM up that is set aside: it is discarded when the update ends.
+   *
+   * @return false if it is not set aside
+   * @throws IOException if that cannot be written down; it is as it was then
+   */
+  public boolean giveUp(String vm) throws IOException {
+    return unpacker.giveUp(vm);
   }
 
   /** Without it a VM that is in it does not come up, and says so; nothing is lost. */
@@ -155,95 +205,6 @@ public final class Arrival {
           .log(
               System.Logger.Level.ERROR, "bridge " + bridge.name() + " could not be made again", e);
     }
-  }
-
-  /** A session, from the keeper or from the kernel; the keeper has it then. */
-  private static Optional<IncomingSession> session(
-      Linux linux, Keeper keeper, SessionGuard guard, String name) throws IOException {
-    String label = SESSIONS + name;
-    Map<String, Fd> kept = keeper.kept(label);
-    Optional<Fd> found = Optional.ofNullable(kept.remove(label));
-    kept.values().forEach(Fd::close);
-    if (found.isPresent()) {
-      return Optional.of(linux.liveUpdate().adoptIncoming(found.get()));
-    }
-    if (!Files.exists(Path.of("/dev/liveupdate"))) {
-      return Optional.empty();
-    }
-    guard.begin();
-    try {
-      IncomingSession session = retrieve(linux, name);
-      keeper.keep(label, session.fd());
-      return Optional.of(session);
-    } catch (SystemCallException e) {
-      if (e.errno() == Errno.ENOENT) {
-        return Optional.empty();
-      }
-      if (e.errno() == Errno.EINVAL
-          || e.errno() == Errno.EBUSY
-          || e.errno() == Errno.EIO
-          || e.errno() == Errno.EACCES) {
-        LOG.get()
-            .log(
-                System.Logger.Level.WARNING,
-                "what the previous kernel may have left can't be seen: " + e.getMessage());
-        return Optional.empty();
-      }
-      throw e;
-    }
-  }
-
-  /** Another program that fetches a session of its own has the device open for a moment only. */
-  private static IncomingSession retrieve(Linux linux, String name) {
-    long end = System.nanoTime() + PATIENCE.toNanos();
-    while (true) {
-      try {
-        return linux.liveUpdate().retrieve(name);
-      } catch (SystemCallException e) {
-        if (e.errno() != Errno.EBUSY || System.nanoTime() - end > 0) {
-          throw e;
-        }
-        LockSupport.parkNanos(5_000_000);
-      }
-    }
-  }
-
-  private static void take(
-      Linux linux, Keeper keeper, SessionGuard guard, Places places, Manifest.CrossedBox box)
-      throws IOException {
-    Optional<IncomingSession> found = session(linux, keeper, guard, box.session());
-    if (found.isEmpty()) {
-      if (box.entries().isEmpty()) {
-        return;
-      }
-      throw new IOException(
-          "session " + box.session() + " with box " + box.name() + " did not arrive");
-    }
-    try (IncomingSession session = found.get()) {
-      for (Manifest.CrossedEntry entry : box.entries()) {
-        try (Fd memfd = session.retrieve(entry.token())) {
-          if (entry.label().equals(VmDeparture.RECORD)) {
-            Path directory = places.vm(box.name());
-            Files.createDirectories(directory);
-            write(directory.resolve("vm.json"), bytes(linux, memfd));
-          } else {
-            keeper.keep(box.name() + "/" + entry.label(), memfd);
-          }
-        }
-      }
-    }
-  }
-
-  private static byte[] bytes(Linux linux, Fd memfd) {
-    try (Mapping mapping = linux.map(memfd, 0, linux.size(memfd), Protection.READ)) {
-      return mapping.segment().toArray(ValueLayout.JAVA_BYTE);
-    }
-  }
-
-  private static void write(Path file, byte[] bytes) throws IOException {
-    Path aside = file.resolveSibling(file.getFileName() + ".new");
-    Files.write(aside, bytes);
-    Files.move(aside, file, StandardCopyOption.ATOMIC_MOVE);
   }
 
   /** The journal on this kernel's time axis; it has left the other one. */
@@ -353,7 +314,11 @@ public final class Arrival {
     }
 
     @Override
-    public void finish(Step step) {
+    public void finish(Step step) throws IOException {
+      if (arrival.isPresent()) {
+        // Closing a session discards what was not retrieved, and the manifest tells what that is.
+        arrival.get().unpacker.checkNothingAside();
+      }
       Map<String, Fd> sessions = new HashMap<>(keeper.kept(SESSIONS));
       String main = SESSIONS + Manifest.SESSION;
       // The one with the manifest last: as long as it is there, the next agent knows of the rest.
@@ -375,6 +340,9 @@ public final class Arrival {
         sessions.values().forEach(Fd::close);
       }
       step.note("sessions", Integer.toString(order.size()));
+      if (arrival.isPresent()) {
+        arrival.get().unpacker.finished();
+      }
       // Here, as nobody waits any more.
       if (arrival.isPresent()) {
         OptionalLong init = KernelLog.firstProgram(linux);

@@ -31,7 +31,12 @@ import java.util.function.Consumer;
  * <p>Closing this object leaves the process running; {@link #end} ends it.
  */
 public final class QemuProcess implements AutoCloseable {
+  /** What a start may take besides the population of guest RAM. */
   private static final Duration START = Duration.ofSeconds(30);
+
+  /** What the population of a GiB may take: a host that needs longer fills 100 MiB a second. */
+  private static final Duration START_OF_A_GIB = Duration.ofSeconds(10);
+
   private static final Duration ANSWER = Duration.ofSeconds(5);
 
   /** How long it is waited for a process that was killed. */
@@ -132,7 +137,9 @@ public final class QemuProcess implements AutoCloseable {
    * @param credentials what it may do on the host; the same as the agent if empty
    * @param directory of this generation, existing; gets the control socket and what QEMU prints
    * @param descriptors what it inherits, by label; borrowed
-   * @throws IOException if QEMU does not come up, with what it said; nothing is left of it then
+   * @param remaining what is left of the step that it is a part of; empty if it is not part of one
+   * @throws IOException if QEMU does not come up within {@link #limit}, with what it said; nothing
+   *     is left of it then
    */
   static QemuProcess start(
       Linux linux,
@@ -141,8 +148,10 @@ public final class QemuProcess implements AutoCloseable {
       Optional<Credentials> credentials,
       Path directory,
       Map<String, Fd> descriptors,
-      CommandLine.Start start)
+      CommandLine.Start start,
+      Optional<Duration> remaining)
       throws IOException {
+    Duration limit = limit(promise.memory(), start, remaining);
     String who = (start.incoming ? "the successor of " : "QEMU of ") + promise.name();
     Path socket = socket(directory);
     Path said = output(directory);
@@ -169,7 +178,7 @@ public final class QemuProcess implements AutoCloseable {
     }
     try {
       // It listens already, if only QEMU's end: this connects now and is answered once QEMU is up.
-      Qmp qmp = Qmp.connect(linux, socket, who, START);
+      Qmp qmp = Qmp.connect(linux, socket, who, limit);
       return new QemuProcess(
           Identity.of(child.pid()),
           Optional.of(child),
@@ -185,6 +194,22 @@ public final class QemuProcess implements AutoCloseable {
       removeNames(directory);
       throw new IOException(who + " (" + binary.path() + ") did not come up: " + why, e);
     }
+  }
+
+  /**
+   * Returns how long QEMU may take until it answers: 30 s, and 10 s more for each GiB of guest RAM,
+   * or part of one, if it populates the RAM before it answers; at most what is left of the step.
+   *
+   * @param memory guest RAM in bytes
+   */
+  static Duration limit(long memory, CommandLine.Start start, Optional<Duration> remaining) {
+    Duration limit =
+        start.populates ? START.plus(START_OF_A_GIB.multipliedBy(gibs(memory))) : START;
+    return remaining.filter(left -> left.compareTo(limit) < 0).orElse(limit);
+  }
+
+  private static long gibs(long bytes) {
+    return Math.ceilDiv(bytes, 1L << 30);
   }
 
   /**

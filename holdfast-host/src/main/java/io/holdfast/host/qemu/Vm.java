@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -89,7 +90,8 @@ public final class Vm implements AutoCloseable {
               backends,
               directory,
               first,
-              CommandLine.Start.BOOT);
+              CommandLine.Start.BOOT,
+              Optional.empty());
       started = Optional.of(process);
       Vm vm = new Vm(promise, Optional.empty(), box, backends, directory, first, process);
       vm.writeRecord();
@@ -123,7 +125,8 @@ public final class Vm implements AutoCloseable {
       Backends backends,
       Path directory,
       int generation,
-      CommandLine.Start start)
+      CommandLine.Start start,
+      Optional<Duration> remaining)
       throws IOException {
     Map<String, Fd> own = backends.open(generation);
     QemuProcess process;
@@ -138,7 +141,8 @@ public final class Vm implements AutoCloseable {
               credentials,
               generationDirectory(directory, generation),
               descriptors,
-              start);
+              start,
+              remaining);
     } finally {
       own.values().forEach(Fd::close);
     }
@@ -157,10 +161,16 @@ public final class Vm implements AutoCloseable {
     }
   }
 
-  /** Starts a successor; see {@link #launch}. */
-  QemuProcess startSuccessor(Linux linux, QemuBinary binary, int next, CommandLine.Start start)
+  /** Starts a successor within what is left of a step; see {@link #launch}. */
+  QemuProcess startSuccessor(
+      Linux linux,
+      QemuBinary binary,
+      int next,
+      CommandLine.Start start,
+      Optional<Duration> remaining)
       throws IOException {
-    return launch(linux, binary, promise(), credentials, box, backends, directory, next, start);
+    return launch(
+        linux, binary, promise(), credentials, box, backends, directory, next, start, remaining);
   }
 
   /**
@@ -262,7 +272,8 @@ public final class Vm implements AutoCloseable {
   private Layout successors(Linux linux, QemuBinary binary) throws IOException {
     int next = generation() + 1;
     try {
-      QemuProcess successor = startSuccessor(linux, binary, next, CommandLine.Start.SUCCEED);
+      QemuProcess successor =
+          startSuccessor(linux, binary, next, CommandLine.Start.SUCCEED, Optional.empty());
       try {
         return Layout.of(successor);
       } finally {

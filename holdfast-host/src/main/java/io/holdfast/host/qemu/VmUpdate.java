@@ -302,7 +302,9 @@ public final class VmUpdate implements Participant {
   }
 
   private QemuProcess start(Step step, QemuBinary binary) throws IOException {
-    QemuProcess started = vm.startSuccessor(linux, binary, generation, CommandLine.Start.SUCCEED);
+    QemuProcess started =
+        vm.startSuccessor(
+            linux, binary, generation, CommandLine.Start.SUCCEED, Optional.of(step.remaining()));
     successor = Optional.of(started);
     step.record(SUCCESSOR, started.identity().toString());
     return started;
@@ -491,7 +493,12 @@ public final class VmUpdate implements Participant {
       step.record(SUCCESSOR, STARTING);
       long began = System.nanoTime();
       QemuProcess started =
-          vm.startSuccessor(linux, successorBinary(), generation, CommandLine.Start.SUCCEED_LATE);
+          vm.startSuccessor(
+              linux,
+              successorBinary(),
+              generation,
+              CommandLine.Start.SUCCEED_LATE,
+              Optional.of(step.remaining()));
       step.note("qemu-up.us", Long.toString((System.nanoTime() - began) / 1000));
       step.recorded(VmDeparture.STOPPED_IN)
           .ifPresent(micros -> step.note(VmDeparture.STOPPED_IN, micros));

@@ -11,6 +11,7 @@ import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Optional;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -26,7 +27,7 @@ final class BoxesTest {
   @BeforeEach
   void open() throws IOException {
     keeper = ProcessKeeper.open(linux, directory.resolve("keeper"));
-    boxes = new Boxes(linux, keeper);
+    boxes = new Boxes(linux, keeper, Optional.empty());
   }
 
   @AfterEach
