@@ -372,8 +372,8 @@ public final class Linux {
    * this one is open: a queue of bytes in the kernel.
    *
    * @param bytes room for so many; each piece that was written by itself may take a page of it. The
-   *     kernel rounds up
-   * @throws SystemCallException EPERM above /proc/sys/fs/pipe-max-size without CAP_SYS_RESOURCE
+   *     kernel rounds up. Without CAP_SYS_RESOURCE it is less, two pages perhaps, where the user's
+   *     pipes have as much as they may (pipe-user-pages-soft, pipe(7))
    */
   public Fd queue(int bytes) {
     try (Pipe pipe = pipe()) {
@@ -384,7 +384,10 @@ public final class Linux {
               OpenFlag.WRITE,
               OpenFlag.NONBLOCK);
       try {
-        calls.on(Call.FCNTL, both, F_SETPIPE_SZ, bytes);
+        long result = calls.attemptOn(Call.FCNTL, both, F_SETPIPE_SZ, bytes);
+        if (result != -Errno.EPERM.number()) {
+          SystemCallException.check(result, Call.FCNTL, both.what());
+        }
         return both;
       } catch (Throwable t) {
         both.close();

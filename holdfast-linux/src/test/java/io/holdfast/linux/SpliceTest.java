@@ -89,6 +89,22 @@ class SpliceTest {
     }
   }
 
+  /** As for an ordinary user whose pipes have as many pages as they may. */
+  @Test
+  void queueThatMayNotGrowIsSmall() {
+    int setPipeSize = 1031;
+    Linux full =
+        new Linux(
+            (call, a, b, c, d, e, f) ->
+                call == Call.FCNTL && b == setPipeSize
+                    ? ScriptedKernel.failure(Errno.EPERM)
+                    : Kernel.system().call(call, a, b, c, d, e, f));
+    try (Fd queue = full.queue(MUCH)) {
+      full.write(queue, text("x"));
+      assertThat(full.read(queue, MemorySegment.ofArray(new byte[9]))).isEqualTo(1);
+    }
+  }
+
   @Test
   void fileToSocket() throws IOException {
     Path path = Files.writeString(directory.resolve("log"), "0123456789");
