@@ -202,6 +202,8 @@ public final class Adoption implements AutoCloseable {
     String accelerator = qmp.execute("query-kvm").object("return").bool("enabled") ? "kvm" : "tcg";
     List<JsonObject> cpus = qmp.execute("query-cpus-fast").array("return").objects();
     String cpu = cpu(qmp, command, program, cpus);
+    credentials = Optional.of(Credentials.of(process.pid()));
+    Credentials agent = Credentials.of(Math.toIntExact(ProcessHandle.current().pid()));
     Reconstruction made =
         Reconstructor.of(
             new Found(
@@ -212,7 +214,8 @@ public final class Adoption implements AutoCloseable {
                 cpu,
                 fdSets(qmp, command),
                 process.listeners(),
-                console));
+                // In a directory of the agent's.
+                Optional.of(console).filter(_ -> credentials.equals(Optional.of(agent)))));
     obstacles.addAll(made.obstacles());
     firstLosses.addAll(made.firstLosses());
     losses = made.losses();
@@ -575,8 +578,7 @@ public final class Adoption implements AutoCloseable {
 
   /** What is around the process and not around a successor. */
   private void surroundings(QemuCommand command, boolean more) throws IOException {
-    Credentials own = Credentials.of(process.pid());
-    credentials = Optional.of(own);
+    Credentials own = credentials();
     ProcessFiles self = new ProcessFiles(Math.toIntExact(ProcessHandle.current().pid()));
     if (!own.equals(Credentials.of(self.pid()))) {
       preserved.add("successors run as it does: " + own);

@@ -17,7 +17,8 @@ import java.util.Optional;
  * @param cpu the CPU that its guest has, as {@code -cpu} takes it
  * @param fdSets the numbers of its descriptors by fd set ({@code query-fdsets})
  * @param listeners the numbers of its listening sockets: {@code unix:PATH} or {@code tcp:PORT}
- * @param console where what has no terminal any more is written to
+ * @param console where what has no terminal any more is written to; empty if successors may not
+ *     write there
  */
 record Found(
     QemuCommand command,
@@ -27,7 +28,7 @@ record Found(
     String cpu,
     Map<Long, List<Integer>> fdSets,
     Map<String, Integer> listeners,
-    Path console) {
+    Optional<Path> console) {
   Optional<Integer> listener(String address) {
     return Optional.ofNullable(listeners.get(address));
   }

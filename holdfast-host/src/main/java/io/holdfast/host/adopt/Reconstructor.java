@@ -128,12 +128,16 @@ final class Reconstructor {
   private final List<String> firstLosses = new ArrayList<>();
   private final List<String> losses = new ArrayList<>();
   private final List<Obstacle> obstacles = new ArrayList<>();
-  private boolean consoleTaken;
+
+  /** Where the next terminal is written to. */
+  private Optional<Path> console;
+
   private int serials;
 
   private Reconstructor(Found found) {
     this.found = found;
     this.options = found.command().options();
+    this.console = found.console();
   }
 
   /** Does it. */
@@ -551,19 +555,19 @@ final class Reconstructor {
   private Optional<OptionText> terminal(OptionText chardev, String what) {
     OptionText changed =
         OptionText.parse(
-            (consoleTaken ? "null" : "file") + ",id=" + chardev.get("id", ""), "backend");
+            (console.isEmpty() ? "null" : "file") + ",id=" + chardev.get("id", ""), "backend");
     for (String key : List.of("mux", "logfile", "logappend")) {
       if (chardev.get(key).isPresent()) {
         changed = changed.with(key, chardev.get(key, ""));
       }
     }
-    if (consoleTaken) {
+    if (console.isEmpty()) {
       firstLosses.add(what + " (" + chardev.get("backend", "") + "): nobody hears it any more");
     } else {
-      consoleTaken = true;
-      changed = changed.with("path", found.console().toString()).with("append", "on");
-      firstLosses.add(
-          what + " (" + chardev.get("backend", "") + ") goes to " + found.console() + " then");
+      String path = console.get().toString();
+      console = Optional.empty();
+      changed = changed.with("path", path).with("append", "on");
+      firstLosses.add(what + " (" + chardev.get("backend", "") + ") goes to " + path + " then");
     }
     return Optional.of(changed);
   }

@@ -58,6 +58,7 @@ public final class Departure implements Participant, Crossing {
   private Optional<OutgoingSession> session = Optional.empty();
   private Optional<Fd> manifest = Optional.empty();
   private Map<String, Fd> foreign = Map.of();
+  private Optional<SyncThread> syncing = Optional.empty();
 
   /**
    * Makes the host's part of one update.
@@ -172,6 +173,7 @@ public final class Departure implements Participant, Crossing {
 
   @Override
   public void prepare(Step step) throws IOException {
+    syncing = Optional.of(new SyncThread(linux));
     foreign = ForeignSessions.find(linux, next.sessions());
     if (!foreign.keySet().equals(next.sessions())) {
       throw new IOException(
@@ -225,8 +227,8 @@ public final class Departure implements Participant, Crossing {
 
   /** Images whose QEMU does not flush them are in the page cache, which does not cross. */
   @Override
-  public void handOver(Step step) {
-    linux.mounts().sync();
+  public void handOver(Step step) throws IOException {
+    syncing.orElseThrow().sync(step.remaining());
   }
 
   @Override
@@ -299,6 +301,7 @@ public final class Departure implements Participant, Crossing {
     session = Optional.empty();
     manifest.ifPresent(Fd::close);
     manifest = Optional.empty();
+    syncing.ifPresent(SyncThread::close);
     linux.kexec().unload();
   }
 }

@@ -112,7 +112,9 @@ public final class ProcessShutdown implements HostShutdown {
     }
     step.note("stopped", Integer.toString(left.size()));
     step.note("killed", Integer.toString(killed));
-    linux.mounts().sync();
+    try (SyncThread syncing = new SyncThread(linux)) {
+      syncing.sync(step.remaining());
+    }
     unmount(step);
   }
 

@@ -350,7 +350,11 @@ public final class VmUpdate implements Participant {
           List.of(
               OpenFiles.of(predecessor.identity().pid()),
               OpenFiles.of(ProcessHandle.current().pid()));
-      others = now.besides(known);
+      // What Holdfast has in the VM's directory, such as an adopted one's console log, is its own.
+      others =
+          now.besides(known).stream()
+              .filter(each -> !Path.of(each).startsWith(vm.directory()))
+              .toList();
     }
     if (!others.isEmpty()) {
       throw new IOException(

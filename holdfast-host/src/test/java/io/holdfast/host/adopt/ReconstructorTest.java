@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Random;
 import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
@@ -98,7 +99,7 @@ class ReconstructorTest {
             "base,aes=on,enforce=on",
             sets,
             listeners,
-            Path.of("/run/vm/console.log")));
+            Optional.of(Path.of("/run/vm/console.log"))));
   }
 
   private static Reconstruction of(String line) {
