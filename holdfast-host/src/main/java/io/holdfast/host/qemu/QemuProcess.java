@@ -439,7 +439,7 @@ public final class QemuProcess implements AutoCloseable {
    * again.
    */
   void fence() {
-    var _ = pidfd.isPresent() && pidfd.get().signal(Signal.STOP);
+    var _ = !ended && pidfd.isPresent() && pidfd.get().signal(Signal.STOP);
   }
 
   /**
