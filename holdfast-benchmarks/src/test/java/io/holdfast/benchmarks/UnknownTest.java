@@ -106,6 +106,30 @@ class UnknownTest {
     assertTakenBack();
   }
 
+  /** It may say that the guest is paused, or has a successor. */
+  @Test
+  void aJournalThatCanNotBeRead() throws IOException {
+    host.runVm(Host.qemu());
+    String id = "20260101-000000-" + Host.VM + "-1";
+    Path journal = host.run().resolve("updates/" + id + ".journal");
+    Files.writeString(journal, "began " + id + " EXEC 17\nentered " + id + "\n");
+    host.killAgent();
+    host.startAgent();
+    JsonObject listed = listed();
+    assertThat(listed.string("state")).as("%s", listed).isEqualTo("stuck");
+    assertThat(listed.string("reason")).contains(journal.toString());
+    assertThatThrownBy(() -> host.update(Host.qemu()))
+        .isInstanceOf(VarlinkException.class)
+        .hasMessageContaining(journal.toString());
+    Files.delete(journal);
+    assertTakenBack();
+    Files.writeString(journal, "began " + id + " EXEC 17\nentered " + id + "\n");
+    host.killAgent();
+    host.startAgent();
+    host.stopVm();
+    host.assertEmpty();
+  }
+
   /** The journal of a stopped VM's update must not apply to a later VM of the same name. */
   @Test
   void aJournalOfAVmThatIsGone() throws IOException {

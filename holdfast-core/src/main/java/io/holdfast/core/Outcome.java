@@ -34,7 +34,8 @@ public sealed interface Outcome {
   }
 
   /**
-   * Everything was undone, and the predecessor runs.
+   * Everything was undone, and the predecessor runs, unless a participant noted that its workload
+   * is lost.
    *
    * @param cause why
    * @param cancelFailures which of the update's states could not be journalled; usually empty. A

@@ -2,7 +2,7 @@ package io.holdfast.linux;
 
 import java.time.Duration;
 
-/** Says what is worth a line in the log of what may come by the thousand. Any thread may use it. */
+/** Limits a message that may repeat by the thousand to one line a flood. Any thread may use it. */
 public final class OncePerFlood {
   private static final Duration QUIET = Duration.ofSeconds(10);
 
@@ -12,7 +12,7 @@ public final class OncePerFlood {
   /** Nothing has come yet. */
   public OncePerFlood() {}
 
-  /** One more has come; whether it is the first one, or the first after ten seconds of quiet. */
+  /** Returns whether this occurrence is the first, or the first after ten seconds without one. */
   public synchronized boolean begins() {
     long now = System.nanoTime();
     boolean begins = !any || now - last > QUIET.toNanos();

@@ -588,6 +588,10 @@ public final class Adoption implements AutoCloseable {
         wider("its " + each.getValue() + " namespace; successors are in the agent's", more);
       }
     }
+    if (!ProcessFiles.identity(process.seen(Path.of("/")))
+        .equals(ProcessFiles.identity(self.seen(Path.of("/"))))) {
+      wider("its root directory (chroot); successors have the agent's", more);
+    }
     boolean sandboxed = command.options().stream().anyMatch(o -> o.name().equals("sandbox"));
     if (process.filtered() && !self.filtered() && !sandboxed) {
       wider("the filter of its system calls; successors have none", more);

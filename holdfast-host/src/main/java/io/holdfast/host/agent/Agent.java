@@ -326,8 +326,7 @@ public final class Agent implements AutoCloseable {
   }
 
   private void stop(String name) {
-    vms.stop(name);
-    updates.stopped(name);
+    vms.stop(name, () -> updates.stopped(name));
   }
 
   private JsonObject vm(Vm vm) {

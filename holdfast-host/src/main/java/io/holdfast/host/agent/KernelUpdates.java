@@ -37,6 +37,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -73,8 +74,9 @@ final class KernelUpdates {
    *
    * @param participants all of them; what could be undone is not undone again
    * @param first how it ended at first
+   * @param open the names of those that could not be undone yet
    */
-  private record Undoing(List<Participant> participants, Outcome.Stuck first) {}
+  private record Undoing(List<Participant> participants, Outcome.Stuck first, Set<String> open) {}
 
   private volatile boolean leaving;
 
@@ -298,7 +300,7 @@ final class KernelUpdates {
       Outcome outcome = orchestrator.run();
       leaving = outcome instanceof Outcome.HandedOver;
       if (outcome instanceof Outcome.Stuck stuck) {
-        keepUndoing(id, update.participants, stuck);
+        keepUndoing(id, update.participants, update.claimed, stuck);
       }
       JsonObject report =
           Reports.of(
@@ -310,31 +312,40 @@ final class KernelUpdates {
     }
   }
 
-  /** Those that are undone are free again; of the others, nobody else may have them. */
-  private void keepUndoing(UpdateId id, List<Participant> participants, Outcome.Stuck stuck) {
-    Set<String> failed = new HashSet<>();
+  /**
+   * Frees the VMs that are undone. The others are stuck until another attempt undoes them.
+   *
+   * @param claimed the VMs that the last attempt had
+   * @param stuck how that ended
+   */
+  private void keepUndoing(
+      UpdateId id, List<Participant> participants, List<String> claimed, Outcome.Stuck stuck) {
+    Map<String, String> failed = new HashMap<>();
     stuck.causes().stream()
         .filter(cause -> cause.action().equals(Optional.of(Action.CANCEL)))
-        .forEach(cause -> cause.participant().ifPresent(failed::add));
-    for (Participant each : participants) {
-      Optional<Vm> vm = vms.find(each.name());
-      if (vm.isPresent() && failed.contains(each.name())) {
-        vms.stuck(each.name(), id, stuck.causes().getLast().toString());
+        .forEach(cause -> cause.participant().ifPresent(p -> failed.put(p, cause.toString())));
+    for (String name : claimed) {
+      String why = failed.get(name);
+      if (why != null) {
+        vms.stuck(name, id, why);
       } else {
-        vm.ifPresent(undone -> undone.box().leave());
+        vms.unstuck(name);
+        vms.find(name).ifPresent(undone -> undone.box().leave());
       }
     }
-    undoing.putIfAbsent(id, new Undoing(List.copyOf(participants), stuck));
+    Outcome.Stuck first = undoing.containsKey(id) ? open(id).first() : stuck;
+    undoing.put(id, new Undoing(List.copyOf(participants), first, Set.copyOf(failed.keySet())));
+  }
+
+  private Undoing open(UpdateId id) {
+    return Objects.requireNonNull(undoing.get(id));
   }
 
   /** A VM was taken back only now: an update that is being undone may have left it paused. */
   void cameBack(String name) {
     undoing.forEach(
         (id, open) -> {
-          if (open.participants().stream()
-              .anyMatch(
-                  each ->
-                      each instanceof Absent(String vm, Optional<String> _) && vm.equals(name))) {
+          if (open.open().contains(name)) {
             vms.stuck(name, id, "its part has yet to be undone");
           }
         });
@@ -350,7 +361,7 @@ final class KernelUpdates {
    * @return its report, if that was the last of it
    */
   Optional<JsonObject> undo(UpdateId id, JournalFile journal) {
-    Undoing open = Objects.requireNonNull(undoing.get(id));
+    Undoing open = open(id);
     List<String> claimed = new ArrayList<>();
     List<Participant> participants = new ArrayList<>();
     List<String> names = open.participants().stream().map(Participant::name).toList();
@@ -374,12 +385,13 @@ final class KernelUpdates {
       Optional<Orchestrator> recovery =
           Orchestrator.recovery(
               journal.read(), participants, journal, workers, Deadlines.kexec(), _ -> {});
-      Outcome outcome = recovery.orElseThrow().run();
-      if (outcome instanceof Outcome.Stuck) {
+      Outcome outcome = recovery.isPresent() ? recovery.get().run() : open.first();
+      if (recovery.isPresent() && outcome instanceof Outcome.Stuck stuck) {
+        keepUndoing(id, open.participants(), claimed, stuck);
         return Optional.empty();
       }
       claimed.forEach(vms::unstuck);
-      undoing.remove(id);
+      Undoing _ = undoing.remove(id);
       return Optional.of(
           Reports.of(
               id, new Reports.Subject.Host(names), outcome, Optional.of(open.first()), false));
@@ -435,7 +447,7 @@ final class KernelUpdates {
               id, new Reports.Subject.Host(began.participants()), outcome, Optional.empty(), false);
       boolean stuck = outcome instanceof Outcome.Stuck;
       if (outcome instanceof Outcome.Stuck how && !left) {
-        keepUndoing(id, List.copyOf(participants.values()), how);
+        keepUndoing(id, List.copyOf(participants.values()), claimed, how);
       } else if (stuck) {
         boolean _ = held.add(id.toString());
         // Those that came back need not wait for the others.
@@ -474,6 +486,10 @@ final class KernelUpdates {
 
   private Participant vm(
       String name, UpdateId id, boolean left, List<JournalRecord> records, List<String> claimed) {
+    if (!left && fact(name, Orchestrator.UNDONE, records).isPresent()) {
+      // It has been anybody's since, or is another one of this name.
+      return new Absent(name, Optional.empty());
+    }
     if (vms.find(name).isEmpty()) {
       boolean stopped = !Files.exists(places.vm(name));
       return new Absent(name, stopped ? Optional.empty() : Optional.of(missed(name)));

@@ -36,6 +36,7 @@ final class Retries implements AutoCloseable {
 
   private void repeat(UpdateId id, Attempt attempt) {
     Duration pause = FIRST;
+    String last = "";
     while (true) {
       LockSupport.parkNanos(pause.toNanos());
       if (closed) {
@@ -45,8 +46,13 @@ final class Retries implements AutoCloseable {
         if (attempt.ended()) {
           return;
         }
-      } catch (Exception e) {
-        LOG.get().log(System.Logger.Level.DEBUG, "update " + id + " is tried again", e);
+      } catch (Throwable e) {
+        // Errors too, such as one for want of a thread: the next attempt may have it.
+        String text = String.valueOf(e.getMessage());
+        if (!text.equals(last)) {
+          last = text;
+          LOG.get().log(System.Logger.Level.WARNING, "update " + id + " is tried again", e);
+        }
       }
       pause = pause.plus(pause).compareTo(MOST) < 0 ? pause.plus(pause) : MOST;
     }

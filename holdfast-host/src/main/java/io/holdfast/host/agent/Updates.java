@@ -58,6 +58,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
+import java.util.regex.Pattern;
 
 /** Runs updates, keeps their reports, and takes up those that an earlier agent left. */
 final class Updates {
@@ -154,17 +155,20 @@ final class Updates {
         id,
         () -> {
           try (JournalFile journal = JournalFile.open(linux, journal(id))) {
-            Optional<JsonObject> report = kernels.undo(id, journal);
-            if (report.isEmpty()) {
-              return false;
+            Optional<JsonObject> report =
+                kernels.undoing(id) ? kernels.undo(id, journal) : Optional.empty();
+            if (report.isPresent()) {
+              keep(id, report.get());
+              LOG.get()
+                  .log(
+                      System.Logger.Level.INFO,
+                      "update " + id + ": " + report.get().string("message"));
             }
-            keep(id, report.get());
-            LOG.get()
-                .log(
-                    System.Logger.Level.INFO,
-                    "update " + id + ": " + report.get().string("message"));
-            journal.remove();
-            return true;
+            if (!kernels.undoing(id)) {
+              journal.remove();
+              return true;
+            }
+            return false;
           }
         });
   }
@@ -507,22 +511,26 @@ final class Updates {
       }
       Optional<Outcome> before = Optional.empty();
       if (outcome instanceof Outcome.Stuck) {
-        // Forward only: once more from what is there, which starts a successor again that never
-        // ran.
-        Optional<Orchestrator> again =
-            Orchestrator.recovery(
-                journal.read(),
-                List.of(participant),
-                journal,
-                workers,
-                Deadlines.usual(),
-                listener);
-        if (again.isPresent()) {
-          before = Optional.of(outcome);
-          outcome = again.get().run();
+        // Once more from what is there, which starts a successor again that never ran.
+        try {
+          Optional<Orchestrator> again =
+              Orchestrator.recovery(
+                  journal.read(),
+                  List.of(participant),
+                  journal,
+                  workers,
+                  Deadlines.usual(),
+                  listener);
+          if (again.isPresent()) {
+            before = Optional.of(outcome);
+            outcome = again.get().run();
+          }
+        } catch (RuntimeException e) {
+          // The journal cannot be read now: it may be later.
+          LOG.get().log(System.Logger.Level.WARNING, "update " + id + " is tried again", e);
         }
       }
-      boolean lost = vms.get(participant.name()).lost().isPresent();
+      boolean lost = lost(vms.get(participant.name()), participant, outcome);
       JsonObject report = Reports.of(id, participant.name(), outcome, before, lost);
       keep(id, report);
       if (outcome instanceof Outcome.Stuck stuck && !lost) {
@@ -565,6 +573,14 @@ final class Updates {
     }
   }
 
+  /** Whether nothing is left to try: once it is committed the successor has all of the guest. */
+  private static boolean lost(Vm vm, VmUpdate participant, Outcome outcome) {
+    boolean committed =
+        outcome.timeline().states().stream()
+            .anyMatch(each -> each.state() == UpdateState.COMMITTED);
+    return vm.lost().isPresent() && (!committed || participant.givenUp());
+  }
+
   /**
    * Keeps trying to end an update of a VM, from what its journal says.
    *
@@ -588,8 +604,9 @@ final class Updates {
               journal.read(), List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
       if (recovery.isPresent()) {
         Outcome outcome = recovery.get().run();
-        boolean lost = vm.get().lost().isPresent();
-        if (outcome instanceof Outcome.Stuck && !lost) {
+        boolean lost = lost(vm.get(), participant, outcome);
+        if (outcome instanceof Outcome.Stuck stuck && !lost) {
+          vms.stuck(name, id, stuck.causes().getLast().toString());
           return false;
         }
         JsonObject report = Reports.of(id, name, outcome, Optional.of(before), lost);
@@ -828,9 +845,45 @@ final class Updates {
           story.add(
               "update journal " + path.getFileName() + " could not be taken up: " + e.getMessage());
           LOG.get().log(System.Logger.Level.ERROR, "update journal " + path, e);
+          hold(path, e);
         }
       }
     }
+  }
+
+  /** The VM of an update that can't be taken up may be paused by it: nobody else may have it. */
+  private void hold(Path path, Exception why) {
+    UpdateId id = id(path);
+    List<String> names =
+        vms.all().stream()
+            .map(vm -> vm.promise().name())
+            .filter(name -> named(path, name))
+            .toList();
+    names.forEach(
+        name ->
+            vms.stuck(name, id, "its journal " + path + " can't be taken up: " + why.getMessage()));
+    retries.add(
+        id,
+        () -> {
+          if (Files.exists(path)) {
+            List<String> story = new ArrayList<>();
+            recover(path, story);
+            story.forEach(line -> LOG.get().log(System.Logger.Level.INFO, line));
+          } else {
+            names.forEach(vms::unstuck);
+          }
+          return true;
+        });
+  }
+
+  private static UpdateId id(Path journal) {
+    String file = journal.getFileName().toString();
+    return new UpdateId(file.substring(0, file.length() - ".journal".length()));
+  }
+
+  /** Whether a journal is called as one of an update of this VM is. */
+  private static boolean named(Path journal, String vm) {
+    return id(journal).toString().matches("\\d{8}-\\d{6}-" + Pattern.quote(name(vm)) + "-\\d+");
   }
 
   /** Takes up what an earlier agent left of updates of one VM that was taken back only now. */
@@ -897,12 +950,27 @@ final class Updates {
   void stopped(String name) {
     try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
       for (Path path : journals) {
-        if (of(path).equals(List.of(name))) {
-          Files.deleteIfExists(path);
-        }
+        stopped(path, name);
       }
     } catch (IOException | RuntimeException e) {
       LOG.get().log(System.Logger.Level.ERROR, "a journal of VM " + name + " is left over", e);
+    }
+  }
+
+  private void stopped(Path path, String name) throws IOException {
+    List<String> participants;
+    try {
+      participants = of(path);
+    } catch (IOException | RuntimeException e) {
+      participants = named(path, name) ? List.of(name) : List.of();
+    }
+    UpdateId id = id(path);
+    if (participants.equals(List.of(name))) {
+      Files.deleteIfExists(path);
+    } else if (participants.contains(name) && kernels.undoing(id)) {
+      try (JournalFile journal = JournalFile.open(linux, path)) {
+        journal.append(new JournalRecord.Fact(id, name, Orchestrator.UNDONE, "stopped"));
+      }
     }
   }
 
@@ -948,7 +1016,8 @@ final class Updates {
       story.add("update " + began.get().update() + ": its VM " + name + " is gone");
       return true;
     }
-    Vm vm = vms.claimRecovered(name, "update " + began.get().update());
+    UpdateId id = began.get().update();
+    Vm vm = vms.claimStuck(name, id).orElseGet(() -> vms.claimRecovered(name, "update " + id));
     try {
       String target =
           records.stream()
@@ -968,7 +1037,7 @@ final class Updates {
               records, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
       if (recovery.isPresent()) {
         Outcome outcome = recovery.get().run();
-        boolean lost = vm.lost().isPresent();
+        boolean lost = lost(vm, participant, outcome);
         JsonObject report = Reports.of(began.get().update(), name, outcome, Optional.empty(), lost);
         keep(began.get().update(), report);
         story.add("update " + began.get().update() + ": " + report.string("message"));
@@ -977,6 +1046,7 @@ final class Updates {
           return false;
         }
       }
+      vms.unstuck(name);
       return true;
     } finally {
       vms.release(name);

@@ -92,7 +92,7 @@ final class Vms {
   private final Map<String, Stuck> stuck = new ConcurrentHashMap<>();
 
   /**
-   * That an update of a VM can't go on, until another attempt ends it.
+   * Names the update of a VM that can't go on, until another attempt ends it.
    *
    * @param why for people
    */
@@ -742,10 +742,15 @@ final class Vms {
     busy.remove(name);
   }
 
-  /** Ends a VM and frees its memory. */
-  void stop(String name) {
+  /**
+   * Ends a VM and frees its memory.
+   *
+   * @param ended is called when it has ended, before anybody else can have its name
+   */
+  void stop(String name, Runnable ended) {
     if (aside(name).isPresent()) {
       giveUp(name);
+      ended.run();
       return;
     }
     Vm vm = claimToStop(name);
@@ -755,6 +760,7 @@ final class Vms {
       vm.end(linux);
       drop(name, labels);
       stuck.remove(name);
+      ended.run();
       synchronized (this) {
         vms.remove(name);
       }

@@ -69,8 +69,12 @@ final class ArrivedSessions {
    */
   Optional<IncomingSession> main() throws IOException {
     Optional<IncomingSession> kept = kept(Manifest.SESSION);
-    if (kept.isPresent() || isSettled() || !Files.exists(device())) {
+    if (kept.isPresent() || isSettled()) {
       return kept;
+    }
+    if (!Files.exists(device())) {
+      checkNoDriver();
+      return Optional.empty();
     }
     guard.begin();
     IncomingSession session;
@@ -82,6 +86,25 @@ final class ArrivedSessions {
     }
     keep(Manifest.SESSION, session);
     return Optional.of(session);
+  }
+
+  /** A kernel that has the device, without the file by which it is opened, may have sessions. */
+  private void checkNoDriver() throws IOException {
+    Path registered = host.root.resolve("proc/misc");
+    Handover handover = Handover.find(host.root);
+    if (handover.possible()
+        && Files.exists(registered)
+        && Files.readAllLines(registered).stream().anyMatch(l -> l.endsWith(" liveupdate"))) {
+      throw new IOException(
+          "cannot tell whether VMs arrived from the previous kernel: "
+              + device()
+              + " is missing, and the kernel has that device ("
+              + registered
+              + "). That kernel may have handed memory over ("
+              + handover.evidence()
+              + "), so the agent does not start; what may have arrived is untouched. Start the agent"
+              + " when udev or devtmpfs has made the file, and where it can see it");
+    }
   }
 
   /** Returns if it is certain that nothing of ours arrived. */

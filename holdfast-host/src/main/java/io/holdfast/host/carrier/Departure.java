@@ -228,7 +228,7 @@ public final class Departure implements Participant, Crossing {
   /** Images whose QEMU does not flush them are in the page cache, which does not cross. */
   @Override
   public void handOver(Step step) throws IOException {
-    syncing.orElseThrow().sync(step.remaining());
+    syncing.orElseThrow().sync(step);
   }
 
   @Override

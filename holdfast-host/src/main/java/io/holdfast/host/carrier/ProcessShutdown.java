@@ -113,7 +113,7 @@ public final class ProcessShutdown implements HostShutdown {
     step.note("stopped", Integer.toString(left.size()));
     step.note("killed", Integer.toString(killed));
     try (SyncThread syncing = new SyncThread(linux)) {
-      syncing.sync(step.remaining());
+      syncing.sync(step);
     }
     unmount(step);
   }

@@ -1,5 +1,6 @@
 package io.holdfast.host.carrier;
 
+import io.holdfast.core.Step;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
 import java.io.IOException;
@@ -28,6 +29,11 @@ final class SyncThread implements AutoCloseable {
   private static final Set<String> REMOTE =
       Set.of("9p", "afs", "ceph", "cifs", "glusterfs", "nfs", "nfs4", "smb3", "virtiofs");
 
+  /**
+   * Before the deadline of a step, at which its thread is interrupted, so that the reason is told.
+   */
+  private static final Duration MARGIN = Duration.ofMillis(300);
+
   private final BlockingQueue<CompletableFuture<Boolean>> wanted = new LinkedBlockingQueue<>();
   private final Thread thread;
 
@@ -55,8 +61,13 @@ final class SyncThread implements AutoCloseable {
   /**
    * Writes out all file systems.
    *
-   * @throws IOException if that failed, or took longer than {@code limit}
+   * @throws IOException if that failed, or has not ended shortly before the step's deadline
    */
+  void sync(Step step) throws IOException {
+    sync(step.remaining().minus(MARGIN));
+  }
+
+  /** As {@link #sync(Step)}, within {@code limit}. */
   void sync(Duration limit) throws IOException {
     CompletableFuture<Boolean> done = new CompletableFuture<>();
     wanted.add(done);

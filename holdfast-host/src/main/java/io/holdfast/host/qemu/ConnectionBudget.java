@@ -23,7 +23,7 @@ public final class ConnectionBudget {
   private long used;
   private long refused;
 
-  /** So many places. */
+  /** Makes one of at most {@code places} connections. */
   ConnectionBudget(long places) {
     this.places = places;
   }

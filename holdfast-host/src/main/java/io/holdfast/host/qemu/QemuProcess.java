@@ -1,6 +1,7 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.linux.ChildProcess;
+import io.holdfast.linux.Errno;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -12,6 +13,7 @@ import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.UnixListener;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -22,6 +24,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.function.Consumer;
 
 /**
@@ -73,7 +76,12 @@ public final class QemuProcess implements AutoCloseable {
       return new Identity(pid, Long.parseLong(fields[19]));
     }
 
-    /** A handle of exactly this process, the caller's to close; empty if it is gone. */
+    /**
+     * A handle of exactly this process, the caller's to close; empty if it is gone.
+     *
+     * @throws SystemCallException if that cannot be told, as without a free descriptor
+     * @throws UncheckedIOException likewise
+     */
     public Optional<PidFd> find(Linux linux) {
       if (nobody()) {
         return Optional.empty();
@@ -82,7 +90,11 @@ public final class QemuProcess implements AutoCloseable {
       try {
         found = linux.pidfd(pid);
       } catch (SystemCallException e) {
-        return Optional.empty();
+        // EINVAL and, from Linux 6.9 on, ENOENT: a thread of another process has this number now.
+        if (Set.of(Errno.ESRCH, Errno.EINVAL, Errno.ENOENT).contains(e.errno())) {
+          return Optional.empty();
+        }
+        throw e;
       }
       try {
         // Read after the handle is open: the number can't have changed hands in between.
@@ -90,8 +102,10 @@ public final class QemuProcess implements AutoCloseable {
           return Optional.of(found);
         }
       } catch (IOException e) {
-        System.getLogger(QemuProcess.class.getName())
-            .log(System.Logger.Level.DEBUG, "no process " + this, e);
+        if (!found.hasExited()) {
+          found.close();
+          throw new UncheckedIOException("looking for process " + this, e);
+        }
       }
       found.close();
       return Optional.empty();

@@ -88,6 +88,14 @@ public enum RunState {
     return this == PAUSED || this == HANDED_OVER;
   }
 
+  /** Whether the guest, or what it needs, stopped it: an update that is undone leaves it so. */
+  boolean byItself() {
+    return switch (this) {
+      case DISK_FAILED, WATCHDOG, SUSPENDED, PANICKED, BROKEN, OFF -> true;
+      case RUNNING, PAUSED, HANDED_OVER, OTHER -> false;
+    };
+  }
+
   /** Whether it goes on when it is told to. */
   boolean resumable() {
     return switch (this) {

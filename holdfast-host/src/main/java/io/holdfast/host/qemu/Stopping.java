@@ -231,11 +231,15 @@ final class Stopping {
     closeDescriptor(qmp);
     if (step.recorded(PAUSED).isPresent()) {
       step.note(VmUpdate.GUEST, VmUpdate.STAYS_PAUSED);
-    } else if (step.recorded(STOPPED).isPresent() && predecessor.runState() != RunState.RUNNING) {
-      Qmp.Expectation resumed = qmp.expect("RESUME");
-      cont(qmp, step);
-      // It comes before the reply; without it the report has the controller's view only.
-      resumed.seen().ifPresent(event -> runs(step, event));
+    } else if (step.recorded(STOPPED).isPresent()) {
+      RunState guest = predecessor.runState();
+      // One that stopped by itself did so after an earlier attempt had let it run.
+      if (guest != RunState.RUNNING && !guest.byItself()) {
+        Qmp.Expectation resumed = qmp.expect("RESUME");
+        cont(qmp, step);
+        // It comes before the reply; without it the report has the controller's view only.
+        resumed.seen().ifPresent(event -> runs(step, event));
+      }
     }
     Hurry.relax(linux, predecessor);
     restoreSettings(step);

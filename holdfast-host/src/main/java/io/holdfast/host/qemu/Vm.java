@@ -523,6 +523,9 @@ public final class Vm implements AutoCloseable {
    * memory is freed, its directory removed. No update of it may be running.
    */
   public synchronized void end(Linux linux) throws IOException {
+    // Of an update that could not finish; first, as it may hang.
+    QemuProcess.endUnknown(
+        linux, generationDirectory(directory, generation - 1), QemuProcess.DEATH);
     process.quit();
     QemuProcess.endUnknown(
         linux, generationDirectory(directory, generation + 1), QemuProcess.DEATH);

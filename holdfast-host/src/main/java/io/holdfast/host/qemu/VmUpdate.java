@@ -93,6 +93,7 @@ public final class VmUpdate implements Participant {
   /** What the guest has open, and what Holdfast has given to it. */
   private List<OpenFiles> known = List.of();
 
+  private boolean givenUp;
   private Optional<Pairing> pairing = Optional.empty();
   private Optional<QemuProcess> successor = Optional.empty();
   private Optional<Relay> relay = Optional.empty();
@@ -605,9 +606,13 @@ public final class VmUpdate implements Participant {
       step.note(GUEST, STAYS_PAUSED);
       return;
     }
-    if (step.recovering() && runs.runState() == RunState.RUNNING) {
-      resumed.flatMap(Qmp.Expectation::seen).ifPresent(event -> stopping.runs(step, event));
-      return;
+    if (step.recovering()) {
+      RunState guest = runs.runState();
+      // One that stopped by itself did so after an earlier attempt had let it run.
+      if (guest == RunState.RUNNING || guest.byItself()) {
+        resumed.flatMap(Qmp.Expectation::seen).ifPresent(event -> stopping.runs(step, event));
+        return;
+      }
     }
     // From here on the guest may have run: were the successor to die now, the kept state would be a
     // fork of it.
@@ -634,6 +639,7 @@ public final class VmUpdate implements Participant {
    * again from without a fork. What is left is ended, so that the VM can be stopped.
    */
   private IOException lost(Step step) throws IOException {
+    givenUp = true;
     QemuProcess dead =
         successor.isPresent()
             ? successor.get()
@@ -658,6 +664,14 @@ public final class VmUpdate implements Participant {
             + ". Stop it with `holdfast vm stop "
             + name()
             + "`, and run it again from its disks");
+  }
+
+  /**
+   * Whether the guest is lost for good: it may have run in a successor that died. The death of the
+   * predecessor alone means nothing once the update is committed.
+   */
+  public boolean givenUp() {
+    return givenUp;
   }
 
   @Override
@@ -721,37 +735,36 @@ public final class VmUpdate implements Participant {
     relay.ifPresent(Relay::close);
     boolean ended = false;
     try {
-      endSuccessor(step);
+      endSuccessor(step, SOON);
       ended = true;
-    } finally {
-      try {
-        // Also if the successor does not end: it has never run the guest, and was never told to.
-        stopping.letRun(step);
-      } finally {
-        // Last: nothing that only tidies up may keep the guest from running. A successor that is
-        // left is found by its names.
-        if (ended) {
-          QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
-          vm.backends().drop(generation);
-          deviceState.drop(name());
-        }
-      }
+    } catch (IOException | RuntimeException e) {
+      step.progress("the successor has yet to end: " + e.getMessage());
     }
+    // Also if the successor does not end: it has never run the guest, and was never told to.
+    stopping.letRun(step);
+    if (!ended) {
+      endSuccessor(step, step.remaining().dividedBy(2));
+    }
+    // Last: nothing that only tidies up may keep the guest from running. A successor that is left
+    // is found by its names.
+    QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
+    vm.backends().drop(generation);
+    deviceState.drop(name());
     stopping.correctClock(step);
   }
 
   /** Whether it answers or not. */
-  private void endSuccessor(Step step) throws IOException {
+  private void endSuccessor(Step step, Duration patience) throws IOException {
     Path directory = Vm.generationDirectory(vm.directory(), generation);
     Optional<String> recorded = step.recorded(SUCCESSOR);
     if (successor.isPresent()) {
       // This agent's own is so reaped, also when it has died already.
-      successor.get().end(SOON);
+      successor.get().end(patience);
     } else if (recorded.equals(Optional.of(STARTING))) {
-      QemuProcess.endUnknown(linux, directory, SOON);
+      QemuProcess.endUnknown(linux, directory, patience);
     } else if (recorded.isPresent()) {
       QemuProcess.Identity identity = QemuProcess.Identity.parse(recorded.get());
-      QemuProcess.endKnown(linux, identity, directory, SOON);
+      QemuProcess.endKnown(linux, identity, directory, patience);
     }
   }
 }
