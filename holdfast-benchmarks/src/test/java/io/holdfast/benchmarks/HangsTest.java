@@ -2,10 +2,12 @@ package io.holdfast.benchmarks;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
+import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
@@ -121,6 +123,7 @@ class HangsTest {
   /** The guest's disk is on a FUSE file system whose daemon hangs when the guest is stopped. */
   @Test
   void cancelHoldsWhenStalledStorageIsBack() throws IOException, InterruptedException {
+    assumeTrue(Linux.system().effectiveUser() == 0, "needs root, to mount a FUSE file system");
     try (StallingFile image = StallingFile.over(host.disk())) {
       runVm(image.path().toString());
       rehearse();

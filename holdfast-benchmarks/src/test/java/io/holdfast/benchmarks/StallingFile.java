@@ -93,7 +93,9 @@ final class StallingFile implements AutoCloseable {
   /** Ends the daemon, which unmounts the file. */
   @Override
   public void close() {
-    goOn();
+    if (daemon.isAlive()) {
+      goOn();
+    }
     daemon.destroy();
     Host.await("the end of qemu-storage-daemon", () -> !daemon.isAlive());
   }
