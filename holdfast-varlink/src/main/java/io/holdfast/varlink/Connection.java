@@ -103,7 +103,7 @@ final class Connection implements AutoCloseable {
         text.write(some, 0, whole ? length - 1 : length);
         if (text.size() > most.bytes()) {
           throw new VarlinkConnectionException(
-              "the other side sent a message of more than " + most.bytes() + " bytes");
+              "the peer sent a message of more than " + most.bytes() + " bytes");
         }
         if (whole) {
           return Optional.of(text.toByteArray());
@@ -144,7 +144,7 @@ final class Connection implements AutoCloseable {
     descriptors.addAll(received.descriptors());
     if (descriptors.size() > most.descriptors()) {
       throw new VarlinkConnectionException(
-          "the other side sent more than " + most.descriptors() + " descriptors with one message");
+          "the peer sent more than " + most.descriptors() + " descriptors with one message");
     }
     return received.bytes();
   }

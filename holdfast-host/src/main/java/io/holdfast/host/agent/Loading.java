@@ -23,7 +23,7 @@ import java.util.zip.ZipFile;
 
 /**
  * Loads what an agent may need when it has no descriptor left to read it with. A class that can't
- * be read then is never looked for again where it was needed (JVMS 5.4.3): the NoClassDefFoundError
+ * be read then is never resolved again where it was needed (JVMS 5.4.3): the NoClassDefFoundError
  * would stay until the agent is replaced.
  */
 final class Loading {

@@ -132,7 +132,7 @@ final class ArrivedSessions {
             System.Logger.Level.WARNING,
             "no VM arrived from the previous kernel ("
                 + nothing.get()
-                + "), although its sessions cannot be looked for: "
+                + "), although its sessions cannot be retrieved: "
                 + refusal.getMessage());
   }
 

@@ -5,8 +5,8 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * How many connections to ports of the host the VMs may have, and how many they have: so many that
- * neither one VM nor all of them take the descriptors and the memory that updates need.
+ * Counts and limits the connections to VMs' ports of the host, so that neither one VM nor all of
+ * them take the descriptors and the memory that updates need.
  *
  * <p>A VM gets another place while it has fewer than are free. So one alone gets half of all, and
  * whatever others have, one with few connections is never refused.

@@ -4,9 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.core.Action;
-import io.holdfast.core.Operation;
-import io.holdfast.core.Step;
-import io.holdfast.core.UpdateId;
 import io.holdfast.host.keeper.ProcessKeeper;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
@@ -145,7 +142,7 @@ class ArrivalTest {
   }
 
   private void finish(Optional<Arrival> arrival) throws Exception {
-    Arrival.host(linux, keeper, arrival, Set.of()).finish(new Quiet());
+    Arrival.host(linux, keeper, arrival, Set.of()).finish(new NoStep(Action.FINISH, true));
   }
 
   @ParameterizedTest
@@ -401,45 +398,5 @@ class ArrivalTest {
     assertThat(unpack().orElseThrow().aside("web")).isEmpty();
     assertThat(records()).as("what runs is left alone").containsEntry("db", "db runs");
     assertThat(run.resolve("updates/" + ASIDE)).doesNotExist();
-  }
-
-  /** A step of nobody's. */
-  private static final class Quiet implements Step {
-    @Override
-    public UpdateId update() {
-      return new UpdateId(FakeSessions.UPDATE);
-    }
-
-    @Override
-    public Action action() {
-      return Action.FINISH;
-    }
-
-    @Override
-    public Duration remaining() {
-      return Duration.ofMinutes(1);
-    }
-
-    @Override
-    public boolean recovering() {
-      return true;
-    }
-
-    @Override
-    public void progress(String what) {}
-
-    @Override
-    public void note(String key, String value) {}
-
-    @Override
-    public void record(String key, String value) {}
-
-    @Override
-    public Optional<String> recorded(String key) {
-      return Optional.empty();
-    }
-
-    @Override
-    public void check(Operation operation) {}
   }
 }

@@ -4,14 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.core.Action;
-import io.holdfast.core.Operation;
-import io.holdfast.core.Step;
-import io.holdfast.core.UpdateId;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
-import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
@@ -59,7 +55,7 @@ final class SystemdShutdownTest {
     return CompletableFuture.runAsync(
         () -> {
           try {
-            shutdown.stopTheRest(new NoStep());
+            shutdown.stopTheRest(new NoStep(Action.SHUT_DOWN, false));
           } catch (IOException e) {
             throw new CompletionException(e);
           }
@@ -127,44 +123,5 @@ final class SystemdShutdownTest {
   void whatNeverBeganIsNotAborted() {
     shutdown.goesOn("refused");
     assertThat(directory.resolve("told")).doesNotExist();
-  }
-
-  private record NoStep() implements Step {
-    @Override
-    public UpdateId update() {
-      return new UpdateId("kernel-1");
-    }
-
-    @Override
-    public Action action() {
-      return Action.SHUT_DOWN;
-    }
-
-    @Override
-    public Duration remaining() {
-      return Duration.ofMinutes(1);
-    }
-
-    @Override
-    public boolean recovering() {
-      return false;
-    }
-
-    @Override
-    public void progress(String what) {}
-
-    @Override
-    public void note(String key, String value) {}
-
-    @Override
-    public void record(String key, String value) {}
-
-    @Override
-    public Optional<String> recorded(String key) {
-      return Optional.empty();
-    }
-
-    @Override
-    public void check(Operation operation) {}
   }
 }

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.host.Await;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
@@ -22,7 +23,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -73,25 +73,13 @@ class ConsoleTest {
 
   private String hear(Fd from, int length) {
     StringBuilder heard = new StringBuilder();
-    await(
+    Await.until(
         length + " bytes",
         () -> {
           heard.append(hear(from));
           return heard.length() >= length;
         });
     return heard.toString();
-  }
-
-  static void await(String what, BooleanSupplier come) {
-    long deadline = System.nanoTime() + Duration.ofSeconds(30).toNanos();
-    while (!come.getAsBoolean()) {
-      assertThat(System.nanoTime()).as("still waiting for " + what).isLessThan(deadline);
-      try {
-        Thread.sleep(2);
-      } catch (InterruptedException e) {
-        throw new AssertionError(e);
-      }
-    }
   }
 
   private String logged() {
@@ -127,7 +115,7 @@ class ConsoleTest {
         Fd qemu = console.open(1)) {
       say(qemu, "early\n");
       console.attached(1);
-      await("the log", () -> logged().equals("early\n"));
+      Await.until("the log", () -> logged().equals("early\n"));
       try (Console.Attachment one = console.watchTail(100).orElseThrow();
           Console.Attachment two = console.watchFrom(2).orElseThrow()) {
         say(qemu, "later\n");
@@ -177,7 +165,7 @@ class ConsoleTest {
       say(qemu, "to all\n");
       assertThat(hear(watching.getLast().output(), 7)).isEqualTo("to all\n");
       watching.removeFirst().close();
-      await(
+      Await.until(
           "the place of one that has gone",
           () -> {
             try {
@@ -188,7 +176,7 @@ class ConsoleTest {
             }
           });
       watching.forEach(Console.Attachment::close);
-      await("all to be gone", () -> descriptors() == before);
+      Await.until("all to be gone", () -> descriptors() == before);
       flooded.drop(1);
       other.drop(1);
     }
@@ -208,7 +196,7 @@ class ConsoleTest {
         said.append(character);
       }
       console.attached(1);
-      await("the log", () -> logged().contentEquals(said));
+      Await.until("the log", () -> logged().contentEquals(said));
       console.drop(1);
     }
   }
@@ -251,7 +239,7 @@ class ConsoleTest {
       console.attached(1);
       try (Console.Attachment slow = console.watchTail(0).orElseThrow()) {
         say(qemu, all);
-        await("the log's end", () -> all.endsWith(logged()) && logged().endsWith("59999\n"));
+        Await.until("the log's end", () -> all.endsWith(logged()) && logged().endsWith("59999\n"));
         StringBuilder seen = new StringBuilder();
         byte[] buffer = new byte[1 << 16];
         for (int n = 1; n > 0; ) {
@@ -284,14 +272,14 @@ class ConsoleTest {
       for (int i = 0; i < 100; i++) {
         say(qemu, lines("lost", i, 5000));
       }
-      await(
+      Await.until(
           "all of it to be taken",
           () ->
               linux
                   .poll(Map.of(qemu, Set.of(Readiness.WRITABLE)), Duration.ZERO)
                   .containsKey(qemu));
       full[0] = false;
-      await(
+      Await.until(
           "the log to go on",
           () -> {
             say(qemu, "there is room\n");
@@ -309,7 +297,7 @@ class ConsoleTest {
       try (Console.Attachment viewer = console.watchTail(0).orElseThrow()) {
         // Typed, and not read by the guest before it is stopped.
         say(viewer.input(), "first ");
-        await("input to be there", () -> !linux.poll(List.of(one), Duration.ZERO).isEmpty());
+        Await.until("input to be there", () -> !linux.poll(List.of(one), Duration.ZERO).isEmpty());
         try (Fd two = console.open(2)) {
           console.frozen(1);
           say(viewer.input(), "second ");
@@ -320,7 +308,7 @@ class ConsoleTest {
         assertThat(hear(one, 13)).isEqualTo("first second ");
 
         say(viewer.input(), "third ");
-        await("input to be there", () -> !linux.poll(List.of(one), Duration.ZERO).isEmpty());
+        Await.until("input to be there", () -> !linux.poll(List.of(one), Duration.ZERO).isEmpty());
         try (Fd two = console.open(2)) {
           console.frozen(1);
           say(viewer.input(), "fourth");
@@ -377,7 +365,7 @@ class ConsoleTest {
 
     /** A process is not gone before the calls of its threads have ended. */
     void awaitEnd() {
-      await("the end of the dead agent's calls", () -> under.get() == 0);
+      Await.until("the end of the dead agent's calls", () -> under.get() == 0);
     }
   }
 
@@ -474,7 +462,8 @@ class ConsoleTest {
       Fd input = Fd.own(linux.kernel(), watching[0].input().release(), "input");
       say(input, "a");
       agents.alive();
-      await("input " + calls, () -> heard.append(hear(first)).length() > 0 || revived(agents));
+      Await.until(
+          "input " + calls, () -> heard.append(hear(first)).length() > 0 || revived(agents));
       say(input, "b");
       say(first, lines("one", 50, 50));
       Fd[] two = {null};
@@ -502,12 +491,12 @@ class ConsoleTest {
       say(input, "d");
       agents.alive();
       Fd second = Fd.own(linux.kernel(), two[0].release(), "second");
-      await(
+      Await.until(
           "input " + calls,
           () -> heard.append(hear(second)).toString().endsWith("d") || revived(agents));
       assertThat(heard.toString()).as("agent died after %d calls", calls).matches("abcc?d");
       String said = lines("one", 0, 100) + "last\n" + lines("two", 0, 50);
-      await(
+      Await.until(
           "the log after %d calls: %s".formatted(calls, logged()),
           () -> logged().length() >= said.length() || revived(agents));
       assertThat(logged()).as("agent died after %d calls", calls).isEqualTo(said);
@@ -557,7 +546,7 @@ class ConsoleTest {
         say(first, all.substring(at, Math.min(all.length(), at + 20_000)));
         agents.alive();
       }
-      await("the log " + calls, () -> logged().endsWith("14999\n") || revived(agents));
+      Await.until("the log " + calls, () -> logged().endsWith("14999\n") || revived(agents));
       String old = Files.readString(directory.resolve("console.log.1"));
       assertThat(all).as("agent died after %d calls", calls).endsWith(old + logged());
       assertThat(old).hasSize((int) LIMIT);

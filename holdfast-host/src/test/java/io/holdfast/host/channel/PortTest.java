@@ -2,6 +2,7 @@ package io.holdfast.host.channel;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.host.Await;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.UnixSocket;
@@ -50,7 +51,7 @@ class PortTest {
   private String hear(Fd from, int length) {
     StringBuilder heard = new StringBuilder();
     byte[] buffer = new byte[1 << 16];
-    ConsoleTest.await(
+    Await.until(
         length + " bytes, has " + heard,
         () -> {
           while (!linux.poll(List.of(from), Duration.ZERO).isEmpty() && heard.length() < length) {
@@ -70,7 +71,7 @@ class PortTest {
       assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(socket())))
           .isEqualTo("rw-------");
       say(qemu, "to nobody");
-      ConsoleTest.await("it to be dropped", () -> keeperIsIdle(qemu));
+      Await.until("it to be dropped", () -> keeperIsIdle(qemu));
       try (UnixSocket one = linux.connect(socket());
           UnixSocket two = linux.connect(socket())) {
         one.send(bytes("from one"));

@@ -3,6 +3,7 @@ package io.holdfast.host.qemu;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.host.Await;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.TcpListener;
 import java.io.IOException;
@@ -15,7 +16,6 @@ import java.net.SocketException;
 import java.net.SocketTimeoutException;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -123,18 +123,6 @@ class HostPortsFloodTest {
     }
   }
 
-  private static void await(String what, BooleanSupplier come) {
-    long deadline = System.nanoTime() + 20_000_000_000L;
-    while (!come.getAsBoolean()) {
-      assertThat(System.nanoTime()).as("still waiting for " + what).isLessThan(deadline);
-      try {
-        Thread.sleep(2);
-      } catch (InterruptedException e) {
-        throw new AssertionError(e);
-      }
-    }
-  }
-
   @Test
   void aFloodOfOneVmIsResetAndAnotherVmDoesNotNotice() throws IOException {
     List<InetSocketAddress> flooded = vm("flooded", 2);
@@ -146,7 +134,7 @@ class HostPortsFloodTest {
       flood.add(connect(flooded.get(i % 2)));
     }
     // With the other's one there are places for half of the rest.
-    await("the flood's end", () -> budget.refused() == 3 * PLACES - PLACES / 2);
+    Await.until("the flood's end", () -> budget.refused() == 3 * PLACES - PLACES / 2);
     assertThat(budget.taken("flooded")).as("on both cards together").isEqualTo(PLACES / 2);
     assertThatThrownBy(() -> flood.getLast().getInputStream().read())
         .isInstanceOf(SocketException.class);
@@ -161,7 +149,7 @@ class HostPortsFloodTest {
     for (Socket each : flood) {
       each.close();
     }
-    await("the places of those that have ended", () -> budget.taken("flooded") == 0);
+    Await.until("the places of those that have ended", () -> budget.taken("flooded") == 0);
     talk(connect(flooded.getLast()));
   }
 
@@ -201,7 +189,7 @@ class HostPortsFloodTest {
     assertThat(sender.isAlive()).isTrue();
     unread.setSoLinger(true, 0);
     unread.close();
-    await("its place", () -> budget.taken("stuck") == 1);
+    Await.until("its place", () -> budget.taken("stuck") == 1);
   }
 
   @Test
