@@ -29,6 +29,8 @@ public enum Call {
   IOCTL,
   /** Its number differs between machines; this is x86-64's. */
   KEXEC_FILE_LOAD(320),
+  /** Its number differs between machines; this is x86-64's. */
+  KCMP(312),
   KILL,
   LISTEN,
   LSEEK(Returns.LONG),

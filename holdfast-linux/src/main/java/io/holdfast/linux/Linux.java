@@ -35,6 +35,9 @@ public final class Linux {
   private static final int O_NONBLOCK = 0x800;
   private static final int SPLICE_F_NONBLOCK = 2;
   static final int FD_CLOEXEC = 1;
+  private static final int F_DUPFD_QUERY = 1027;
+  private static final int KCMP_FILE = 0;
+  private static final int O_ACCMODE = 0x3;
   private static final int F_ADD_SEALS = 1033;
   private static final int F_GET_SEALS = 1034;
   private static final int SEEK_SET = 0;
@@ -199,6 +202,57 @@ public final class Linux {
    */
   public Fd reopen(int pid, int descriptor) {
     return open(Path.of("/proc/" + pid + "/fd/" + descriptor), OpenFlag.READ, OpenFlag.WRITE);
+  }
+
+  /**
+   * Opens anew what a descriptor of this process has open, for the same access: the same file or
+   * memfd, with a position of its own.
+   *
+   * @return the caller's
+   * @throws SystemCallException ENXIO for a socket, and what else open(2) names
+   */
+  public Fd reopen(Fd fd) {
+    int number = fd.borrow();
+    try {
+      long access = calls.on(Call.FCNTL, fd, F_GETFL) & O_ACCMODE;
+      Path link = Path.of("/proc/self/fd/" + number);
+      Fd opened =
+          access == 0
+              ? open(link, OpenFlag.READ)
+              : access == 1
+                  ? open(link, OpenFlag.WRITE)
+                  : open(link, OpenFlag.READ, OpenFlag.WRITE);
+      return Fd.own(kernel(), opened.release(), fd.what());
+    } finally {
+      fd.giveBack();
+    }
+  }
+
+  /**
+   * Returns whether two descriptors are of one open file, as duplicates are: they share its
+   * position. Two that were opened for themselves are not, even of the same file.
+   *
+   * @throws SystemCallException EPERM or ENOSYS if Linux is older than 6.10 and kcmp(2) is
+   *     forbidden or missing
+   */
+  public boolean sameOpenFile(Fd one, Fd other) {
+    int second = other.borrow();
+    try {
+      long result = calls.attemptOn(Call.FCNTL, one, F_DUPFD_QUERY, second);
+      if (result != -Errno.EINVAL.number()) {
+        return SystemCallException.check(result, Call.FCNTL, one.what()) == 1;
+      }
+      // Before 6.10.
+      int first = one.borrow();
+      try {
+        long me = ProcessHandle.current().pid();
+        return calls.make(Call.KCMP, one.what(), me, me, KCMP_FILE, first, second) == 0;
+      } finally {
+        one.giveBack();
+      }
+    } finally {
+      other.giveBack();
+    }
   }
 
   /** A file's or memfd's size in bytes. */

@@ -1,11 +1,14 @@
 package io.holdfast.linux;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatCode;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalLong;
@@ -43,6 +46,37 @@ class FdTest {
       assertThat(second.number()).as("the kernel gives the lowest free number").isEqualTo(number);
       first.close();
       assertThat(linux.size(second)).isEqualTo(20);
+    }
+  }
+
+  @Test
+  void duplicatesAreOneOpenFileAndReopenedDescriptorsAreNot() {
+    Linux before610 =
+        new Linux(
+            (call, a, b, c, d, e, f) ->
+                call == Call.FCNTL && b == 1027
+                    ? -Errno.EINVAL.number()
+                    : Kernel.system().call(call, a, b, c, d, e, f));
+    try (Fd memfd = linux.memfd("a", 10);
+        Fd copy = memfd.duplicate();
+        Fd anew = linux.reopen(memfd);
+        Fd readable = linux.open(Path.of("/proc/self/fd/" + memfd.number()), OpenFlag.READ);
+        Fd readableAnew = linux.reopen(readable)) {
+      for (Linux each : List.of(linux, before610)) {
+        assertThat(each.sameOpenFile(memfd, copy)).isTrue();
+        assertThat(each.sameOpenFile(memfd, anew)).isFalse();
+        assertThat(each.sameOpenFile(readable, readableAnew)).isFalse();
+      }
+      assertThat(linux.identity(anew)).isEqualTo(linux.identity(memfd));
+      assertThatCode(() -> linux.resize(anew, 20)).doesNotThrowAnyException();
+      assertThatExceptionOfType(SystemCallException.class)
+          .as("it is as read-only as the other")
+          .isThrownBy(() -> linux.resize(readableAnew, 30));
+    }
+    try (FdPair sockets = linux.socketPair(SocketType.STREAM)) {
+      assertThatExceptionOfType(SystemCallException.class)
+          .isThrownBy(() -> linux.reopen(sockets.left()))
+          .satisfies(e -> assertThat(e.errno()).isEqualTo(Errno.ENXIO));
     }
   }
 

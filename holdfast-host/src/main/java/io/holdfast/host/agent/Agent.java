@@ -133,7 +133,7 @@ public final class Agent implements AutoCloseable {
     this.keeper = keeper();
     guard.keep(keeper);
     if (manager.isPresent()) {
-      new StoredSessions(keeper, StoredSessions.boot()).sort();
+      new StoredSessions(keeper, StoredSessions.boot()).sort(places.run().resolve("sorted"));
     }
     Optional<Arrival> arrival = Arrival.unpack(linux, keeper, guard, places);
     this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()), arrival);

@@ -53,6 +53,27 @@ final class KernelChecks {
     this.qemus = qemus;
   }
 
+  private Optional<Obstacle> unfinished() {
+    String what = "the last update of the kernel";
+    try {
+      return Arrival.unfinished(keeper)
+          ? Optional.of(
+              new Obstacle(
+                  what,
+                  "it has not ended: a VM that it brought here has yet to come back, and would not"
+                      + " survive another kexec",
+                  "Bring it back with `holdfast update retry`, or stop it with `holdfast vm stop`,"
+                      + " then retry."))
+          : Optional.empty();
+    } catch (IOException e) {
+      return Optional.of(
+          new Obstacle(
+              what,
+              "cannot tell whether it has ended: " + e.getMessage(),
+              "Repair that, then retry."));
+    }
+  }
+
   /**
    * Looks for all of them.
    *
@@ -61,15 +82,7 @@ final class KernelChecks {
    */
   List<Obstacle> obstacles(NextKernel next, long bytes, long unallocated) {
     List<Obstacle> found = new ArrayList<>();
-    if (Arrival.unfinished(keeper)) {
-      found.add(
-          new Obstacle(
-              "the last update of the kernel",
-              "it has not ended: a VM that it brought here has yet to come back, and would not survive"
-                  + " another kexec",
-              "Bring it back with `holdfast update retry`, or stop it with `holdfast vm stop`, then"
-                  + " retry."));
-    }
+    unfinished().ifPresent(found::add);
     if (Systemctl.booted()) {
       found.addAll(
           new SystemdChecks(

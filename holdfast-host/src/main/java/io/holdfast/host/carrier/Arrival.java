@@ -26,7 +26,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -43,9 +42,6 @@ import java.util.Set;
  * finished when all participants have resumed.
  */
 public final class Arrival {
-  /** What the keeper's labels of sessions begin with; no box begins so. */
-  public static final String SESSIONS = "@session/";
-
   private static final LateLogger LOG = new LateLogger(Arrival.class);
 
   /** When unpacking began, in nanoseconds since the reboot call. */
@@ -96,8 +92,9 @@ public final class Arrival {
       Linux linux, Keeper keeper, SessionGuard guard, Places places, ArrivedSessions.Host host)
       throws IOException {
     long began = System.nanoTime();
+    KeptSessions kept = KeptSessions.of(keeper);
     ArrivedSessions sessions =
-        new ArrivedSessions(linux, keeper, guard, places.run().resolve("settled"), host);
+        new ArrivedSessions(linux, kept, guard, places.run().resolve("settled"), host);
     try {
       Optional<IncomingSession> main = sessions.main();
       if (main.isEmpty()) {
@@ -109,7 +106,7 @@ public final class Arrival {
           return Optional.of(
               unpack(new Unpacking(linux, keeper, sessions, places), manifest.get(), began));
         }
-        keeper.drop(Set.of(SESSIONS + Manifest.SESSION));
+        kept.drop(Manifest.SESSION);
         sessions.settle();
         return Optional.empty();
       }
@@ -270,9 +267,13 @@ public final class Arrival {
     return JournalText.decode(arrived(journal, now, read)).records();
   }
 
-  /** Whether sessions of the previous kernel have yet to be finished. */
-  public static boolean unfinished(Keeper keeper) {
-    Map<String, Fd> kept = keeper.kept(SESSIONS);
+  /**
+   * Whether sessions of the previous kernel have yet to be finished.
+   *
+   * @throws IOException if that can't be told
+   */
+  public static boolean unfinished(Keeper keeper) throws IOException {
+    Map<String, Fd> kept = KeptSessions.of(keeper).all();
     kept.values().forEach(Fd::close);
     return !kept.isEmpty();
   }
@@ -319,22 +320,21 @@ public final class Arrival {
         // Closing a session discards what was not retrieved, and the manifest tells what that is.
         arrival.get().unpacker.checkNothingAside();
       }
-      Map<String, Fd> sessions = new HashMap<>(keeper.kept(SESSIONS));
-      String main = SESSIONS + Manifest.SESSION;
+      KeptSessions kept = KeptSessions.of(keeper);
+      Map<String, Fd> sessions = kept.all();
       // The one with the manifest last: as long as it is there, the next agent knows of the rest.
       List<String> order = new ArrayList<>(sessions.keySet());
-      order.remove(main);
-      if (sessions.containsKey(main)) {
-        order.add(main);
+      if (order.remove(Manifest.SESSION)) {
+        order.add(Manifest.SESSION);
       }
       try {
-        for (String label : order) {
-          Fd fd = sessions.get(label);
+        for (String name : order) {
+          Fd fd = sessions.get(name);
           if (fd == null) {
             continue;
           }
           finish(linux.liveUpdate().adoptIncoming(fd.duplicate()));
-          keeper.drop(Set.of(label));
+          kept.drop(name);
         }
       } finally {
         sessions.values().forEach(Fd::close);

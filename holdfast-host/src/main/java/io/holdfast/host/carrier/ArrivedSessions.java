@@ -1,9 +1,7 @@
 package io.holdfast.host.carrier;
 
-import io.holdfast.host.keeper.Keeper;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
-import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
@@ -29,7 +27,7 @@ final class ArrivedSessions {
   private static final LateLogger LOG = new LateLogger(ArrivedSessions.class);
 
   private final Linux linux;
-  private final Keeper keeper;
+  private final KeptSessions kept;
   private final SessionGuard guard;
   private final Path settled;
   private final Host host;
@@ -53,9 +51,9 @@ final class ArrivedSessions {
   /**
    * @param settled the file that says that this kernel has no session of ours any more
    */
-  ArrivedSessions(Linux linux, Keeper keeper, SessionGuard guard, Path settled, Host host) {
+  ArrivedSessions(Linux linux, KeptSessions kept, SessionGuard guard, Path settled, Host host) {
     this.linux = linux;
-    this.keeper = keeper;
+    this.kept = kept;
     this.guard = guard;
     this.settled = settled;
     this.host = host;
@@ -216,17 +214,13 @@ final class ArrivedSessions {
   }
 
   private Optional<IncomingSession> kept(String name) {
-    String label = Arrival.SESSIONS + name;
-    Map<String, Fd> kept = keeper.kept(label);
-    Optional<Fd> found = Optional.ofNullable(kept.remove(label));
-    kept.values().forEach(Fd::close);
-    return found.map(linux.liveUpdate()::adoptIncoming);
+    return kept.find(name).map(linux.liveUpdate()::adoptIncoming);
   }
 
   /** Puts a session into the keeper, or keeps it open if that fails. */
   private void keep(String name, IncomingSession session) {
     unkept.put(name, session);
-    keeper.keep(Arrival.SESSIONS + name, session.fd());
+    kept.put(name, session.fd());
     unkept.remove(name);
     uncertain = false;
   }

@@ -154,10 +154,11 @@ public final class SessionGuard implements AutoCloseable {
 
   /** Gives the keeper what was found. */
   public void keep(Keeper keeper) throws IOException {
+    KeptSessions kept = KeptSessions.of(keeper);
     found.forEach(
         (name, fd) -> {
           try (fd) {
-            keeper.keep(Arrival.SESSIONS + name, fd);
+            kept.put(name, fd);
           }
         });
     found.clear();

@@ -6,6 +6,7 @@ import io.holdfast.linux.LateLogger;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
@@ -16,14 +17,14 @@ import java.util.Set;
  * that came in.
  *
  * <p>One that is on its way is kept under {@code @leaving/BOOT/NAME}, where BOOT is the id of this
- * boot: so an agent that finds it knows which side of the kexec it is on.
+ * boot: so an agent that finds it knows which side of the kexec it is on. There it stays until it
+ * is finished ({@link KeptSessions}).
  */
 public final class StoredSessions implements SessionHolder {
-  private static final String LEAVING = "@leaving/";
   private static final LateLogger LOG = new LateLogger(StoredSessions.class);
 
   private final Keeper keeper;
-  private final String prefix;
+  private final String boot;
 
   /**
    * @param keeper one that crosses
@@ -31,7 +32,7 @@ public final class StoredSessions implements SessionHolder {
    */
   public StoredSessions(Keeper keeper, String boot) {
     this.keeper = keeper;
-    this.prefix = LEAVING + boot + "/";
+    this.boot = boot;
   }
 
   /** The id of this boot; the next kernel has another. */
@@ -41,13 +42,13 @@ public final class StoredSessions implements SessionHolder {
 
   @Override
   public void hold(String name, Fd session) {
-    keeper.keep(prefix + name, session);
+    keeper.keep(KeptSessions.leaving(boot, name), session);
   }
 
   @Override
   public void letGo(String name) {
     try {
-      keeper.drop(Set.of(prefix + name));
+      keeper.drop(Set.of(KeptSessions.leaving(boot, name)));
     } catch (RuntimeException e) {
       // When systemd is no more than what makes the reboot call, nobody takes it back: guests run,
       // and what is preserved of them stays so.
@@ -58,40 +59,36 @@ public final class StoredSessions implements SessionHolder {
 
   /**
    * Sorts what is in the store at the agent's start. Sessions of an agent that died on this side
-   * are undone. Those that came are kept as {@link Arrival} looks for them; then whatever else
-   * systemd brought along is dropped, since what is needed is in them.
+   * are undone. If sessions came, whatever else systemd brought along is dropped, since what is
+   * needed is in them.
    *
    * <p>An agent that dies in between leaves what the next one sorts again.
+   *
+   * @param done the file that tells the next agents of this boot that it was done: what is in the
+   *     store from then on is theirs
+   * @throws IOException if the file can't be read or written; the next agent sorts again
    */
-  public void sort() {
-    Map<String, Fd> leaving = keeper.kept(LEAVING);
-    try {
-      Set<String> here = new HashSet<>();
-      Set<String> came = new HashSet<>();
-      leaving.keySet().forEach(each -> (each.startsWith(prefix) ? here : came).add(each));
-      keeper.drop(here);
-      if (came.isEmpty()) {
-        return;
+  public void sort(Path done) throws IOException {
+    KeptSessions sessions = new KeptSessions(keeper, boot);
+    Set<String> here = new HashSet<>();
+    Set<String> rest = new HashSet<>();
+    boolean came = false;
+    Map<String, Fd> all = keeper.kept();
+    all.values().forEach(Fd::close);
+    for (String label : all.keySet()) {
+      boolean leaving = label.startsWith(KeptSessions.LEAVING);
+      boolean session = sessions.name(label).isPresent();
+      came |= leaving && session;
+      if (!session) {
+        (leaving ? here : rest).add(label);
       }
-      Set<String> rest = new HashSet<>();
-      Map<String, Fd> all = keeper.kept();
-      all.values().forEach(Fd::close);
-      for (String label : all.keySet()) {
-        if (!label.startsWith(LEAVING) && !label.startsWith(Arrival.SESSIONS)) {
-          rest.add(label);
-        }
-      }
+    }
+    keeper.drop(here);
+    if (came && !(Files.exists(done) && Files.readString(done).strip().equals(boot))) {
       keeper.drop(rest);
-      leaving.forEach(
-          (label, fd) -> {
-            if (came.contains(label)) {
-              String session = label.substring(label.indexOf('/', LEAVING.length()) + 1);
-              keeper.keep(Arrival.SESSIONS + session, fd);
-            }
-          });
-      keeper.drop(came);
-    } finally {
-      leaving.values().forEach(Fd::close);
+      Path aside = done.resolveSibling(done.getFileName() + ".new");
+      Files.writeString(aside, boot + "\n");
+      Files.move(aside, done, StandardCopyOption.ATOMIC_MOVE);
     }
   }
 }

@@ -15,8 +15,8 @@ public interface Keeper extends AutoCloseable {
    * Keeps a descriptor under a label; one kept under that label before is let go.
    *
    * @param label printable, at most 200 bytes
-   * @param fd borrowed: the keeper holds a duplicate
-   * @throws io.holdfast.linux.SystemCallException if it could not be kept; nothing has changed then
+   * @param fd borrowed: the keeper holds a duplicate, or opens the same file anew
+   * @throws RuntimeException if it could not be kept; nothing has changed then
    */
   void keep(String label, Fd fd);
 

@@ -1,9 +1,12 @@
 package io.holdfast.host.keeper;
 
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.SystemCallException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -20,16 +23,25 @@ import java.util.Set;
  * counts.
  */
 public final class SystemdKeeper implements Keeper {
+  private static final LateLogger LOG = new LateLogger(SystemdKeeper.class);
   private static final int FIRST_DESCRIPTOR = 3;
   private static final int LONGEST_LABEL = 200;
 
+  private final Linux linux;
   private final ServiceManager manager;
   private final int most;
   private final Map<String, Kept> mirror = new LinkedHashMap<>();
 
+  /** Names that systemd may have stored, as it did not answer in time. */
+  private final Set<String> uncertain = new HashSet<>();
+
+  /** Entries of the store that are not the agent's. */
+  private int others;
+
   private record Kept(Fd fd, int number) {}
 
-  private SystemdKeeper(ServiceManager manager, int most) {
+  private SystemdKeeper(Linux linux, ServiceManager manager, int most) {
+    this.linux = linux;
     this.manager = manager;
     this.most = most;
   }
@@ -47,7 +59,7 @@ public final class SystemdKeeper implements Keeper {
     if (most == 0) {
       return Optional.empty();
     }
-    SystemdKeeper keeper = new SystemdKeeper(manager, most);
+    SystemdKeeper keeper = new SystemdKeeper(linux, manager, most);
     if (number(environment, "LISTEN_PID") == ProcessHandle.current().pid()) {
       String[] names = environment.getOrDefault("LISTEN_FDNAMES", "").split(":", -1);
       int count = number(environment, "LISTEN_FDS");
@@ -69,6 +81,7 @@ public final class SystemdKeeper implements Keeper {
     if (at < 1 || !name.substring(at + 1).matches("[0-9]{1,9}")) {
       // Not ours; it stays in the store.
       fd.close();
+      others++;
       return;
     }
     String label = name.substring(0, at);
@@ -83,11 +96,11 @@ public final class SystemdKeeper implements Keeper {
     Kept older = newest ? other : kept;
     mirror.put(label, newer);
     older.fd().close();
-    remove(label, older.number());
+    remove(label + "#" + older.number());
   }
 
-  private void remove(String label, int number) throws IOException {
-    manager.tell("FDSTOREREMOVE=1\nFDNAME=" + label + "#" + number, List.of());
+  private void remove(String name) throws IOException {
+    manager.tell("FDSTOREREMOVE=1\nFDNAME=" + name, List.of());
   }
 
   @Override
@@ -97,32 +110,77 @@ public final class SystemdKeeper implements Keeper {
           "a keeper's label has 1 to " + LONGEST_LABEL + " printable characters but ':': " + label);
     }
     Kept before = mirror.get(label);
+    if (before != null && linux.sameOpenFile(before.fd(), fd)) {
+      return;
+    }
     // One more for the moment in which the old and the new are there; systemd drops what is too
     // many without a word.
-    if (mirror.size() + 1 >= most && before == null) {
+    if (mirror.size() + others + 1 >= most && before == null) {
       throw new IllegalStateException(
           "systemd's store is full with "
-              + mirror.size()
+              + (mirror.size() + others)
               + " descriptors; raise FileDescriptorStoreMax= of this service, now "
               + most);
     }
     int number = before == null ? 1 : before.number() + 1;
-    Fd mine = fd.duplicate();
+    try {
+      removeUncertain();
+    } catch (IOException e) {
+      throw new IllegalStateException("systemd could not be given " + label + " to keep", e);
+    }
+    Fd mine = storable(label, fd);
     try {
       // FDPOLL=0: else it lets go of sockets whose other end is closed.
       manager.tell("FDSTORE=1\nFDPOLL=0\nFDNAME=" + label + "#" + number, List.of(mine));
     } catch (IOException | RuntimeException e) {
       mine.close();
+      uncertain.add(label + "#" + number);
       throw new IllegalStateException("systemd could not be given " + label + " to keep", e);
     }
     mirror.put(label, new Kept(mine, number));
     if (before != null) {
       before.fd().close();
       try {
-        remove(label, before.number());
+        remove(label + "#" + before.number());
       } catch (IOException e) {
-        throw new UncheckedIOException("letting go of the " + label + " before", e);
+        // The higher number counts until this one is removed.
+        uncertain.add(label + "#" + before.number());
+        LOG.get()
+            .log(
+                System.Logger.Level.WARNING,
+                "systemd has yet to remove the " + label + " before",
+                e);
       }
+    }
+  }
+
+  /**
+   * A descriptor for the store. systemd stores an open file once: it acknowledges a second
+   * descriptor of it, and drops that ({@code service_add_fd_store()} in {@code
+   * src/core/service.c}).
+   */
+  private Fd storable(String label, Fd fd) {
+    for (Map.Entry<String, Kept> each : mirror.entrySet()) {
+      if (linux.sameOpenFile(each.getValue().fd(), fd)) {
+        try {
+          return linux.reopen(fd);
+        } catch (SystemCallException e) {
+          throw new IllegalStateException(
+              label
+                  + " can't be stored: systemd's store has that open file as "
+                  + each.getKey()
+                  + ", and takes none twice",
+              e);
+        }
+      }
+    }
+    return fd.duplicate();
+  }
+
+  private void removeUncertain() throws IOException {
+    for (String name : List.copyOf(uncertain)) {
+      remove(name);
+      uncertain.remove(name);
     }
   }
 
@@ -130,17 +188,17 @@ public final class SystemdKeeper implements Keeper {
   public synchronized void drop(Set<String> labels) {
     for (String label : labels) {
       Kept kept = mirror.get(label);
-      if (kept == null) {
-        continue;
-      }
       try {
-        remove(label, kept.number());
+        removeUncertain();
+        if (kept != null) {
+          remove(label + "#" + kept.number());
+          // Not before: what could not be let go of can be tried again.
+          mirror.remove(label);
+          kept.fd().close();
+        }
       } catch (IOException e) {
         throw new UncheckedIOException("letting go of " + label, e);
       }
-      // Not before: what could not be let go of can be tried again.
-      mirror.remove(label);
-      kept.fd().close();
     }
   }
 

@@ -114,16 +114,16 @@ public final class FakeSessions implements Kernel {
 
   /** Puts all sessions into a keeper, as systemd does, or the guard of an agent that died. */
   public void keep(Keeper keeper) {
-    left.keySet().forEach(name -> keeper.keep(Arrival.SESSIONS + name, session(name)));
+    left.keySet().forEach(name -> keeper.keep(KeptSessions.ARRIVED + name, session(name)));
   }
 
   /** Puts those into a keeper that were retrieved, and that it does not have. */
   void rescue(Keeper keeper) {
-    Map<String, Fd> kept = keeper.kept(Arrival.SESSIONS);
+    Map<String, Fd> kept = keeper.kept(KeptSessions.ARRIVED);
     kept.values().forEach(Fd::close);
     for (String name : open.keySet()) {
-      if (!kept.containsKey(Arrival.SESSIONS + name)) {
-        keeper.keep(Arrival.SESSIONS + name, session(name));
+      if (!kept.containsKey(KeptSessions.ARRIVED + name)) {
+        keeper.keep(KeptSessions.ARRIVED + name, session(name));
       }
     }
   }

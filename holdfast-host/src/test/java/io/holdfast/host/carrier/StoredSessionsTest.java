@@ -8,7 +8,6 @@ import io.holdfast.linux.Linux;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Map;
-import java.util.Set;
 import java.util.TreeMap;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -50,8 +49,25 @@ final class StoredSessionsTest {
     return found;
   }
 
+  private void sort(String boot) throws IOException {
+    new StoredSessions(keeper, boot).sort(directory.resolve("sorted"));
+  }
+
+  /** Sizes of the sessions that came, by name. */
+  private Map<String, Long> came(String boot) {
+    Map<String, Long> found = new TreeMap<>();
+    new KeptSessions(keeper, boot)
+        .all()
+        .forEach(
+            (name, fd) -> {
+              found.put(name, linux.size(fd));
+              fd.close();
+            });
+    return found;
+  }
+
   @Test
-  void whatIsHeldIsLetGoOfAndUndoneByTheNextAgentOfThisBoot() {
+  void whatIsHeldIsLetGoOfAndUndoneByTheNextAgentOfThisBoot() throws IOException {
     StoredSessions here = new StoredSessions(keeper, "boot-a");
     keep("web/ram", 1);
     try (Fd session = linux.memfd("s", 4)) {
@@ -62,12 +78,12 @@ final class StoredSessionsTest {
     here.letGo("holdfast/web");
     assertThat(kept()).hasSize(2);
     here.letGo("never held");
-    new StoredSessions(keeper, "boot-a").sort();
+    sort("boot-a");
     assertThat(kept()).isEqualTo(Map.of("web/ram", 1L));
   }
 
   @Test
-  void onTheOtherSideSessionsAreWhereTheyAreLookedForAndNothingElse() {
+  void restoresExactlyTheStoredSessions() throws IOException {
     StoredSessions there = new StoredSessions(keeper, "boot-a");
     keep("web/net0@3", 1);
     keep("@box/cache/index", 2);
@@ -78,30 +94,43 @@ final class StoredSessionsTest {
       there.hold("holdfast/web", web);
       there.hold("holdfast/#1", long1);
     }
-    new StoredSessions(keeper, "boot-b").sort();
-    assertThat(kept())
-        .isEqualTo(
-            Map.of(
-                "@session/holdfast", 4L, "@session/holdfast/web", 5L, "@session/holdfast/#1", 6L));
+    assertThat(came("boot-a")).as("they have yet to leave").isEmpty();
+    sort("boot-b");
+    assertThat(came("boot-b"))
+        .isEqualTo(Map.of("holdfast", 4L, "holdfast/web", 5L, "holdfast/#1", 6L));
+    assertThat(kept()).hasSize(3);
   }
 
   @Test
-  void anAgentThatDiesWhileItSortsLosesNothing() {
+  void whatIsStoredAfterTheyWereSortedStays() throws IOException {
     StoredSessions there = new StoredSessions(keeper, "boot-a");
     try (Fd main = linux.memfd("s", 4);
         Fd web = linux.memfd("s", 5)) {
       there.hold("holdfast", main);
       there.hold("holdfast/web", web);
     }
-    // It had got so far.
-    keep("@session/holdfast", 4);
-    new StoredSessions(keeper, "boot-b").sort();
-    Map<String, Long> sorted = Map.of("@session/holdfast", 4L, "@session/holdfast/web", 5L);
-    assertThat(kept()).isEqualTo(sorted);
-    // From then on what is unpacked stays.
+    keep("web/ram", 6);
+    sort("boot-b");
     keep("web/ram", 7);
-    new StoredSessions(keeper, "boot-b").sort();
-    assertThat(kept()).hasSize(3);
-    keeper.drop(Set.of("web/ram"));
+    sort("boot-b");
+    assertThat(kept()).hasSize(3).containsEntry("web/ram", 7L);
+    KeptSessions sessions = new KeptSessions(keeper, "boot-b");
+    sessions.drop("holdfast/web");
+    assertThat(came("boot-b")).isEqualTo(Map.of("holdfast", 4L));
+    sessions.drop("holdfast");
+    sort("boot-b");
+    assertThat(kept()).isEqualTo(Map.of("web/ram", 7L));
+  }
+
+  /** An agent of version 0.1.0 stored them under another label when it had sorted them. */
+  @Test
+  void findsSessionsThatVersionZeroHadSorted() throws IOException {
+    StoredSessions there = new StoredSessions(keeper, "boot-a");
+    try (Fd web = linux.memfd("s", 5)) {
+      there.hold("holdfast/web", web);
+    }
+    keep("@session/holdfast", 4);
+    sort("boot-b");
+    assertThat(came("boot-b")).isEqualTo(Map.of("holdfast", 4L, "holdfast/web", 5L));
   }
 }
