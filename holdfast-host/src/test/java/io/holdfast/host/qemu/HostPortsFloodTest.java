@@ -123,6 +123,17 @@ class HostPortsFloodTest {
     }
   }
 
+  private static boolean isServed(Socket socket) {
+    try {
+      socket.getOutputStream().write(7);
+      return socket.getInputStream().read() == 7;
+    } catch (SocketException e) {
+      return false;
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
   @Test
   void aFloodOfOneVmIsResetAndAnotherVmDoesNotNotice() throws IOException {
     List<InetSocketAddress> flooded = vm("flooded", 2);
@@ -136,16 +147,15 @@ class HostPortsFloodTest {
     // With the other's one there are places for half of the rest.
     Await.until("the flood's end", () -> budget.refused() == 3 * PLACES - PLACES / 2);
     assertThat(budget.taken("flooded")).as("on both cards together").isEqualTo(PLACES / 2);
-    assertThatThrownBy(() -> flood.getLast().getInputStream().read())
-        .isInstanceOf(SocketException.class);
+    List<Socket> served = flood.stream().filter(HostPortsFloodTest::isServed).toList();
+    assertThat(served).as("whichever came first").hasSize(PLACES / 2);
     talk(early);
     for (int i = 0; i < PLACES / 8; i++) {
       talk(connect(other));
     }
     assertThat(budget.taken("other")).isEqualTo(1 + PLACES / 8);
 
-    Socket first = flood.getFirst();
-    talk(first);
+    talk(served.getFirst());
     for (Socket each : flood) {
       each.close();
     }
