@@ -54,7 +54,11 @@ final class KexecWithoutKernel {
               JournalText.encode(
                   each instanceof JournalRecord.Began began
                       ? new JournalRecord.Began(
-                          began.update(), CarrierKind.KEXEC, began.at(), participants)
+                          began.update(),
+                          CarrierKind.KEXEC,
+                          began.at(),
+                          participants,
+                          began.instances())
                       : each));
         }
         Files.write(journal, arrived.toByteArray());

@@ -9,11 +9,13 @@ import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
 import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.VarlinkException;
+import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.List;
 import java.util.Optional;
@@ -129,6 +131,33 @@ class ArrivalsTest {
     assertThatThrownBy(this::retry)
         .isInstanceOf(VarlinkException.class)
         .hasMessageContaining("nothing to try again");
+  }
+
+  /** On another kernel its image is known by what lasts: the numbers are others there. */
+  @Test
+  void aVmWhoseImagesNameIsAnothersIsHeldUntilItIsItsOwn() throws IOException {
+    leave();
+    Path record = host().run().resolve("vms/" + Host.VM + "/vm.json");
+    JsonObject before = Json.parse(Files.readString(record));
+    JsonObject image = before.object("images").object(disk().toString());
+    assumeTrue(image.has("handle"), "the file system here has no UUID or no file handles");
+    Files.writeString(
+        record,
+        before
+            .with(
+                "images",
+                JsonObject.of(disk().toString(), image.with("device", 1).with("inode", 2)))
+            .pretty());
+    Files.move(disk(), away());
+    Files.copy(away(), disk());
+    byte[] others = Files.readAllBytes(disk());
+    host().startAgent();
+    assertHeld();
+    assertThat(host().said()).contains("other files have the names", disk().toString());
+    assertThat(disk()).hasBinaryContent(others);
+    Files.move(away(), disk(), StandardCopyOption.REPLACE_EXISTING);
+    assertThat(retry()).containsExactly("completed");
+    host().assertWhole();
   }
 
   @Test

@@ -68,6 +68,62 @@ class ImagesTest {
     completes();
   }
 
+  /** The successor would have the same files open, each under the other one's name. */
+  @Test
+  void twoImagesThatChangedTheirNamesRefuseTheUpdate() throws IOException {
+    Path second = host.directory().resolve("second.qcow2");
+    RunningGuest.image(second);
+    host.runVm(
+        host.definition(Host.qemu())
+            .with(
+                "disks",
+                List.of(
+                    JsonObject.of("path", disk().toString()),
+                    JsonObject.of("path", second.toString()))));
+    swap(disk(), second);
+    JsonObject report = host.update(Host.qemu());
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("refused");
+    assertThat(report.array("obstacles").objects())
+        .extracting(obstacle -> obstacle.string("what"))
+        .containsExactlyInAnyOrder(disk().toString(), second.toString());
+    host.assertWhole();
+    swap(disk(), second);
+    // The plan sees the right ones.
+    JsonObject late =
+        host.update(
+            lateQemu("mv '%1$s' '%2$s'; mv '%3$s' '%1$s'; mv '%2$s' '%3$s'", second).toString());
+    assertThat(late.string("outcome")).as("%s", late).isEqualTo("cancelled");
+    assertThat(late.string("message"))
+        .contains("other files have the names", disk().toString(), second.toString());
+    assertThat(late.number("blackout")).as("the guest was never stopped").isZero();
+    host.assertWhole();
+    swap(disk(), second);
+    completes();
+  }
+
+  private void swap(Path one, Path other) throws IOException {
+    Files.move(one, aside());
+    Files.move(other, one);
+    Files.move(aside(), other);
+  }
+
+  /** A QEMU that does something to the image, a name aside and another image before it starts. */
+  private Path lateQemu(String does, Path other) throws IOException {
+    Path late = host.directory().resolve("late");
+    Files.writeString(
+        late,
+        """
+        #!/bin/sh
+        case "$*" in *holdfast-control*) ;; *' -incoming '*)
+          %s ;;
+        esac
+        exec '%s' "$@"
+        """
+            .formatted(does.formatted(disk(), aside(), other), Host.qemu()));
+    Files.setPosixFilePermissions(late, PosixFilePermissions.fromString("rwxr-xr-x"));
+    return late;
+  }
+
   @Test
   void aBackingFileWhoseNameIsAnothersRefusesTheUpdate() throws IOException {
     Path base = host.directory().resolve("base.qcow2");
@@ -92,23 +148,10 @@ class ImagesTest {
     Path other = host.directory().resolve("other.qcow2");
     RunningGuest.image(other);
     byte[] others = Files.readAllBytes(other);
-    Path late = host.directory().resolve("late");
-    Files.writeString(
-        late,
-        """
-        #!/bin/sh
-        case "$*" in *holdfast-control*) ;; *' -incoming '*)
-          mv '%1$s' '%2$s'
-          mv '%3$s' '%1$s' ;;
-        esac
-        exec '%4$s' "$@"
-        """
-            .formatted(disk(), aside(), other, Host.qemu()));
-    Files.setPosixFilePermissions(late, PosixFilePermissions.fromString("rwxr-xr-x"));
+    Path late = lateQemu("mv '%1$s' '%2$s'; mv '%3$s' '%1$s'", other);
     JsonObject report = host.update(late.toString());
     assertThat(report.string("outcome")).as("%s", report).isEqualTo("cancelled");
-    assertThat(report.string("message"))
-        .contains("files that the guest has not", disk().toString());
+    assertThat(report.string("message")).contains("other files have the names", disk().toString());
     assertThat(report.number("blackout")).as("the guest was never stopped").isZero();
     assertThat(disk()).hasBinaryContent(others);
     host.assertWhole();

@@ -3,14 +3,25 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.core.CarrierKind;
+import io.holdfast.core.JournalRecord;
+import io.holdfast.core.JournalText;
+import io.holdfast.core.UpdateId;
+import io.holdfast.core.UpdateState;
+import io.holdfast.host.qemu.VmUpdate;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.time.Instant;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
 import java.util.zip.CRC32C;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
@@ -101,6 +112,12 @@ class UnknownTest {
         record, new String(sound, StandardCharsets.UTF_8).replace("\"disk\"", "\"disc\""));
     host.startAgent();
     assertHeld("disc");
+    host.killAgent();
+    Files.writeString(
+        record,
+        new String(sound, StandardCharsets.UTF_8).replace("\"format\": 1", "\"format\": 2"));
+    host.startAgent();
+    assertHeld("is of format 2, and this Holdfast reads formats 0 and 1");
     Path mended = Files.write(vm().resolve("vm.json.new"), sound);
     Files.move(mended, record, StandardCopyOption.ATOMIC_MOVE);
     assertTakenBack();
@@ -130,7 +147,41 @@ class UnknownTest {
     host.assertEmpty();
   }
 
-  /** The journal of a stopped VM's update must not apply to a later VM of the same name. */
+  /**
+   * The journal of a stopped VM's update must not apply to a later VM of the same name. This one
+   * says that the guest may have run in a successor that has died: all that is left is to be ended.
+   */
+  @Test
+  void aJournalOfAnotherInstance() throws IOException {
+    host.runVm(Host.qemu());
+    UpdateId id = new UpdateId("20260101-000000-" + Host.VM + "-1");
+    Path journal = host.run().resolve("updates/" + id + ".journal");
+    ByteArrayOutputStream text = new ByteArrayOutputStream();
+    List<JournalRecord> records = new ArrayList<>();
+    records.add(
+        new JournalRecord.Began(
+            id,
+            CarrierKind.EXEC,
+            Instant.now(),
+            List.of(Host.VM),
+            Map.of(Host.VM, "0123456789abcdef")));
+    for (UpdateState state :
+        List.of(UpdateState.PREPARING, UpdateState.COMMITTED, UpdateState.RESUMED)) {
+      records.add(new JournalRecord.Entered(id, state, 1));
+    }
+    records.add(new JournalRecord.Fact(id, Host.VM, VmUpdate.SUCCESSOR, "4194304@1"));
+    records.add(new JournalRecord.Fact(id, Host.VM, "runs", "yes"));
+    records.forEach(each -> text.writeBytes(JournalText.encode(each)));
+    Files.write(journal, text.toByteArray());
+    host.killAgent();
+    host.startAgent();
+    assertThat(journal).doesNotExist();
+    assertThat(host.said()).contains("another one has its name");
+    assertThat(listed().string("state")).isEqualTo("running");
+    host.assertWhole();
+  }
+
+  /** The VM's name is nobody's any more. */
   @Test
   void aJournalOfAVmThatIsGone() throws IOException {
     host.runVm(Host.qemu());

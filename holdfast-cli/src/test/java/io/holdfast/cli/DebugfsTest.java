@@ -304,7 +304,7 @@ class DebugfsTest {
   private void dtc() throws IOException, InterruptedException {
     Ran ran = run("dtc", "-q", "-I", "dtb", "-O", "dts", "manifest");
     assertThat(ran.exit()).as(ran.err()).isZero();
-    assertThat(new String(ran.out(), UTF_8)).contains("compatible = \"holdfast-v1\";");
+    assertThat(new String(ran.out(), UTF_8)).contains("compatible = \"holdfast-v2\";");
     read.incrementAndGet();
   }
 

@@ -2,6 +2,8 @@ package io.holdfast.core;
 
 import java.time.Instant;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 
 /** One line of a journal; {@link JournalText} writes and reads it. */
 public sealed interface JournalRecord {
@@ -22,13 +24,29 @@ public sealed interface JournalRecord {
    *
    * @param at the time of day, kept to the millisecond
    * @param participants their names, those that others depend on first
+   * @param instances {@link Participant#instance} by name, of those that have one; journals of
+   *     format 0 have none
    */
-  record Began(UpdateId update, CarrierKind carrier, Instant at, List<String> participants)
+  record Began(
+      UpdateId update,
+      CarrierKind carrier,
+      Instant at,
+      List<String> participants,
+      Map<String, String> instances)
       implements JournalRecord {
     /** Checks the names. */
     public Began {
       participants = List.copyOf(participants);
+      instances = Map.copyOf(instances);
       participants.forEach(each -> Names.check("participant name", each));
+      instances.values().forEach(each -> Names.check("instance", each));
+    }
+
+    /** Whether the update may be of a participant of this name and instance. */
+    public boolean of(String participant, Optional<String> instance) {
+      String mine = instances.get(participant);
+      return participants.contains(participant)
+          && (mine == null || instance.isEmpty() || instance.get().equals(mine));
     }
   }
 

@@ -5,8 +5,10 @@ import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.zip.CRC32C;
 
@@ -15,7 +17,7 @@ import java.util.zip.CRC32C;
  * what stands before it.
  *
  * <pre>{@code
- * began u1 EXEC 1795432800000 disk,vm1 5d0c1f22
+ * began.1 u1 EXEC 1795432800000 disk,vm1 -,4fe29c1077ab03d1 5d0c1f22
  * entered u1 PREPARING 81203388123 0a8b7c11
  * fact u1 vm1 successor.pid 4711 99f1e0c3
  * called u1 vm1 FREEZE 81203388123 81204412331 5f1c0aa2
@@ -24,8 +26,18 @@ import java.util.zip.CRC32C;
  * <p>In a value, bytes of UTF-8 other than printable ASCII, spaces and {@code %} are written as
  * {@code %} and two hexadecimal digits; an empty value is {@code %}. A line counts once its newline
  * is there.
+ *
+ * <p>The number in the first line is the journal's format, this one's is 1. Format 0, without the
+ * number and without the participants' instances, is read too; others are refused.
  */
 public final class JournalText {
+  private static final String BEGAN = "began";
+
+  /** The format that is written. */
+  private static final int FORMAT = 1;
+
+  private static final String NONE = "-";
+
   private JournalText() {}
 
   /**
@@ -50,9 +62,15 @@ public final class JournalText {
   public static byte[] encode(JournalRecord record) {
     StringBuilder line = new StringBuilder(96);
     if (record instanceof JournalRecord.Began began) {
-      line.append("began ").append(began.update()).append(' ').append(began.carrier()).append(' ');
+      line.append(BEGAN).append('.').append(FORMAT).append(' ').append(began.update());
+      line.append(' ').append(began.carrier()).append(' ');
       line.append(began.at().toEpochMilli()).append(' ');
-      line.append(began.participants().isEmpty() ? "-" : String.join(",", began.participants()));
+      List<String> names = began.participants();
+      line.append(names.isEmpty() ? NONE : String.join(",", names)).append(' ');
+      line.append(names.isEmpty() ? NONE : began.instances().getOrDefault(names.getFirst(), NONE));
+      for (int i = 1; i < names.size(); i++) {
+        line.append(',').append(began.instances().getOrDefault(names.get(i), NONE));
+      }
     } else if (record instanceof JournalRecord.Entered entered) {
       line.append("entered ")
           .append(entered.update())
@@ -85,7 +103,8 @@ public final class JournalText {
    * returned, so it took no effect; it is left out, and said.
    *
    * @throws JournalException if a whole line is corrupt, the last one too: it may have been the
-   *     commit, and leaving that out could let a guest run twice
+   *     commit, and leaving that out could let a guest run twice; or if the journal is of another
+   *     format
    */
   public static Contents decode(byte[] journal) {
     List<JournalRecord> records = new ArrayList<>();
@@ -135,23 +154,28 @@ public final class JournalText {
       fields.add(text.substring(start, end));
       start = end + 1;
     }
+    String kind = fields.getFirst();
+    int format = format(kind);
     int expected =
-        switch (fields.getFirst()) {
+        switch (kind) {
           case "entered" -> 4;
-          case "called" -> 6;
+          case "called", BEGAN + "." + FORMAT -> 6;
           default -> 5;
         };
     if (fields.size() != expected) {
       throw new IllegalArgumentException(fields.size() + " fields where " + expected + " belong");
     }
     UpdateId update = new UpdateId(fields.get(1));
-    return switch (fields.getFirst()) {
-      case "began" ->
-          new JournalRecord.Began(
-              update,
-              CarrierKind.valueOf(fields.get(2)),
-              Instant.ofEpochMilli(Long.parseLong(fields.get(3))),
-              fields.get(4).equals("-") ? List.of() : Arrays.asList(fields.get(4).split(",", -1)));
+    return switch (kind) {
+      case BEGAN, BEGAN + "." + FORMAT -> {
+        List<String> names = list(fields.get(4));
+        yield new JournalRecord.Began(
+            update,
+            CarrierKind.valueOf(fields.get(2)),
+            Instant.ofEpochMilli(Long.parseLong(fields.get(3))),
+            names,
+            format == 0 ? Map.of() : instances(names, list(fields.get(5))));
+      }
       case "entered" ->
           new JournalRecord.Entered(
               update, UpdateState.valueOf(fields.get(2)), Long.parseLong(fields.get(3)));
@@ -166,6 +190,39 @@ public final class JournalText {
           new JournalRecord.Fact(update, fields.get(2), fields.get(3), unescape(fields.get(4)));
       default -> throw new IllegalArgumentException("unknown record: " + fields.getFirst());
     };
+  }
+
+  /** Refuses what another version of Holdfast wrote. */
+  private static int format(String kind) {
+    if (!kind.startsWith(BEGAN + ".")) {
+      return 0;
+    }
+    if (!kind.equals(BEGAN + "." + FORMAT)) {
+      throw new JournalException(
+          "the journal is of format "
+              + kind.substring(BEGAN.length() + 1)
+              + ", and this Holdfast reads formats 0 and "
+              + FORMAT
+              + ": start the version that wrote it");
+    }
+    return FORMAT;
+  }
+
+  private static List<String> list(String field) {
+    return field.equals(NONE) ? List.of() : Arrays.asList(field.split(",", -1));
+  }
+
+  private static Map<String, String> instances(List<String> names, List<String> ids) {
+    if (ids.size() > names.size()) {
+      throw new IllegalArgumentException("more instances than participants");
+    }
+    Map<String, String> instances = new HashMap<>();
+    for (int i = 0; i < ids.size(); i++) {
+      if (!ids.get(i).equals(NONE)) {
+        instances.put(names.get(i), ids.get(i));
+      }
+    }
+    return instances;
   }
 
   private static String checksum(byte[] bytes, int length) {

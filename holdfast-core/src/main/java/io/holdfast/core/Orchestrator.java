@@ -445,7 +445,8 @@ public final class Orchestrator {
       for (Member member : members) {
         member.participant.boxes().forEach(box -> box.join(machine));
       }
-      journal.append(new JournalRecord.Began(id, machine.carrier(), timeline.began(), names()));
+      journal.append(
+          new JournalRecord.Began(id, machine.carrier(), timeline.began(), names(), instances()));
       enter(UpdateState.PREPARING);
       return Optional.empty();
     } catch (RefusedException e) {
@@ -457,6 +458,13 @@ public final class Orchestrator {
               text(e),
               "repair that and try again; nothing was changed"));
     }
+  }
+
+  private Map<String, String> instances() {
+    Map<String, String> instances = new HashMap<>();
+    members.forEach(
+        each -> each.participant.instance().ifPresent(one -> instances.put(each.name, one)));
+    return instances;
   }
 
   private List<String> names() {

@@ -1,6 +1,7 @@
 package io.holdfast.core;
 
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 
 /**
@@ -21,6 +22,14 @@ import java.util.Set;
 public interface Participant {
   /** Its name, unique in the update; keeps to {@link Names#RULE}. */
   String name();
+
+  /**
+   * Which one of its name it is, if a later participant may have the same name: letters and digits,
+   * at most 63.
+   */
+  default Optional<String> instance() {
+    return Optional.empty();
+  }
 
   /**
    * The names of the participants that it depends on. They are prepared, restored and resumed

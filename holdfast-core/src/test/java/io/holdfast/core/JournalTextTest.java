@@ -8,8 +8,12 @@ import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HexFormat;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import java.util.Random;
+import java.util.zip.CRC32C;
 import org.junit.jupiter.api.Test;
 
 /**
@@ -24,7 +28,8 @@ final class JournalTextTest {
               ID,
               CarrierKind.EXEC,
               Instant.ofEpochMilli(1_790_000_000_123L),
-              List.of("disk", "vm-1")),
+              List.of("disk", "vm-1"),
+              Map.of("vm-1", "4fe29c1077ab03d1")),
           new JournalRecord.Entered(ID, UpdateState.PREPARING, 12_345_678_901L),
           new JournalRecord.Called(ID, "vm1", Action.PREPARE, 12_345_678_902L, 12_345_678_999L),
           new JournalRecord.Fact(ID, "vm-1", "successor.pid", "4711"),
@@ -55,6 +60,47 @@ final class JournalTextTest {
   void theFormatIsWhatItWas() {
     assertThat(new String(JournalText.encode(RECORDS.get(1)), StandardCharsets.US_ASCII))
         .isEqualTo("entered u1 PREPARING 12345678901 d8121792\n");
+    assertThat(new String(JournalText.encode(RECORDS.getFirst()), StandardCharsets.US_ASCII))
+        .startsWith("began.1 u1 EXEC 1790000000123 disk,vm-1 -,4fe29c1077ab03d1 ");
+  }
+
+  /** As version 0.1.0 wrote it. */
+  @Test
+  void formatZeroIsRead() {
+    byte[] old = line("began u1 EXEC 1790000000123 disk,vm-1");
+    assertThat(JournalText.decode(old).records())
+        .containsExactly(
+            new JournalRecord.Began(
+                ID,
+                CarrierKind.EXEC,
+                Instant.ofEpochMilli(1_790_000_000_123L),
+                List.of("disk", "vm-1"),
+                Map.of()));
+  }
+
+  @Test
+  void anotherFormatIsRefusedByItsNumber() {
+    assertThatThrownBy(() -> JournalText.decode(line("began.2 u1 EXEC 1 - - more")))
+        .isInstanceOf(JournalException.class)
+        .hasMessageContaining("format 2")
+        .hasMessageContaining("start the version that wrote it");
+  }
+
+  private static byte[] line(String body) {
+    CRC32C crc = new CRC32C();
+    crc.update(body.getBytes(StandardCharsets.US_ASCII));
+    String line = body + " " + HexFormat.of().toHexDigits((int) crc.getValue()) + "\n";
+    return line.getBytes(StandardCharsets.US_ASCII);
+  }
+
+  @Test
+  void anUpdateIsOfItsInstanceOnly() {
+    JournalRecord.Began began = (JournalRecord.Began) RECORDS.getFirst();
+    assertThat(began.of("vm-1", Optional.of("4fe29c1077ab03d1"))).isTrue();
+    assertThat(began.of("vm-1", Optional.of("0000000000000000"))).isFalse();
+    assertThat(began.of("vm-1", Optional.empty())).as("of format 0").isTrue();
+    assertThat(began.of("disk", Optional.of("0000000000000000"))).as("recorded none").isTrue();
+    assertThat(began.of("other", Optional.empty())).isFalse();
   }
 
   @Test

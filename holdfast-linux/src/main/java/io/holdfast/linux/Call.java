@@ -39,6 +39,7 @@ public enum Call {
   MMAP(Returns.LONG),
   MOUNT,
   MUNMAP,
+  NAME_TO_HANDLE_AT,
   OPEN,
   PIDFD_GETFD(438),
   PIDFD_OPEN(434),

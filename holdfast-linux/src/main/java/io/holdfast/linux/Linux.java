@@ -7,6 +7,7 @@ import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.EnumSet;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -36,6 +37,15 @@ public final class Linux {
   private static final int SPLICE_F_NONBLOCK = 2;
   static final int FD_CLOEXEC = 1;
   private static final int F_DUPFD_QUERY = 1027;
+  private static final long FS_IOC_GETFSUUID = 0x8011_1500L;
+  private static final int FSUUID_BYTES = 17;
+
+  /** Where the bytes of a struct file_handle begin, after their number and the type. */
+  private static final int HANDLE = 8;
+
+  private static final int MAX_HANDLE_BYTES = 128;
+  private static final int AT_FDCWD = -100;
+  private static final int AT_SYMLINK_FOLLOW = 0x400;
   private static final int KCMP_FILE = 0;
   private static final int O_ACCMODE = 0x3;
   private static final int F_ADD_SEALS = 1033;
@@ -271,6 +281,49 @@ public final class Linux {
       MemorySegment stat = stat(arena, fd);
       return new FileIdentity(Field.getLong(stat, ST_DEV), Field.getLong(stat, ST_INO));
     }
+  }
+
+  /**
+   * What names a file for good. The file is opened for reading for a moment.
+   *
+   * @param path of a regular file
+   * @return empty if its file system has no handles, or Linux (before 6.9) or the file system does
+   *     not tell its UUID
+   * @throws SystemCallException ENOENT, EACCES and what else open(2) names
+   */
+  public Optional<LastingIdentity> lastingIdentity(Path path) {
+    try (Arena arena = Arena.ofConfined();
+        Fd file = open(path, OpenFlag.READ, OpenFlag.NONBLOCK)) {
+      MemorySegment uuid = arena.allocate(FSUUID_BYTES);
+      if (calls.attemptOn(Call.IOCTL, file, FS_IOC_GETFSUUID, uuid.address()) != 0) {
+        return Optional.empty();
+      }
+      MemorySegment handle = arena.allocate(HANDLE + MAX_HANDLE_BYTES, Integer.BYTES);
+      Field.setInt(handle, 0, MAX_HANDLE_BYTES);
+      MemorySegment name = Field.string(arena, "/proc/self/fd/" + file.number());
+      long result =
+          calls.attempt(
+              Call.NAME_TO_HANDLE_AT,
+              AT_FDCWD,
+              name.address(),
+              handle.address(),
+              Field.ints(arena, 0).address(),
+              AT_SYMLINK_FOLLOW);
+      if (result != 0) {
+        return Optional.empty();
+      }
+      return Optional.of(
+          new LastingIdentity(
+              hexadecimal(uuid, 1, Field.getByte(uuid, 0)),
+              // After the number of bytes: type and handle.
+              hexadecimal(handle, Integer.BYTES, Integer.BYTES + Field.getInt(handle, 0))));
+    }
+  }
+
+  private static String hexadecimal(MemorySegment bytes, int at, int length) {
+    byte[] part = new byte[length];
+    bytes.asByteBuffer().get(at, part);
+    return HexFormat.of().formatHex(part);
   }
 
   /** How many names a file has; a memfd has none. */

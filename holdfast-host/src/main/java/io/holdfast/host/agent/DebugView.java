@@ -5,6 +5,7 @@ import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.QemuProcess;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.host.qemu.VmDeparture;
+import io.holdfast.host.qemu.VmId;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FileSystem;
 import io.holdfast.linux.Linux;
@@ -29,7 +30,7 @@ record DebugView(Linux linux, Keeper keeper, Vms vms, Boxes boxes, Updates updat
   private Preview preview() {
     Preview.Builder preview = new Preview.Builder();
     for (Vm vm : vms.all()) {
-      preview.box(vm.promise().name(), VmDeparture.labels(vm));
+      preview.box(vm.id().keys(), VmDeparture.labels(vm));
     }
     Map<String, Map<String, Fd>> plain = boxes.memfds();
     try {
@@ -64,7 +65,7 @@ record DebugView(Linux linux, Keeper keeper, Vms vms, Boxes boxes, Updates updat
         told.add(
             JsonObject.of(
                 "name",
-                box.name(),
+                VmId.ofKeys(box.name()).name(),
                 "session",
                 Optional.of(box.session()),
                 "entries",
@@ -110,9 +111,9 @@ record DebugView(Linux linux, Keeper keeper, Vms vms, Boxes boxes, Updates updat
     return entries;
   }
 
-  private JsonObject record(String vm, String label, long token) {
+  private JsonObject record(String keys, String label, long token) {
     long bytes =
-        vms.find(vm)
+        vms.find(VmId.ofKeys(keys).name())
             .map(each -> each.recordFor(QemuProcess.Identity.NOBODY))
             .map(text -> text.getBytes(StandardCharsets.UTF_8).length)
             .orElse(0);

@@ -1,6 +1,7 @@
 package io.holdfast.host.agent;
 
 import io.holdfast.host.keeper.Keeper;
+import io.holdfast.host.qemu.VmId;
 import io.holdfast.host.qemu.VmUpdate;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -14,11 +15,15 @@ import java.util.Set;
 record DeviceStates(Linux linux, Keeper keeper) implements VmUpdate.DeviceState {
   static final String LABEL = "device-state";
 
+  private static String label(VmId vm) {
+    return vm.keys() + "/" + LABEL;
+  }
+
   @Override
-  public Fd create(String vm) {
-    Fd state = linux.memfd("device state of " + vm, 0);
+  public Fd create(VmId vm) {
+    Fd state = linux.memfd("device state of " + vm.name(), 0);
     try {
-      keeper.keep(vm + "/" + LABEL, state);
+      keeper.keep(label(vm), state);
       return state;
     } catch (RuntimeException e) {
       state.close();
@@ -27,15 +32,15 @@ record DeviceStates(Linux linux, Keeper keeper) implements VmUpdate.DeviceState 
   }
 
   @Override
-  public Optional<Fd> find(String vm) {
-    Map<String, Fd> kept = keeper.kept();
-    Optional<Fd> found = Optional.ofNullable(kept.remove(vm + "/" + LABEL));
+  public Optional<Fd> find(VmId vm) {
+    Map<String, Fd> kept = keeper.kept(label(vm));
+    Optional<Fd> found = Optional.ofNullable(kept.remove(label(vm)));
     kept.values().forEach(Fd::close);
     return found;
   }
 
   @Override
-  public void drop(String vm) {
-    keeper.drop(Set.of(vm + "/" + LABEL));
+  public void drop(VmId vm) {
+    keeper.drop(Set.of(label(vm)));
   }
 }

@@ -177,7 +177,11 @@ final class KernelUpdates {
         for (String name : claimed) {
           participants.add(
               new VmDeparture(
-                  linux, vms.get(name), DeviceStates.LABEL, departure.box(name), wanted.clock()));
+                  linux,
+                  vms.get(name),
+                  DeviceStates.LABEL,
+                  departure.box(vms.get(name).id().keys()),
+                  wanted.clock()));
         }
         participants.add(departure);
         done = true;
@@ -429,7 +433,7 @@ final class KernelUpdates {
     try {
       for (String name : began.participants()) {
         if (!name.equals(Departure.NAME)) {
-          participants.put(name, vm(name, id, left, records, claimed));
+          participants.put(name, vm(name, began, left, records, claimed));
         }
       }
       participants.put(
@@ -485,12 +489,21 @@ final class KernelUpdates {
   }
 
   private Participant vm(
-      String name, UpdateId id, boolean left, List<JournalRecord> records, List<String> claimed) {
+      String name,
+      JournalRecord.Began began,
+      boolean left,
+      List<JournalRecord> records,
+      List<String> claimed) {
+    UpdateId id = began.update();
+    Optional<Vm> here = vms.find(name);
+    if (here.isPresent() && !began.of(name, here.get().id().instance())) {
+      return new Absent(name, Optional.empty()); // Another one of this name.
+    }
     if (!left && fact(name, Orchestrator.UNDONE, records).isPresent()) {
       // It has been anybody's since, or is another one of this name.
       return new Absent(name, Optional.empty());
     }
-    if (vms.find(name).isEmpty()) {
+    if (here.isEmpty()) {
       boolean stopped = !Files.exists(places.vm(name));
       return new Absent(name, stopped ? Optional.empty() : Optional.of(missed(name)));
     }

@@ -26,6 +26,7 @@ import io.holdfast.host.qemu.Hurry;
 import io.holdfast.host.qemu.Memory;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.Vm;
+import io.holdfast.host.qemu.VmId;
 import io.holdfast.host.qemu.VmUpdate;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
@@ -59,6 +60,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /** Runs updates, keeps their reports, and takes up those that an earlier agent left. */
 final class Updates {
@@ -905,10 +907,11 @@ final class Updates {
    * Whether an update of this VM that an earlier agent left is committed: its predecessor may be
    * fenced by SIGSTOP.
    */
-  boolean committed(String name) {
+  boolean committed(VmId vm) {
     try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
       for (Path path : journals) {
-        if (committed(path) && of(path).contains(name)) {
+        if (committed(path)
+            && began(path).filter(update -> update.of(vm.name(), vm.instance())).isPresent()) {
           return true;
         }
       }
@@ -931,16 +934,21 @@ final class Updates {
     }
   }
 
-  /** Whose update a journal is: the VM's, or the participants of one of the kernel. */
-  private static List<String> of(Path journal) throws IOException {
-    return JournalText.decode(Files.readAllBytes(journal)).records().stream()
+  private static Optional<JournalRecord.Began> began(Path journal) throws IOException {
+    return began(JournalText.decode(Files.readAllBytes(journal)).records());
+  }
+
+  private static Optional<JournalRecord.Began> began(List<JournalRecord> records) {
+    return records.stream()
         .flatMap(
             record ->
-                record instanceof JournalRecord.Began began
-                    ? java.util.stream.Stream.of(began.participants())
-                    : java.util.stream.Stream.empty())
-        .findFirst()
-        .orElse(List.of());
+                record instanceof JournalRecord.Began began ? Stream.of(began) : Stream.empty())
+        .findFirst();
+  }
+
+  /** Whose update a journal is: the VM's, or the participants of one of the kernel. */
+  private static List<String> of(Path journal) throws IOException {
+    return began(journal).map(JournalRecord.Began::participants).orElse(List.of());
   }
 
   /**
@@ -991,14 +999,7 @@ final class Updates {
   /** Takes an update up; whether it has ended, so that its journal is needed no more. */
   private boolean ended(JournalFile journal, List<String> story) throws IOException {
     List<JournalRecord> records = journal.read();
-    Optional<JournalRecord.Began> began =
-        records.stream()
-            .flatMap(
-                r ->
-                    r instanceof JournalRecord.Began b
-                        ? java.util.stream.Stream.of(b)
-                        : java.util.stream.Stream.empty())
-            .findFirst();
+    Optional<JournalRecord.Began> began = began(records);
     if (began.isEmpty()) {
       return true;
     }
@@ -1017,6 +1018,10 @@ final class Updates {
       return true;
     }
     UpdateId id = began.get().update();
+    if (vms.find(name).filter(vm -> !began.get().of(name, vm.id().instance())).isPresent()) {
+      story.add("update " + id + ": its VM " + name + " is gone; another one has its name");
+      return true;
+    }
     Vm vm = vms.claimStuck(name, id).orElseGet(() -> vms.claimRecovered(name, "update " + id));
     try {
       String target =
@@ -1024,8 +1029,8 @@ final class Updates {
               .flatMap(
                   r ->
                       r instanceof JournalRecord.Fact f && f.key().equals(VmUpdate.TARGET)
-                          ? java.util.stream.Stream.of(f.value())
-                          : java.util.stream.Stream.empty())
+                          ? Stream.of(f.value())
+                          : Stream.empty())
               .findFirst()
               .orElse(vm.process().binary().path());
       // Whether the clock is to be corrected is in the journal.

@@ -23,6 +23,7 @@ import io.holdfast.host.qemu.QmpException;
 import io.holdfast.host.qemu.RunState;
 import io.holdfast.host.qemu.TapNetwork;
 import io.holdfast.host.qemu.Vm;
+import io.holdfast.host.qemu.VmId;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
@@ -140,7 +141,7 @@ final class Vms {
    *
    * @return whether that was done; if not, it is as unknown as before
    */
-  boolean takeBack(String name, List<String> story, Predicate<String> committed) {
+  boolean takeBack(String name, List<String> story, Predicate<VmId> committed) {
     Map<String, Map<String, Fd>> kept = Map.of();
     synchronized (this) {
       if (!unknown.containsKey(name) || busy.putIfAbsent(name, RECOVERY) != null) {
@@ -149,8 +150,7 @@ final class Vms {
     }
     try {
       kept = kept();
-      Map<String, Fd> descriptors = kept.getOrDefault(name, Map.of());
-      recover(name, places.vm(name), descriptors, story, committed);
+      recover(name, places.vm(name), kept, story, committed);
       synchronized (this) {
         unknown.remove(name);
       }
@@ -171,14 +171,13 @@ final class Vms {
    *
    * @param committed whether an update of a VM is, so that its QEMU may be fenced
    */
-  void recover(List<String> story, Predicate<String> committed) throws IOException {
+  void recover(List<String> story, Predicate<VmId> committed) throws IOException {
     Map<String, Map<String, Fd>> kept = kept();
     try (DirectoryStream<Path> directories = Files.newDirectoryStream(places.vms())) {
       for (Path directory : directories) {
         String name = directory.getFileName().toString();
-        Map<String, Fd> descriptors = kept.getOrDefault(name, Map.of());
         try {
-          recover(name, directory, descriptors, story, committed);
+          recover(name, directory, kept, story, committed);
         } catch (IOException | RuntimeException e) {
           // One VM that can't be recovered must not keep the agent from the others.
           synchronized (this) {
@@ -196,9 +195,9 @@ final class Vms {
   private void recover(
       String name,
       Path directory,
-      Map<String, Fd> descriptors,
+      Map<String, Map<String, Fd>> kept,
       List<String> story,
-      Predicate<String> committed)
+      Predicate<VmId> committed)
       throws IOException {
     Optional<String> aside = aside(name);
     if (aside.isPresent()) {
@@ -207,11 +206,22 @@ final class Vms {
     Optional<JsonObject> record = Vm.readRecord(directory);
     if (record.isEmpty()) {
       Vm.removeHalfStarted(linux, directory);
-      drop(name, descriptors.keySet());
+      kept.forEach(
+          (keys, descriptors) -> {
+            VmId id = VmId.ofKeys(keys);
+            if (id.name().equals(name)) {
+              drop(id, descriptors.keySet());
+            }
+          });
       story.add("VM " + name + " was only half started, and has been removed");
       return;
     }
+    VmId id = Vm.id(record.get());
+    if (!id.name().equals(name)) {
+      throw new IOException("its record in " + directory + " is of VM " + id.name());
+    }
     Box box = new Box(name, name);
+    Map<String, Fd> descriptors = kept.getOrDefault(id.keys(), Map.of());
     descriptors.forEach(
         (label, fd) -> {
           // What has an @ is the backends', which find it by themselves.
@@ -222,14 +232,14 @@ final class Vms {
     Vm vm;
     boolean attached = false;
     try {
-      vm = Vm.attach(context(name), record.get(), box);
+      vm = Vm.attach(context(id), record.get(), box);
       attached = true;
     } finally {
       if (!attached) {
         box.close();
       }
     }
-    if (vm.process().stopped() && !committed.test(name)) {
+    if (vm.process().stopped() && !committed.test(id)) {
       int pid = vm.process().identity().pid();
       vm.close();
       throw new IOException(
@@ -312,9 +322,19 @@ final class Vms {
       if (!after.equals(before)) {
         vm.promises(after);
       }
+      reopened(vm);
       return reply;
     } finally {
       release(name);
+    }
+  }
+
+  /** What was asked for is done, and the next update looks again which images it has. */
+  private void reopened(Vm vm) {
+    try {
+      vm.reopened(linux);
+    } catch (IOException e) {
+      LOG.get().log(System.Logger.Level.WARNING, "the images of VM " + vm.promise().name(), e);
     }
   }
 
@@ -324,6 +344,7 @@ final class Vms {
     Vm vm = claim(name, "a change of its medium");
     try {
       Media.change(vm, drive, path);
+      reopened(vm);
     } catch (IOException e) {
       throw notPossible("the medium could not be changed: " + e.getMessage());
     } finally {
@@ -386,6 +407,7 @@ final class Vms {
   private Vm start(DefinitionReader.Accepted accepted, JsonObject definition) {
     Promise promise = accepted.promise();
     String name = promise.name();
+    VmId id = VmId.fresh(name);
     Path directory = places.vm(name);
     Box box = new Box(name, name);
     try {
@@ -397,10 +419,10 @@ final class Vms {
           box.put(file, linux.open(Path.of(path.get()), OpenFlag.READ), "file");
         }
       }
-      keepAll(name, box);
-      return Vm.start(context(name), accepted.binary(), promise, box);
+      keepAll(id, box);
+      return Vm.start(context(id), accepted.binary(), promise, box);
     } catch (IOException | SystemCallException e) {
-      drop(name, box.entries().keySet());
+      drop(id, box.entries().keySet());
       box.close();
       removeQuietly(directory);
       throw notPossible("VM " + name + " could not be started: " + e.getMessage());
@@ -421,6 +443,7 @@ final class Vms {
           "qmp", socket + ": the agent works in another directory; give the whole path");
     }
     reserve(name, "its adoption");
+    VmId id = VmId.fresh(name);
     Box box = new Box(name, name);
     Optional<Vm> adopted = Optional.empty();
     boolean kept = false;
@@ -440,7 +463,7 @@ final class Vms {
         adopted =
             Optional.of(
                 Vm.adopt(
-                    context(name),
+                    context(id),
                     found.binary(),
                     found.promise(),
                     found.credentials(),
@@ -450,8 +473,8 @@ final class Vms {
         obstacles.addAll(rehearse(adopted.get()));
       }
       if (obstacles.isEmpty() && !dryRun) {
-        keepAll(name, box);
-        adopted.get().keep();
+        keepAll(id, box);
+        adopted.get().keep(linux);
         kept = true;
         add(name, adopted.get());
       }
@@ -470,7 +493,7 @@ final class Vms {
       throw notPossible("VM " + name + " could not be adopted: " + e.getMessage());
     } finally {
       if (!kept) {
-        letGo(name, box, adopted);
+        letGo(id, box, adopted);
       }
       release(name);
     }
@@ -510,32 +533,32 @@ final class Vms {
     }
   }
 
-  private void letGo(String name, Box box, Optional<Vm> adopted) {
-    drop(name, box.entries().keySet());
+  private void letGo(VmId id, Box box, Optional<Vm> adopted) {
+    drop(id, box.entries().keySet());
     try {
       if (adopted.isPresent()) {
         adopted.get().release();
       } else {
         box.close();
-        Files.deleteIfExists(places.vm(name));
+        Files.deleteIfExists(places.vm(id.name()));
       }
     } catch (IOException e) {
-      LOG.get().log(System.Logger.Level.WARNING, "left over: " + places.vm(name), e);
+      LOG.get().log(System.Logger.Level.WARNING, "left over: " + places.vm(id.name()), e);
     }
   }
 
-  private void keepAll(String name, Box box) {
+  private void keepAll(VmId id, Box box) {
     box.entries()
         .forEach(
             (label, entry) -> {
               if (entry instanceof Entry.Descriptor(Fd fd, _)) {
-                keeper.keep(name + "/" + label, fd);
+                keeper.keep(id.keys() + "/" + label, fd);
               }
             });
   }
 
-  private BackendContext context(String name) {
-    return new BackendContext(linux, keeper, name, places.vm(name));
+  private BackendContext context(VmId id) {
+    return new BackendContext(linux, keeper, id, places.vm(id.name()));
   }
 
   private static void removeQuietly(Path directory) {
@@ -758,7 +781,7 @@ final class Vms {
       Set<String> labels = new HashSet<>(vm.box().entries().keySet());
       closeChannel(name);
       vm.end(linux);
-      drop(name, labels);
+      drop(vm.id(), labels);
       stuck.remove(name);
       ended.run();
       synchronized (this) {
@@ -783,9 +806,16 @@ final class Vms {
       if (!arrival.orElseThrow().giveUp(name)) {
         throw notPossible("VM " + name + " was restored just now; stop it once more");
       }
-      Map<String, Fd> kept = keeper.kept(name + "/");
-      kept.values().forEach(Fd::close);
-      keeper.drop(kept.keySet());
+      Set<String> labels = new HashSet<>();
+      kept()
+          .forEach(
+              (keys, descriptors) -> {
+                descriptors.values().forEach(Fd::close);
+                if (VmId.ofKeys(keys).name().equals(name)) {
+                  descriptors.keySet().forEach(label -> labels.add(keys + "/" + label));
+                }
+              });
+      keeper.drop(labels);
       synchronized (this) {
         unknown.remove(name);
       }
@@ -839,10 +869,10 @@ final class Vms {
     stuck.remove(name);
   }
 
-  private void drop(String name, Set<String> labels) {
+  private void drop(VmId id, Set<String> labels) {
     Set<String> mine = new HashSet<>();
-    labels.forEach(label -> mine.add(name + "/" + label));
-    mine.add(name + "/" + DeviceStates.LABEL);
+    labels.forEach(label -> mine.add(id.keys() + "/" + label));
+    mine.add(id.keys() + "/" + DeviceStates.LABEL);
     keeper.drop(mine);
   }
 

@@ -231,7 +231,8 @@ public final class Arrival {
     Clock now = Clock.now(linux);
     byte[] journal =
         JournalText.encode(
-            new JournalRecord.Began(update, CarrierKind.KEXEC, Instant.now(), participants));
+            new JournalRecord.Began(
+                update, CarrierKind.KEXEC, Instant.now(), participants, Map.of()));
     Manifest manifest =
         new Manifest(
             update.toString(),

@@ -42,7 +42,10 @@ record Manifest(
   /** The manifest's token: "holdfast" in ASCII. */
   static final long TOKEN = 0x686f_6c64_6661_7374L;
 
-  private static final String COMPATIBLE = "holdfast-v1";
+  private static final String COMPATIBLE = "holdfast-v2";
+
+  /** Its boxes have no instances in their names; else the same. */
+  private static final String BEFORE = "holdfast-v1";
 
   Manifest {
     boxes = List.copyOf(boxes);
@@ -52,7 +55,8 @@ record Manifest(
   /**
    * A box and the session that it became.
    *
-   * @param name what the keeper's labels of its entries begin with, before a slash
+   * @param name what the keeper's labels of its entries begin with, before a slash: {@link
+   *     io.holdfast.host.qemu.VmId#keys} of a VM, {@code @box/NAME} of a plain box
    * @param session the session's name
    */
   record CrossedBox(String name, String session, List<CrossedEntry> entries) {
@@ -120,11 +124,13 @@ record Manifest(
     try {
       FdtNode root = FdtBlob.of(memfd).tree().root();
       List<String> compatible = property(root, "compatible").strings();
-      if (!compatible.contains(COMPATIBLE)) {
+      if (!compatible.contains(COMPATIBLE) && !compatible.contains(BEFORE)) {
         throw new IOException(
             "the manifest from the previous kernel is of format "
                 + compatible
                 + ", and this Holdfast knows "
+                + BEFORE
+                + " and "
                 + COMPATIBLE
                 + " only: start the version of Holdfast that wrote it. Nothing was taken");
       }

@@ -1,6 +1,7 @@
 package io.holdfast.host.carrier;
 
 import io.holdfast.host.qemu.CrossingBox;
+import io.holdfast.host.qemu.VmId;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LiveUpdate;
 import io.holdfast.linux.OutgoingSession;
@@ -20,7 +21,7 @@ final class Outgoing implements CrossingBox {
 
   /**
    * @param holder of its session, besides this
-   * @param name the box's
+   * @param name the box's, {@link VmId#keys} of a VM
    * @param number unique among the boxes of the update
    */
   Outgoing(LiveUpdate luo, SessionHolder holder, String name, int number) {
@@ -32,7 +33,7 @@ final class Outgoing implements CrossingBox {
 
   /** The name of the session that a box becomes; {@code number} as with the constructor. */
   static String sessionName(String name, int number) {
-    String wanted = Manifest.SESSION + "/" + name;
+    String wanted = Manifest.SESSION + "/" + VmId.ofKeys(name).name();
     return wanted.getBytes(StandardCharsets.UTF_8).length <= LiveUpdate.NAME_BYTES
         ? wanted
         : Manifest.SESSION + "/#" + number;

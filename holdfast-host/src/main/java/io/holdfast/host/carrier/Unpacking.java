@@ -2,6 +2,7 @@ package io.holdfast.host.carrier;
 
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.VmDeparture;
+import io.holdfast.host.qemu.VmId;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.LateLogger;
@@ -44,6 +45,8 @@ final class Unpacking {
   private final Arrival.Places places;
 
   private String update = "";
+
+  /** By the VM's name, or the plain box's. */
   private final Map<String, Manifest.CrossedBox> boxes = new LinkedHashMap<>();
 
   /** The boxes that are set aside, and why. */
@@ -137,7 +140,7 @@ final class Unpacking {
   private void read(Manifest manifest) {
     update = manifest.update();
     for (Manifest.CrossedBox box : manifest.boxes()) {
-      boxes.put(box.name(), box);
+      boxes.put(VmId.ofKeys(box.name()).name(), box);
     }
   }
 
@@ -163,12 +166,14 @@ final class Unpacking {
   /** Unpacks boxes; returns those that could not be, and why. */
   private Map<String, String> take(Set<String> names) {
     Map<String, String> failed = new TreeMap<>();
-    for (Manifest.CrossedBox box : boxes.values()) {
-      if (!names.contains(box.name())) {
+    for (Map.Entry<String, Manifest.CrossedBox> each : boxes.entrySet()) {
+      String name = each.getKey();
+      Manifest.CrossedBox box = each.getValue();
+      if (!names.contains(name)) {
         continue;
       }
       try {
-        take(box);
+        take(name, box);
       } catch (IOException | RuntimeException e) {
         String why =
             "it cannot be restored from the previous kernel: "
@@ -176,12 +181,12 @@ final class Unpacking {
                 + " Its session "
                 + box.session()
                 + " is preserved; `holdfast update retry` tries again"
-                + (box.name().startsWith(NO_VM)
+                + (name.startsWith(NO_VM)
                     ? ""
-                    : ", and `holdfast vm stop " + box.name() + "` gives the VM up");
-        LOG.get().log(System.Logger.Level.ERROR, who(box.name()) + ": " + why);
+                    : ", and `holdfast vm stop " + name + "` gives the VM up");
+        LOG.get().log(System.Logger.Level.ERROR, who(name) + ": " + why);
         LOG.get().log(System.Logger.Level.DEBUG, "where that failed", e);
-        failed.put(box.name(), why);
+        failed.put(name, why);
       }
     }
     return failed;
@@ -192,7 +197,7 @@ final class Unpacking {
   }
 
   /** All of it is retrieved before anything is unpacked, and a VM's record is written last. */
-  private void take(Manifest.CrossedBox box) throws IOException {
+  private void take(String name, Manifest.CrossedBox box) throws IOException {
     Optional<IncomingSession> found = sessions.box(box.session());
     if (found.isEmpty()) {
       if (box.entries().isEmpty()) {
@@ -215,7 +220,7 @@ final class Unpacking {
         }
       }
       if (record.isPresent()) {
-        Path directory = places.vm(box.name());
+        Path directory = places.vm(name);
         Files.createDirectories(directory);
         write(directory.resolve("vm.json"), bytes(record.get()));
       }

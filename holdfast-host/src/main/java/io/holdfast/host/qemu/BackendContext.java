@@ -7,9 +7,13 @@ import java.nio.file.Path;
 /**
  * What backends work with.
  *
- * @param keeper holds what must outlive the agent, under labels {@code VM/WHAT@GENERATION…}: the
- *     {@code @} keeps them apart from what is in the VM's box
- * @param vm the VM's name
+ * @param keeper holds what must outlive the agent, under labels {@code KEYS/WHAT@GENERATION…}, with
+ *     {@link VmId#keys}: the {@code @} keeps them apart from what is in the VM's box
  * @param directory the VM's own
  */
-public record BackendContext(Linux linux, Keeper keeper, String vm, Path directory) {}
+public record BackendContext(Linux linux, Keeper keeper, VmId id, Path directory) {
+  /** The VM's name. */
+  String vm() {
+    return id.name();
+  }
+}

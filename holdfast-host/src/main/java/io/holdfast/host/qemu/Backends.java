@@ -69,7 +69,7 @@ final class Backends implements AutoCloseable {
   }
 
   private static String label(BackendContext context, Device device) {
-    return context.vm() + "/" + device.id();
+    return context.id().keys() + "/" + device.id();
   }
 
   /** The console, if the VM has one of ours. */

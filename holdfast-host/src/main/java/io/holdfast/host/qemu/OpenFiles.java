@@ -1,7 +1,6 @@
 package io.holdfast.host.qemu;
 
 import io.holdfast.linux.FileIdentity;
-import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -86,38 +85,5 @@ record OpenFiles(Map<FileIdentity, Path> links) {
     }
     besides.sort(null);
     return besides;
-  }
-
-  /**
-   * The paths by which a QEMU opened its images, backing files too, and which name other files now.
-   * A successor would open those.
-   *
-   * @throws IOException if that can't be told
-   */
-  static List<String> replaced(QemuProcess running) throws IOException {
-    OpenFiles open = of(running.identity().pid());
-    List<String> replaced = new ArrayList<>();
-    for (JsonObject node :
-        running
-            .qmp()
-            .execute("query-named-block-nodes", JsonObject.of("flat", true))
-            .array("return")
-            .objects()) {
-      String driver = node.string("drv");
-      String file = node.string("file");
-      if ((driver.equals("file") || driver.equals("host_device"))
-          && !file.startsWith("/dev/fdset/")) {
-        Path path = running.workingDirectory().resolve(file);
-        try {
-          Optional<FileIdentity> now = identity(path);
-          if (now.isPresent() && !open.links().containsKey(now.get())) {
-            replaced.add(path.toString());
-          }
-        } catch (NoSuchFileException e) {
-          // Another obstacle, with its own words.
-        }
-      }
-    }
-    return replaced;
   }
 }

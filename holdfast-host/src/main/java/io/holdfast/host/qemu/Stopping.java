@@ -86,7 +86,7 @@ final class Stopping {
       findings.loss(
           "what somebody has set for migrations of its QEMU: " + String.join(", ", foreign));
     }
-    for (String path : OpenFiles.replaced(predecessor)) {
+    for (String path : vm.images().replaced(predecessor)) {
       findings.obstacle(
           path,
           "it is another file now than the image that the guest has open, and a successor would"

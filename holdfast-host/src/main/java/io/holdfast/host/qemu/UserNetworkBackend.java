@@ -55,11 +55,11 @@ final class UserNetworkBackend implements Backend {
   }
 
   private String listenerLabel(int forward) {
-    return context.vm() + "/" + network.id() + "@host-" + forward;
+    return context.id().keys() + "/" + network.id() + "@host-" + forward;
   }
 
   private String portsLabel(int generation) {
-    return context.vm() + "/" + network.id() + "@" + generation;
+    return context.id().keys() + "/" + network.id() + "@" + generation;
   }
 
   @Override

@@ -32,6 +32,10 @@ import java.util.function.Consumer;
  * stay the same files even when others take their names.
  */
 public final class Vm implements AutoCloseable {
+  /** The format of the record that is written, of VMs with an instance. */
+  private static final long FORMAT = 1;
+
+  private final VmId id;
   private final Box box;
   private final Backends backends;
   private final Path directory;
@@ -41,6 +45,7 @@ public final class Vm implements AutoCloseable {
   /** What each QEMU of it may do on the host; the same as the agent if empty. */
   private final Optional<Credentials> credentials;
 
+  private Images images = Images.NONE;
   private int generation;
   private QemuProcess process;
   private Optional<String> lost = Optional.empty();
@@ -49,6 +54,7 @@ public final class Vm implements AutoCloseable {
   private boolean arriving;
 
   private Vm(
+      VmId id,
       Promise promise,
       Optional<Credentials> credentials,
       Box box,
@@ -56,6 +62,7 @@ public final class Vm implements AutoCloseable {
       Path directory,
       int generation,
       QemuProcess process) {
+    this.id = id;
     this.promise = promise;
     this.credentials = credentials;
     this.box = box;
@@ -93,7 +100,9 @@ public final class Vm implements AutoCloseable {
               CommandLine.Start.BOOT,
               Optional.empty());
       started = Optional.of(process);
-      Vm vm = new Vm(promise, Optional.empty(), box, backends, directory, first, process);
+      Vm vm =
+          new Vm(context.id(), promise, Optional.empty(), box, backends, directory, first, process);
+      vm.opened(context.linux());
       vm.writeRecord();
       backends.attached(first);
       done = true;
@@ -197,6 +206,7 @@ public final class Vm implements AutoCloseable {
     }
     Vm vm =
         new Vm(
+            context.id(),
             promise,
             record.optionalObject("credentials").map(Credentials::fromJson),
             box,
@@ -205,6 +215,7 @@ public final class Vm implements AutoCloseable {
             generation,
             process);
     vm.arriving = arriving;
+    vm.images = record.optionalObject("images").map(Images::fromJson).orElse(Images.NONE);
     return vm;
   }
 
@@ -234,6 +245,7 @@ public final class Vm implements AutoCloseable {
       QemuProcess process = QemuProcess.adopt(context.linux(), identity, binary, first, control);
       done = true;
       return new Vm(
+          context.id(),
           promise,
           Optional.of(credentials),
           box,
@@ -285,7 +297,8 @@ public final class Vm implements AutoCloseable {
   }
 
   /** Writes down a VM that was adopted: from now on it is Holdfast's. */
-  public void keep() throws IOException {
+  public void keep(Linux linux) throws IOException {
+    opened(linux);
     writeRecord();
     backends.attached(generation());
   }
@@ -303,17 +316,40 @@ public final class Vm implements AutoCloseable {
   /**
    * Reads a VM's record, empty if there is none: the VM never came up.
    *
-   * @throws IOException if there is one that can't be read
+   * @throws IOException if there is one that can't be read, or of a format that this version does
+   *     not know
    */
   public static Optional<JsonObject> readRecord(Path directory) throws IOException {
     Path record = directory.resolve("vm.json");
     try {
-      return Optional.of(Json.parse(Files.readAllBytes(record)));
+      JsonObject read = Json.parse(Files.readAllBytes(record));
+      long format = read.optionalNumber("format").orElse(0);
+      if (format > FORMAT) {
+        throw new IOException(
+            "its record "
+                + record
+                + " is of format "
+                + format
+                + ", and this Holdfast reads formats 0 and "
+                + FORMAT
+                + ": start the version that wrote it");
+      }
+      return Optional.of(read);
     } catch (NoSuchFileException e) {
       return Optional.empty();
     } catch (JsonException e) {
       throw new IOException("its record " + record + " is damaged: " + e.getMessage(), e);
     }
+  }
+
+  /** Which VM a record is of. */
+  public static VmId id(JsonObject record) {
+    return new VmId(record.object("promise").string("name"), record.optionalString("instance"));
+  }
+
+  /** Which VM it is. */
+  public VmId id() {
+    return id;
   }
 
   /** What its guest was promised; what is plugged in or out later changes it. */
@@ -342,6 +378,37 @@ public final class Vm implements AutoCloseable {
   /** Passes on the events of this process, too. */
   final void follow(QemuProcess runs) {
     runs.follow(event -> listeners.forEach(listener -> listener.accept(event)));
+  }
+
+  /** The files that it has as images. */
+  synchronized Images images() {
+    return images;
+  }
+
+  /**
+   * Its QEMU may have opened other images, or closed some; the record has yet to be written.
+   *
+   * @throws IOException if that can't be told
+   */
+  private void opened(Linux linux) throws IOException {
+    Images now = images().of(linux, process());
+    synchronized (this) {
+      images = now;
+    }
+  }
+
+  /**
+   * Its QEMU may have opened other images, or closed some; the record is written before this
+   * returns.
+   *
+   * @throws IOException if that can't be told or written
+   */
+  public void reopened(Linux linux) throws IOException {
+    Images before = images();
+    opened(linux);
+    if (!images().equals(before)) {
+      recorded();
+    }
   }
 
   /** Its descriptors. */
@@ -491,11 +558,14 @@ public final class Vm implements AutoCloseable {
   /** The record that says that this process runs it. */
   public synchronized String recordFor(QemuProcess.Identity identity) {
     return JsonObject.of(
+            "format", id.instance().map(_ -> FORMAT),
+            "instance", id.instance(),
             "promise", promise.toJson(),
             "credentials", credentials.map(Credentials::toJson),
             "generation", generation,
             "binary", process.binary().toJson(),
-            "process", identity.toString())
+            "process", identity.toString(),
+            "images", images.toJson())
         .pretty();
   }
 

@@ -86,6 +86,11 @@ public final class VmDeparture implements Participant {
   }
 
   @Override
+  public Optional<String> instance() {
+    return vm.id().instance();
+  }
+
+  @Override
   public List<Box> boxes() {
     return List.of(vm.box());
   }
@@ -105,6 +110,13 @@ public final class VmDeparture implements Participant {
     findings.preserved("device state, in memory");
     vm.promise().devices().forEach(device -> device.plan(findings));
     vm.backends().planCrossing(findings);
+    for (String path : vm.images().notLasting()) {
+      findings.risk(
+          "whether "
+              + path
+              + " is the same file on the next kernel cannot be told: its file system has no UUID"
+              + " or no file handles");
+    }
     if (guest == RunState.RUNNING) {
       clock.plan(findings, Optional.empty());
       counter(findings);

@@ -103,13 +103,13 @@ public final class VmUpdate implements Participant {
   /** Keeps the copy of the device state where the agent's death does not lose it. */
   public interface DeviceState {
     /** Makes an empty one, kept from now on; the descriptor is the caller's. */
-    Fd create(String vm);
+    Fd create(VmId vm);
 
     /** The one that an earlier agent made; the caller's. Empty if there is none. */
-    Optional<Fd> find(String vm);
+    Optional<Fd> find(VmId vm);
 
     /** Lets it go. */
-    void drop(String vm);
+    void drop(VmId vm);
   }
 
   /**
@@ -142,6 +142,11 @@ public final class VmUpdate implements Participant {
   @Override
   public String name() {
     return vm.promise().name();
+  }
+
+  @Override
+  public Optional<String> instance() {
+    return vm.id().instance();
   }
 
   @Override
@@ -261,6 +266,7 @@ public final class VmUpdate implements Participant {
   @Override
   public void prepare(Step step) throws IOException {
     QemuBinary binary = probe.binary(target);
+    vm.reopened(linux);
     // Journalled before there is a process: recovery looks for it by the socket in this
     // generation's directory.
     step.record(TARGET, target);
@@ -295,7 +301,7 @@ public final class VmUpdate implements Participant {
     try (FdPair out = linux.socketPair(SocketType.STREAM)) {
       stopping.prepare(step, out.left());
       out.left().close();
-      Fd copy = deviceState.create(name());
+      Fd copy = deviceState.create(vm.id());
       connect(started, out.right().duplicate(), copy);
     }
     stopping.expect();
@@ -340,10 +346,17 @@ public final class VmUpdate implements Participant {
    * may have opened images again, to write.
    */
   private void sameFiles(QemuProcess opened) throws IOException {
+    OpenFiles now = OpenFiles.of(opened.identity().pid());
+    if (!vm.arriving()) {
+      List<String> unlike = vm.images().unlike(now);
+      if (!unlike.isEmpty()) {
+        throw new IOException(
+            "other files have the names of the guest's images now: " + String.join(", ", unlike));
+      }
+    }
     if (predecessor.hasExited()) {
       return; // Nobody is left to compare with, as after a kexec.
     }
-    OpenFiles now = OpenFiles.of(opened.identity().pid());
     List<String> others = now.besides(known);
     if (!others.isEmpty()) {
       // Not in each blackout: the agent may have thousands of files open.
@@ -360,6 +373,20 @@ public final class VmUpdate implements Participant {
     if (!others.isEmpty()) {
       throw new IOException(
           "the successor has opened files that the guest has not: " + String.join(", ", others));
+    }
+  }
+
+  /**
+   * The images' paths name on this kernel what they named on the previous one. Their numbers there
+   * say nothing here.
+   */
+  private void sameFilesAsBefore() throws IOException {
+    List<String> others = vm.images().othersHere(linux);
+    if (!others.isEmpty()) {
+      throw new IOException(
+          "other files have the names of the guest's images than on the previous kernel: "
+              + String.join(", ", others)
+              + "; give them their names back");
     }
   }
 
@@ -481,9 +508,12 @@ public final class VmUpdate implements Participant {
       // Dead, but not reaped yet.
       successor.get().end();
     }
+    if (vm.arriving()) {
+      sameFilesAsBefore();
+    }
     Fd kept =
         deviceState
-            .find(name())
+            .find(vm.id())
             .orElseThrow(
                 () ->
                     new IOException(
@@ -514,7 +544,16 @@ public final class VmUpdate implements Participant {
       again.left().close();
       pump(kept, again.right());
       linux.adopt(again.right()).shutdown();
-      awaitLoad(step, "the successor, started again,");
+      boolean loads = false;
+      try {
+        awaitLoad(step, "the successor, started again,");
+        loads = true;
+      } finally {
+        if (!loads) {
+          // Or the next attempt would take it for one that may run.
+          started.end();
+        }
+      }
     }
   }
 
@@ -654,7 +693,7 @@ public final class VmUpdate implements Participant {
     vm.recorded();
     vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);
-    deviceState.drop(name());
+    deviceState.drop(vm.id());
     return new IOException(
         "the successor of VM "
             + name()
@@ -680,7 +719,7 @@ public final class VmUpdate implements Participant {
       // Whether the next agent would know is not known: writing that down may be what failed.
       vm.recorded();
       vm.backends().drop(vm.generation() - 1);
-      deviceState.drop(name());
+      deviceState.drop(vm.id());
       return;
     }
     QemuProcess runs =
@@ -695,10 +734,11 @@ public final class VmUpdate implements Participant {
     // dead process.
     predecessor.end();
     clock.correct(step);
+    vm.reopened(linux);
     vm.recorded();
     vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);
-    deviceState.drop(name());
+    deviceState.drop(vm.id());
   }
 
   /**
@@ -749,7 +789,7 @@ public final class VmUpdate implements Participant {
     // is found by its names.
     QemuProcess.removeNames(Vm.generationDirectory(vm.directory(), generation));
     vm.backends().drop(generation);
-    deviceState.drop(name());
+    deviceState.drop(vm.id());
     stopping.correctClock(step);
   }
 

@@ -12,6 +12,7 @@ import io.holdfast.varlink.json.JsonObject;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -75,8 +76,10 @@ class FormatZeroTest {
                 .map(each -> ((JournalRecord.Fact) each).key()))
         .containsExactly("target", "successor", "successor", "migration", "stopped", "runs");
     ByteArrayOutputStream again = new ByteArrayOutputStream();
-    records.forEach(each -> again.writeBytes(JournalText.encode(each)));
-    assertThat(again.toByteArray()).isEqualTo(whole);
+    records.stream().skip(1).forEach(each -> again.writeBytes(JournalText.encode(each)));
+    assertThat(new String(whole, StandardCharsets.US_ASCII))
+        .as("but for the first line, which has the format")
+        .endsWith("\n" + again.toString(StandardCharsets.US_ASCII));
   }
 
   @ParameterizedTest

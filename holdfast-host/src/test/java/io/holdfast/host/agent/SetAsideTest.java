@@ -34,6 +34,8 @@ class SetAsideTest {
   void arrive() throws IOException {
     run = directory.resolve("run");
     socket = run.resolve("agent.sock");
+    // Whom the agent serves.
+    kernel.user(Linux.system().effectiveUser());
     new Places(run, socket).create();
     Map<String, Map<String, String>> boxes = new LinkedHashMap<>();
     boxes.put("web", Map.of("ram", "memory", "record", record()));

@@ -88,7 +88,8 @@ public final class FakeSessions implements Kernel {
     ByteArrayOutputStream journal = new ByteArrayOutputStream();
     journal.writeBytes(
         JournalText.encode(
-            new JournalRecord.Began(update, CarrierKind.KEXEC, Instant.now(), participants)));
+            new JournalRecord.Began(
+                update, CarrierKind.KEXEC, Instant.now(), participants, Map.of())));
     for (UpdateState state :
         List.of(
             UpdateState.PREPARING,
@@ -146,7 +147,8 @@ public final class FakeSessions implements Kernel {
     refusals.clear();
   }
 
-  void user(int number) {
+  /** Whom its callers are told to be, root unless told otherwise. */
+  public void user(int number) {
     user = number;
   }
 

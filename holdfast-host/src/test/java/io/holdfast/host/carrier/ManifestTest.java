@@ -65,10 +65,13 @@ final class ManifestTest {
     var _ = tree.root().add("a-new-node").set("x", "y");
     assertThat(read(tree.toBlob())).isEqualTo(SAMPLE);
 
-    var _ = tree.root().set("compatible", "holdfast-v2");
+    var _ = tree.root().set("compatible", "holdfast-v1");
+    assertThat(read(tree.toBlob())).as("what version 0.1.0 wrote").isEqualTo(SAMPLE);
+
+    var _ = tree.root().set("compatible", "holdfast-v3");
     assertThatThrownBy(() -> read(tree.toBlob()))
         .isInstanceOf(IOException.class)
-        .hasMessageContaining("holdfast-v2")
+        .hasMessageContaining("holdfast-v3")
         .hasMessageContaining("Nothing was taken");
   }
 

@@ -1,0 +1,58 @@
+package io.holdfast.host.qemu;
+
+import io.holdfast.linux.LastingIdentity;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+
+/** What sysfs tells of block devices. */
+final class BlockDevices {
+  /**
+   * Files of a device's directory with what names it for good (drivers/md/dm-sysfs.c, md.c,
+   * drivers/nvme/host/sysfs.c, drivers/scsi/scsi_sysfs.c, drivers/block/virtio_blk.c).
+   */
+  private static final List<String> IDS =
+      List.of("dm/uuid", "md/uuid", "wwid", "device/wwid", "serial");
+
+  private BlockDevices() {}
+
+  /**
+   * What names a device for good.
+   *
+   * @param sysfs where devices are by their numbers
+   * @param device its number, as stat(2) has it
+   * @return empty if nothing does
+   */
+  static Optional<LastingIdentity> lasting(Path sysfs, long device) throws IOException {
+    Path link = sysfs.resolve(major(device) + ":" + minor(device));
+    if (!Files.exists(link)) {
+      return Optional.empty();
+    }
+    Path directory = link.toRealPath();
+    Path number = directory.resolve("partition");
+    boolean partition = Files.exists(number);
+    Path disk = partition ? directory.resolveSibling("") : directory;
+    for (String name : IDS) {
+      Path file = disk.resolve(name);
+      String id = Files.isReadable(file) ? Files.readString(file).strip() : "";
+      if (!id.isEmpty()) {
+        return Optional.of(
+            new LastingIdentity(
+                "block device",
+                name + " " + id + (partition ? " " + Files.readString(number).strip() : "")));
+      }
+    }
+    return Optional.empty();
+  }
+
+  /** As gnu_dev_major() of the C library. */
+  private static long major(long device) {
+    return (device >>> 8 & 0xfff) | (device >>> 32 & ~0xfffL);
+  }
+
+  private static long minor(long device) {
+    return (device & 0xff) | (device >>> 12 & ~0xffL & 0xffff_ffffL);
+  }
+}
