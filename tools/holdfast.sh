@@ -4,10 +4,11 @@ set -eu
 # No program is started that need not be: each is waited for where a guest waits for the agent.
 bin=$0
 case $bin in
-  /*/bin/holdfast) [ ! -L "$bin" ] || bin=$(readlink -f "$bin") ;;
+  /*/bin/*) [ ! -L "$bin" ] || bin=$(readlink -f "$bin") ;;
   *) bin=$(readlink -f "$bin") ;;
 esac
-lib=${bin%/bin/*}/lib
+build=@BUILD@
+lib=${bin%/bin/*}/lib/$build # a later build has another one, and leaves this one alone
 home=@JAVA_HOME@ # where the JDK was when this was built
 [ -x "$home/bin/java" ] || home=$("$lib/find-jdk")
 main=io.holdfast.cli/io.holdfast.cli.Holdfast
