@@ -40,13 +40,27 @@ public final class Kexec {
   public void load(Path image, Optional<Path> initramfs, String commandLine) {
     try (Fd kernel = linux.open(image)) {
       if (initramfs.isEmpty()) {
-        load(kernel, NO_DESCRIPTOR, NO_INITRAMFS, commandLine);
+        load(kernel, Optional.empty(), commandLine);
         return;
       }
       try (Fd initrd = linux.open(initramfs.get())) {
-        load(kernel, initrd.number(), 0, commandLine);
+        load(kernel, Optional.of(initrd), commandLine);
       }
     }
+  }
+
+  /**
+   * As {@link #load(Path, Optional, String)}, of files that are open.
+   *
+   * @param kernel a bzImage, borrowed
+   * @param initramfs borrowed
+   */
+  public void load(Fd kernel, Optional<Fd> initramfs, String commandLine) {
+    load(
+        kernel,
+        initramfs.map(Fd::number).orElse(NO_DESCRIPTOR),
+        initramfs.isEmpty() ? NO_INITRAMFS : 0,
+        commandLine);
   }
 
   private void load(Fd kernel, int initramfs, int flags, String commandLine) {

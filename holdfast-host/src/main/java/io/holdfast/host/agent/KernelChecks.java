@@ -2,6 +2,7 @@ package io.holdfast.host.agent;
 
 import io.holdfast.core.Obstacle;
 import io.holdfast.host.carrier.Arrival;
+import io.holdfast.host.carrier.KernelFiles;
 import io.holdfast.host.carrier.NextKernel;
 import io.holdfast.host.carrier.Systemctl;
 import io.holdfast.host.keeper.Keeper;
@@ -77,10 +78,11 @@ final class KernelChecks {
   /**
    * Looks for all of them.
    *
+   * @param files of {@code next}; opened by this
    * @param bytes what is to be preserved
    * @param unallocated what of that has no pages yet
    */
-  List<Obstacle> obstacles(NextKernel next, long bytes, long unallocated) {
+  List<Obstacle> obstacles(NextKernel next, KernelFiles files, long bytes, long unallocated) {
     List<Obstacle> found = new ArrayList<>();
     unfinished().ifPresent(found::add);
     if (Systemctl.booted()) {
@@ -97,7 +99,7 @@ final class KernelChecks {
     Optional<Obstacle> unable = liveUpdate();
     unable.ifPresent(found::add);
     if (unable.isEmpty()) {
-      image(next, found);
+      image(next, files, found);
     }
     memoryLimit(bytes).ifPresent(found::add);
     try {
@@ -136,7 +138,7 @@ final class KernelChecks {
   }
 
   /** Whether the next kernel would take over what this one hands over. */
-  private static void image(NextKernel next, List<Obstacle> found) {
+  private static void image(NextKernel next, KernelFiles files, List<Obstacle> found) {
     KernelImage from;
     try {
       if (next.running().isPresent()) {
@@ -185,7 +187,7 @@ final class KernelChecks {
     }
     Optional<String> release = Optional.empty();
     try {
-      KernelImage to = to(from, next);
+      KernelImage to = to(from, files.open());
       release = Optional.of(to.release());
       for (Refusal refusal : Preflight.check(from, to, next.commandLine())) {
         found.add(new Obstacle("the next kernel", refusal.reason(), refusal.advice()));
@@ -205,9 +207,8 @@ final class KernelChecks {
   }
 
   /** The next kernel, which may be the same once more: unpacking one takes seconds. */
-  private static KernelImage to(KernelImage from, NextKernel next)
-      throws IOException, ImageException {
-    return Files.mismatch(from.file(), next.image()) == -1 ? from : KernelImage.read(next.image());
+  private static KernelImage to(KernelImage from, Path next) throws IOException, ImageException {
+    return Files.mismatch(from.file(), next) == -1 ? from : KernelImage.read(next);
   }
 
   /** Whether this kernel can preserve anything, for us. */

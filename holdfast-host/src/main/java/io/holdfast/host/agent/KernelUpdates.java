@@ -16,6 +16,7 @@ import io.holdfast.core.Workers;
 import io.holdfast.host.carrier.Arrival;
 import io.holdfast.host.carrier.Departure;
 import io.holdfast.host.carrier.HostShutdown;
+import io.holdfast.host.carrier.KernelFiles;
 import io.holdfast.host.carrier.NextKernel;
 import io.holdfast.host.carrier.ProcessShutdown;
 import io.holdfast.host.carrier.SessionHolder;
@@ -131,6 +132,7 @@ final class KernelUpdates {
     final List<String> claimed = new ArrayList<>();
     final Map<String, Map<String, Fd>> plain;
     final List<Participant> participants = new ArrayList<>();
+    final KernelFiles files;
     final Departure departure;
     final HostShutdown shutdown;
 
@@ -149,6 +151,7 @@ final class KernelUpdates {
       vms.close(why);
       boxes.close(why);
       plain = boxes.memfds();
+      files = new KernelFiles(linux, wanted.next());
       boolean done = false;
       try {
         for (Vm vm : vms.all()) {
@@ -167,13 +170,14 @@ final class KernelUpdates {
                 linux,
                 id,
                 wanted.next(),
+                files,
                 journal,
                 new HashSet<>(claimed),
                 vms.bridges(),
                 plain,
                 shutdown,
                 holder(),
-                () -> checks.obstacles(wanted.next(), all, unallocated()));
+                () -> checks.obstacles(wanted.next(), files, all, unallocated()));
         for (String name : claimed) {
           participants.add(
               new VmDeparture(
@@ -219,6 +223,7 @@ final class KernelUpdates {
     @Override
     public void close() {
       claimed.forEach(vms::release);
+      files.close();
       plain.values().forEach(box -> box.values().forEach(Fd::close));
       boxes.open();
       vms.open();

@@ -45,6 +45,7 @@ public final class Departure implements Participant, Crossing {
   private final Linux linux;
   private final UpdateId update;
   private final NextKernel next;
+  private final KernelFiles files;
   private final Journal journal;
   private final HostShutdown shutdown;
   private final SessionHolder holder;
@@ -63,6 +64,7 @@ public final class Departure implements Participant, Crossing {
   /**
    * Makes the host's part of one update.
    *
+   * @param files of {@code next}; borrowed
    * @param journal of the update, which travels along
    * @param others the names of all other participants
    * @param bridgeNames the bridges that VMs are plugged into
@@ -74,6 +76,7 @@ public final class Departure implements Participant, Crossing {
       Linux linux,
       UpdateId update,
       NextKernel next,
+      KernelFiles files,
       Journal journal,
       Set<String> others,
       Set<String> bridgeNames,
@@ -84,6 +87,7 @@ public final class Departure implements Participant, Crossing {
     this.linux = linux;
     this.update = update;
     this.next = next;
+    this.files = files;
     this.journal = journal;
     this.others = Set.copyOf(others);
     this.bridgeNames = Set.copyOf(bridgeNames);
@@ -184,7 +188,7 @@ public final class Departure implements Participant, Crossing {
               + " are there any more");
     }
     step.progress("loading " + next.image());
-    linux.kexec().load(next.image(), next.initrd(), next.commandLine());
+    files.load();
     if (!plainBoxes.isEmpty()) {
       step.progress("preserving " + plainBoxes.size() + " boxes");
     }
