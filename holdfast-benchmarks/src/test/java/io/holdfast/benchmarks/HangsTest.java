@@ -126,6 +126,7 @@ class HangsTest {
     assumeTrue(Linux.system().effectiveUser() == 0, "needs root, to mount a FUSE file system");
     try (StallingFile image = StallingFile.over(host.disk())) {
       runVm(image.path().toString());
+      assertKeepsFromAKexec(image.path());
       rehearse();
       host.arm(new Fault(true, Call.WRITE, "^entered \\S+ PREPARED ", Victim.NOBODY));
       Thread stall =
@@ -142,6 +143,21 @@ class HangsTest {
       assertUndone(report.string("id"));
       host.stopVm();
     }
+  }
+
+  /** The daemon would end before the guest freezes. */
+  private void assertKeepsFromAKexec(Path image) {
+    JsonObject plan =
+        host.call(
+                "Update.Kernel",
+                JsonObject.of("kernel", Host.qemu(), "commandLine", "kho=on", "dryRun", true))
+            .object("report");
+    assertThat(plan.array("obstacles").objects())
+        .anySatisfy(
+            obstacle -> {
+              assertThat(obstacle.string("what")).isEqualTo("image " + image);
+              assertThat(obstacle.string("why")).contains("fuse", "ends before the guest stops");
+            });
   }
 
   /** The record of the successor can't be written when the predecessor has ended. */

@@ -26,7 +26,7 @@ final class BlockDevices {
    * @return empty if nothing does
    */
   static Optional<LastingIdentity> lasting(Path sysfs, long device) throws IOException {
-    Path link = sysfs.resolve(major(device) + ":" + minor(device));
+    Path link = directory(sysfs, device);
     if (!Files.exists(link)) {
       return Optional.empty();
     }
@@ -45,6 +45,11 @@ final class BlockDevices {
       }
     }
     return Optional.empty();
+  }
+
+  /** The link to a device's directory, whether there is one or not. */
+  static Path directory(Path sysfs, long device) {
+    return sysfs.resolve(major(device) + ":" + minor(device));
   }
 
   /** As gnu_dev_major() of the C library. */

@@ -164,14 +164,9 @@ record Images(SortedMap<String, Image> files) {
   }
 
   /** The paths by which a QEMU opened its images. */
-  private static Set<String> paths(QemuProcess running) throws IOException {
+  static Set<String> paths(QemuProcess running) throws QmpException {
     Set<String> paths = new LinkedHashSet<>();
-    for (JsonObject node :
-        running
-            .qmp()
-            .execute("query-named-block-nodes", JsonObject.of("flat", true))
-            .array("return")
-            .objects()) {
+    for (JsonObject node : nodes(running)) {
       String driver = node.string("drv");
       String file = node.string("file");
       if (Set.of("file", "host_device", "host_cdrom").contains(driver)
@@ -180,6 +175,15 @@ record Images(SortedMap<String, Image> files) {
       }
     }
     return paths;
+  }
+
+  /** The block nodes of a QEMU, each once. */
+  static List<JsonObject> nodes(QemuProcess running) throws QmpException {
+    return running
+        .qmp()
+        .execute("query-named-block-nodes", JsonObject.of("flat", true))
+        .array("return")
+        .objects();
   }
 
   JsonObject toJson() {

@@ -110,6 +110,7 @@ public final class VmDeparture implements Participant {
     findings.preserved("device state, in memory");
     vm.promise().devices().forEach(device -> device.plan(findings));
     vm.backends().planCrossing(findings);
+    Storage.plan(vm.process(), findings);
     for (String path : vm.images().notLasting()) {
       findings.risk(
           "whether "
