@@ -258,6 +258,41 @@ class AdoptTest {
     }
   }
 
+  /**
+   * As libvirt gives them: the image's locks must not be those of the predecessor's descriptors.
+   */
+  @Test
+  void anImageInAnFdSetWithADescriptorForEachAccess() throws IOException {
+    Path directory = Files.createTempDirectory("holdfast-test");
+    RunningGuest.image(directory.resolve("disk.qcow2"));
+    String file = "driver=file,node-name=f,filename=/dev/fdset/1,auto-read-only=on";
+    try (AgentProcess agent = AgentProcess.start(Linux.system(), directory);
+        VarlinkClient client = agent.client();
+        Started qemu =
+            bare(
+                directory,
+                FILE,
+                "sh",
+                "-c",
+                "exec 8<>disk.qcow2 9<disk.qcow2; exec \"$@\" -add-fd fd=8,set=1 -add-fd fd=9,set=1"
+                    + " -blockdev "
+                    + file
+                    + " -blockdev driver=qcow2,node-name=d,file=f -device virtio-blk-pci,drive=d",
+                "sh")) {
+      Path socket = directory.resolve("qmp.sock");
+      await("QEMU", () -> Files.exists(socket));
+      JsonObject reply = adopt(client, socket, false);
+      assertThat(reply.array("obstacles").objects()).isEmpty();
+      assertThat(reply.object("vm").number("pid")).isEqualTo(qemu.pid());
+      for (int i = 0; i < 3; i++) {
+        JsonObject report = update(client, false);
+        assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+        assertThat(show(client).string("state")).isEqualTo("running");
+      }
+      JsonObject _ = client.call("io.holdfast.Vm.Stop", JsonObject.of("name", "found"));
+    }
+  }
+
   @Test
   void aSuccessorHasItsPredecessorsPrivileges() throws IOException {
     assumeTrue(Linux.system().effectiveUser() == 0, "needs root, to start QEMU as another user");

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.host.qemu.Memory;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkException;
@@ -63,6 +64,16 @@ class DevicesTest {
     /** What the guest sees: its PCI devices with their addresses and ids. */
     String pci() {
       return qmp("query-pci", "{}").array("return").toString().replaceAll("\"irq\":[0-9]+,", "");
+    }
+
+    /** How much of its RAM has no pages, in bytes. */
+    long unallocated() {
+      return Memory.unallocated(Linux.system(), guest.memory());
+    }
+
+    /** How much memory its balloon leaves to the guest, in bytes. */
+    long balloon() {
+      return qmp("query-balloon", "{}").object("return").number("actual");
     }
 
     List<String> devices() {
@@ -301,6 +312,25 @@ class DevicesTest {
         });
   }
 
+  /** What the guest has given back to the host is the host's, also after an update. */
+  @Test
+  void memoryInTheBalloonStaysTheHosts() throws IOException {
+    on(
+        JsonObject.of("balloon", true),
+        ground -> {
+          long all =
+              ground.qmp("query-memory-size-summary", "{}").object("return").number("base-memory");
+          long given = 48 << 20;
+          var _ = ground.qmp("balloon", "{\"value\":" + (all - given) + "}");
+          Host.await("the balloon", () -> ground.unallocated() >= given);
+          ground.updates(2);
+          assertThat(ground.unallocated()).isGreaterThanOrEqualTo(given);
+          var _ = ground.qmp("balloon", "{\"value\":" + all + "}");
+          Host.await("the balloon's end", () -> ground.balloon() == all);
+          ground.updates(1);
+        });
+  }
+
   @Test
   void aDeviceThatTheGuestLetsGoIsGone() throws IOException {
     // On SCSI no guest has to agree.
@@ -388,6 +418,7 @@ class DevicesTest {
   void aDeviceThatAnotherProcessServesIsRefusedByItsName() throws IOException {
     String daemon = "/usr/lib/qemu/virtiofsd";
     assumeTrue(Files.isExecutable(Path.of(daemon)), "no virtiofsd: " + daemon);
+    assumeTrue(Linux.system().effectiveUser() == 0, "needs root, for virtiofsd");
     Path directory = Files.createTempDirectory("holdfast-test");
     Path socket = directory.resolve("fs.sock");
     Process server =

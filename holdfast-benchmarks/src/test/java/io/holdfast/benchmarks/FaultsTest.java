@@ -362,7 +362,7 @@ class FaultsTest {
   static Stream<Arguments> steps() {
     Stream<String> records =
         Stream.of(
-            "^began ",
+            "^began\\.1 ",
             entered("PREPARING"),
             "^fact \\S+ vm1 target ",
             "^fact \\S+ vm1 successor starting ",

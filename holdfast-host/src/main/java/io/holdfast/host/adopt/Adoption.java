@@ -4,6 +4,7 @@ import io.holdfast.core.Obstacle;
 import io.holdfast.host.option.OptionText;
 import io.holdfast.host.option.QemuCommand;
 import io.holdfast.host.qemu.Adopted;
+import io.holdfast.host.qemu.CommandLine;
 import io.holdfast.host.qemu.Credentials;
 import io.holdfast.host.qemu.Device;
 import io.holdfast.host.qemu.Disk;
@@ -548,14 +549,28 @@ public final class Adoption implements AutoCloseable {
     }
   }
 
+  /**
+   * An image is opened anew: the locks of the process's own one would hold as long as the agent has
+   * it, also when that process has ended.
+   *
+   * @param taken owned by this
+   */
+  private Fd own(Fd taken) {
+    try (taken) {
+      return linux.reopen(taken);
+    }
+  }
+
   /** Fetches what successors inherit. */
   private void take(Reconstruction made) throws IOException {
+    Set<String> images = CommandLine.images(made.arguments());
     for (Map.Entry<String, Reconstruction.Source> each : made.sources().entrySet()) {
       try {
         switch (each.getValue()) {
           case Reconstruction.Taken(int number) -> {
             try (PidFd handle = handle()) {
-              descriptors.put(each.getKey(), handle.take(number));
+              Fd taken = handle.take(number);
+              descriptors.put(each.getKey(), images.contains(each.getKey()) ? own(taken) : taken);
             }
           }
           case Reconstruction.Opened(Path path) -> {

@@ -1,11 +1,15 @@
 package io.holdfast.host.qemu;
 
+import io.holdfast.host.option.OptionText;
 import io.holdfast.linux.Fd;
 import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -34,6 +38,8 @@ public final class CommandLine {
   private static final String POPULATED = ",prealloc=on";
 
   private static final Pattern PLACEHOLDER = Pattern.compile("\\$\\{fd:([^}]*)}");
+  private static final Pattern IN_SET = Pattern.compile("set=(\\d+),fd=\\$\\{fd:([^}]*)}");
+  private static final Pattern SET = Pattern.compile("/dev/fdset/(\\d+)");
 
   private CommandLine() {}
 
@@ -42,10 +48,10 @@ public final class CommandLine {
     /** A guest boots. */
     BOOT(true, false),
 
-    /** A guest still runs in a predecessor: its RAM is mapped page by page meanwhile. */
+    /** A guest still runs in a predecessor, and all its RAM is there: it is mapped meanwhile. */
     SUCCEED(true, true),
 
-    /** A guest stands still: its RAM, all of which there is, is mapped where it is used. */
+    /** A guest stands still, or has given RAM away: what there is is mapped where it is used. */
     SUCCEED_LATE(false, true);
 
     /** Whether all RAM is mapped before this QEMU answers, taking what is not there yet. */
@@ -171,11 +177,8 @@ public final class CommandLine {
     args.addAll(
         filled(
             promise.arguments().stream()
-                .map(
-                    each ->
-                        !start.populates && each.startsWith("memory-backend-")
-                            ? each.replace(POPULATED, "")
-                            : each)
+                .filter(each -> start.populates || !each.equals("-mem-prealloc"))
+                .map(each -> start.populates ? each : unpopulated(each))
                 .toList(),
             numbers));
     if (start.incoming) {
@@ -184,6 +187,43 @@ public final class CommandLine {
       add(args, "-incoming", "defer");
     }
     return args;
+  }
+
+  private static String unpopulated(String argument) {
+    // As text or as JSON.
+    boolean backend =
+        argument.startsWith("memory-backend-")
+            || (argument.startsWith("{") && argument.contains("memory-backend-"));
+    return backend
+        ? OptionText.parse(argument, "qom-type").without("prealloc").toString()
+        : argument;
+  }
+
+  /**
+   * The labels of the descriptors that a template gives to block devices, by descriptor sets:
+   * images. Each QEMU must have open files of its own there, as an image's locks are its open
+   * file's.
+   */
+  public static Set<String> images(List<String> template) {
+    Map<String, List<String>> sets = new HashMap<>();
+    Set<String> opened = new HashSet<>();
+    for (int i = 1; i < template.size(); i++) {
+      String value = template.get(i);
+      switch (template.get(i - 1)) {
+        case "-add-fd" -> {
+          Matcher in = IN_SET.matcher(value);
+          if (in.matches()) {
+            sets.computeIfAbsent(in.group(1), _ -> new ArrayList<>()).add(in.group(2));
+          }
+        }
+        case "-blockdev", "-drive" ->
+            SET.matcher(value).results().forEach(set -> opened.add(set.group(1)));
+        default -> {}
+      }
+    }
+    Set<String> labels = new HashSet<>();
+    opened.forEach(set -> labels.addAll(sets.getOrDefault(set, List.of())));
+    return labels;
   }
 
   /**

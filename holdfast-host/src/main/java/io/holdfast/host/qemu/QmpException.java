@@ -20,6 +20,11 @@ public final class QmpException extends IOException {
     return errorClass;
   }
 
+  /** Whether QEMU has answered that it did not do what it was told. */
+  boolean refused() {
+    return errorClass.equals("GenericError");
+  }
+
   /** Whether QEMU has not answered in time, and may yet do what it was told. */
   boolean late() {
     return errorClass.equals("Timeout") || errorClass.equals("Interrupted");

@@ -137,10 +137,16 @@ public final class Vm implements AutoCloseable {
       CommandLine.Start start,
       Optional<Duration> remaining)
       throws IOException {
-    Map<String, Fd> own = backends.open(generation);
+    Map<String, Fd> own = new HashMap<>(backends.open(generation));
     QemuProcess process;
     try {
       Map<String, Fd> descriptors = new HashMap<>(inherited(box));
+      for (String label : CommandLine.images(promise.arguments())) {
+        Fd image = descriptors.get(label);
+        if (image != null) {
+          own.put(label, linux.reopen(image));
+        }
+      }
       descriptors.putAll(own);
       process =
           QemuProcess.start(
@@ -178,8 +184,13 @@ public final class Vm implements AutoCloseable {
       CommandLine.Start start,
       Optional<Duration> remaining)
       throws IOException {
+    // Populating would take back what the guest has given away, by its balloon or otherwise.
+    CommandLine.Start kept =
+        start.populates && Memory.unallocated(linux, ram()) > 0
+            ? CommandLine.Start.SUCCEED_LATE
+            : start;
     return launch(
-        linux, binary, promise(), credentials, box, backends, directory, next, start, remaining);
+        linux, binary, promise(), credentials, box, backends, directory, next, kept, remaining);
   }
 
   /**

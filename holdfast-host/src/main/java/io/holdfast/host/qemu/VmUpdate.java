@@ -664,9 +664,24 @@ public final class VmUpdate implements Participant {
     vm.follow(runs);
     Qmp.Expectation running = resumed.isPresent() ? resumed.get() : runs.qmp().expect("RESUME");
     try (Hurry _ = new Hurry(linux)) {
-      var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
+      try {
+        letRun(step, runs);
+      } catch (QmpException e) {
+        if (!e.refused() || predecessor.hasExited()) {
+          throw e;
+        }
+        // It never runs again, and what it still has, such as the locks of images whose descriptors
+        // it was started with, may be what is missing.
+        step.note("cont.refused", String.valueOf(e.getMessage()));
+        predecessor.end();
+        letRun(step, runs);
+      }
       stopping.runs(step, running.await(step.remaining()));
     }
+  }
+
+  private static void letRun(Step step, QemuProcess runs) throws QmpException {
+    var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
   }
 
   private IOException gone() {

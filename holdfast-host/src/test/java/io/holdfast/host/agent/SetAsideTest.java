@@ -163,7 +163,8 @@ class SetAsideTest {
     }
     assertThat(kernel.finished()).hasSize(4).endsWith("holdfast");
     try (var files = Files.list(run.resolve("updates"))) {
-      assertThat(files.map(Path::toString)).noneMatch(name -> name.endsWith(".journal"));
+      assertThat(files.map(Path::toString))
+          .noneMatch(name -> name.endsWith(FakeSessions.UPDATE + ".journal"));
     }
   }
 
