@@ -9,6 +9,9 @@ import io.holdfast.core.JournalText;
 import io.holdfast.core.UpdateId;
 import io.holdfast.core.UpdateState;
 import io.holdfast.host.qemu.VmUpdate;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.PidFd;
+import io.holdfast.linux.Signal;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.ByteArrayOutputStream;
@@ -22,6 +25,8 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
@@ -30,6 +35,7 @@ import org.junit.jupiter.api.Test;
 /** A VM of which an agent can't tell holds its name and all it has, until it can be told again. */
 @Tag("guest")
 class UnknownTest {
+  private static final Pattern WITHIN = Pattern.compile("query-status within (\\d+) ms");
   private final Host host;
 
   UnknownTest() throws IOException, InterruptedException {
@@ -96,6 +102,66 @@ class UnknownTest {
     assertHeld("does not answer");
     Files.move(aside, socket);
     assertTakenBack();
+  }
+
+  /** Those that hang are waited for together, and the others are listed as ever. */
+  @Test
+  void qemusThatHangAreUnknownAmongTheOthers() throws IOException {
+    host.runVm(Host.qemu());
+    List<String> hung = List.of("hung1", "hung2", "hung3");
+    for (String name : hung) {
+      Path disk = host.directory().resolve(name + ".qcow2");
+      RunningGuest.image(disk);
+      JsonObject _ =
+          host.call(
+              "Vm.Run",
+              JsonObject.of(
+                  "definition",
+                  JsonObject.of(
+                      "name",
+                      name,
+                      "qemu",
+                      Host.qemu(),
+                      "memory",
+                      32 << 20,
+                      "cpus",
+                      1,
+                      "accelerator",
+                      "tcg",
+                      "disks",
+                      List.of(JsonObject.of("path", disk.toString())),
+                      "extra",
+                      List.of())));
+      signal(name, Signal.STOP);
+    }
+    long waited = 0;
+    for (JsonObject vm : host.call("Vm.List", JsonObject.empty()).array("vms").objects()) {
+      boolean hangs = hung.contains(vm.string("name"));
+      assertThat(vm.string("state")).as("%s", vm).isEqualTo(hangs ? "unknown" : "running");
+      if (hangs) {
+        Matcher within = WITHIN.matcher(vm.string("reason"));
+        assertThat(within.find()).as("%s", vm).isTrue();
+        waited += Long.parseLong(within.group(1));
+      }
+    }
+    assertThat(waited).as("ms, for all three").isBetween(1L, 2000L);
+    for (String name : hung) {
+      signal(name, Signal.CONT);
+      Host.await(name, () -> show(name).string("state").equals("running"));
+      JsonObject _ = host.call("Vm.Stop", JsonObject.of("name", name));
+    }
+    host.assertWhole();
+  }
+
+  private JsonObject show(String name) {
+    return host.call("Vm.Show", JsonObject.of("name", name)).object("vm");
+  }
+
+  private void signal(String name, Signal signal) {
+    int pid = Math.toIntExact(show(name).number("pid"));
+    try (PidFd process = Linux.system().pidfd(pid)) {
+      assertThat(process.signal(signal)).isTrue();
+    }
   }
 
   @Test

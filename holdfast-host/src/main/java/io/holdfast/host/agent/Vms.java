@@ -43,6 +43,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -61,6 +62,9 @@ final class Vms {
 
   /** What has a VM that was unknown. */
   private static final String RECOVERY = "its recovery";
+
+  /** How long the VMs that are listed may take to answer, together. */
+  private static final Duration LISTED = Duration.ofSeconds(2);
 
   /** Longer than an attempt at a stuck update takes, by the deadlines of its calls. */
   private static final Duration ATTEMPT = Duration.ofSeconds(90);
@@ -657,8 +661,29 @@ final class Vms {
     synchronized (this) {
       unknown.forEach((name, why) -> states.put(name, unknownState(name, why)));
     }
-    all().forEach(vm -> states.put(vm.promise().name(), state(vm)));
+    // All are asked before one is waited for: of those that hang, each would take its time.
+    Map<Vm, Optional<Qmp.Pending>> asked = new LinkedHashMap<>();
+    all().forEach(vm -> asked.put(vm, ask(vm)));
+    long end = System.nanoTime() + LISTED.toNanos();
+    asked.forEach(
+        (vm, question) -> {
+          Duration left = Duration.ofNanos(Math.max(0, end - System.nanoTime()));
+          states.put(vm.promise().name(), state(vm, question, left));
+        });
     return List.copyOf(states.values());
+  }
+
+  /** Asks what a VM's guest does; empty if that is not to be asked, or can't be. */
+  private Optional<Qmp.Pending> ask(Vm vm) {
+    String name = vm.promise().name();
+    if (vm.lost().isPresent() || stuck.containsKey(name) || updating(name)) {
+      return Optional.empty();
+    }
+    try {
+      return Optional.of(vm.askRunState());
+    } catch (QmpException e) {
+      return Optional.empty();
+    }
   }
 
   /** A VM as interface io.holdfast.Vm shows it. */
@@ -878,6 +903,11 @@ final class Vms {
 
   /** A VM as interface io.holdfast.Vm shows it. */
   JsonObject state(Vm vm) {
+    return state(vm, ask(vm), Qmp.COMMAND);
+  }
+
+  /** Likewise, of one whose QEMU has been asked. */
+  private JsonObject state(Vm vm, Optional<Qmp.Pending> asked, Duration limit) {
     Promise promise = vm.promise();
     Optional<String> lost = vm.lost();
     String state = "lost";
@@ -892,13 +922,19 @@ final class Vms {
       state = "updating";
     } else if (lost.isEmpty()) {
       try {
-        RunState guest = vm.runState();
+        RunState guest = asked.isPresent() ? RunState.of(asked.get().await(limit)) : vm.runState();
         boolean runs = guest == RunState.RUNNING;
         state = runs ? "running" : guest.paused() ? "paused" : "stopped";
         reason = Optional.of(guest.why()).filter(_ -> !runs && !guest.paused());
       } catch (QmpException e) {
-        state = "stopped";
-        reason = Optional.of("its QEMU does not answer: " + e.getMessage());
+        state = "unknown";
+        reason =
+            Optional.of(
+                "its QEMU does not answer: "
+                    + e.getMessage()
+                    + ". If it hangs, so may what it waits for, such as its storage; `holdfast vm stop "
+                    + promise.name()
+                    + "` ends it");
       }
     }
     return JsonObject.of(

@@ -435,7 +435,12 @@ public final class QemuProcess implements AutoCloseable {
 
   /** What it says of its guest. */
   RunState runState() throws QmpException {
-    return RunState.of(qmp().execute("query-status").object("return").string("status"));
+    return RunState.of(askRunState().await(Qmp.COMMAND));
+  }
+
+  /** Asks what its guest does, without waiting; {@link RunState#of(JsonObject)} reads the reply. */
+  Qmp.Pending askRunState() throws QmpException {
+    return qmp().send("query-status", JsonObject.empty(), List.of());
   }
 
   /** Switches migration capabilities on. */

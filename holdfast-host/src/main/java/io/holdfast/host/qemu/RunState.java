@@ -1,5 +1,6 @@
 package io.holdfast.host.qemu;
 
+import io.holdfast.varlink.json.JsonObject;
 import java.util.stream.Stream;
 
 /**
@@ -67,6 +68,15 @@ public enum RunState {
     this.word = word;
     this.why = why;
     this.advice = advice;
+  }
+
+  /**
+   * Reads the reply to {@code query-status}.
+   *
+   * @throws io.holdfast.varlink.json.JsonException if it is none
+   */
+  public static RunState of(JsonObject reply) {
+    return of(reply.object("return").string("status"));
   }
 
   static RunState of(String word) {

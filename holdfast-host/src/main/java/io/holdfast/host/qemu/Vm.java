@@ -489,6 +489,15 @@ public final class Vm implements AutoCloseable {
   }
 
   /**
+   * Asks what its guest does, without waiting; {@link RunState#of(JsonObject)} reads the reply.
+   *
+   * @throws QmpException if that can't be asked
+   */
+  public Qmp.Pending askRunState() throws QmpException {
+    return process().askRunState();
+  }
+
+  /**
    * What its guest does at this moment.
    *
    * @throws QmpException if its QEMU does not say
