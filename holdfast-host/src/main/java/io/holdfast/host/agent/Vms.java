@@ -3,6 +3,7 @@ package io.holdfast.host.agent;
 import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
 import io.holdfast.core.Obstacle;
+import io.holdfast.core.PlatformWorkers;
 import io.holdfast.core.UpdateId;
 import io.holdfast.host.adopt.Adoption;
 import io.holdfast.host.carrier.Arrival;
@@ -41,6 +42,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -50,6 +52,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 
@@ -62,6 +65,9 @@ final class Vms {
 
   /** What has a VM that was unknown. */
   private static final String RECOVERY = "its recovery";
+
+  /** How many VMs are taken back at the same time. */
+  private static final int TOGETHER = 16;
 
   /** How long the VMs that are listed may take to answer, together. */
   private static final Duration LISTED = Duration.ofSeconds(2);
@@ -176,23 +182,45 @@ final class Vms {
    * @param committed whether an update of a VM is, so that its QEMU may be fenced
    */
   void recover(List<String> story, Predicate<VmId> committed) throws IOException {
+    List<Path> directories = new ArrayList<>();
+    try (DirectoryStream<Path> all = Files.newDirectoryStream(places.vms())) {
+      all.forEach(directories::add);
+    }
+    directories.sort(null);
     Map<String, Map<String, Fd>> kept = kept();
-    try (DirectoryStream<Path> directories = Files.newDirectoryStream(places.vms())) {
-      for (Path directory : directories) {
-        String name = directory.getFileName().toString();
-        try {
-          recover(name, directory, kept, story, committed);
-        } catch (IOException | RuntimeException e) {
-          // One VM that can't be recovered must not keep the agent from the others.
-          synchronized (this) {
-            unknown.put(name, String.valueOf(e.getMessage()));
+    List<List<String>> stories = new ArrayList<>();
+    directories.forEach(_ -> stories.add(new ArrayList<>()));
+    AtomicInteger next = new AtomicInteger();
+    Runnable loop =
+        () -> {
+          for (int i = next.getAndIncrement(); i < directories.size(); i = next.getAndIncrement()) {
+            recover(directories.get(i), kept, stories.get(i), committed);
           }
-          story.add("VM " + name + " could not be taken back: " + e.getMessage());
-          LOG.get().log(System.Logger.Level.ERROR, "VM " + name + " could not be taken back", e);
-        }
-      }
+        };
+    // A QEMU that hangs keeps the agent from its own VM only.
+    try (PlatformWorkers workers = new PlatformWorkers()) {
+      workers.together(Collections.nCopies(Math.min(TOGETHER, directories.size()), loop));
     } finally {
       kept.values().forEach(descriptors -> descriptors.values().forEach(Fd::close));
+    }
+    stories.forEach(story::addAll);
+  }
+
+  private void recover(
+      Path directory,
+      Map<String, Map<String, Fd>> kept,
+      List<String> story,
+      Predicate<VmId> committed) {
+    String name = directory.getFileName().toString();
+    try {
+      recover(name, directory, kept, story, committed);
+    } catch (IOException | RuntimeException e) {
+      // One VM that can't be recovered must not keep the agent from the others.
+      synchronized (this) {
+        unknown.put(name, String.valueOf(e.getMessage()));
+      }
+      story.add("VM " + name + " could not be taken back: " + e.getMessage());
+      LOG.get().log(System.Logger.Level.ERROR, "VM " + name + " could not be taken back", e);
     }
   }
 
