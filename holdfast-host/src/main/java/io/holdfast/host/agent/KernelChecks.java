@@ -201,7 +201,9 @@ final class KernelChecks {
     } catch (ImageException e) {
       found.add(
           new Obstacle(
-              "the next kernel", String.valueOf(e.getMessage()), "Name a kernel's image."));
+              "the next kernel " + next.image(),
+              String.valueOf(e.getMessage()).replaceAll("/proc/self/fd/\\d+", "it"),
+              "Name a kernel's image."));
     }
     found.addAll(new BootChecks(Path.of("/")).obstacles(next, release));
   }

@@ -10,6 +10,7 @@ import io.holdfast.host.carrier.Arrival;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.BackendContext;
 import io.holdfast.host.qemu.Cdrom;
+import io.holdfast.host.qemu.CommandLine;
 import io.holdfast.host.qemu.Device;
 import io.holdfast.host.qemu.Hotplug;
 import io.holdfast.host.qemu.Media;
@@ -200,6 +201,7 @@ final class Vms {
     // A QEMU that hangs keeps the agent from its own VM only.
     try (PlatformWorkers workers = new PlatformWorkers()) {
       workers.together(Collections.nCopies(Math.min(TOGETHER, directories.size()), loop));
+      dropEnded(kept, story);
     } finally {
       kept.values().forEach(descriptors -> descriptors.values().forEach(Fd::close));
     }
@@ -254,11 +256,15 @@ final class Vms {
     }
     Box box = new Box(name, name);
     Map<String, Fd> descriptors = kept.getOrDefault(id.keys(), Map.of());
+    Set<String> images =
+        id.instance().isPresent()
+            ? Set.of()
+            : CommandLine.images(record.get().object("promise").array("arguments").strings());
     descriptors.forEach(
         (label, fd) -> {
           // What has an @ is the backends', which find it by themselves.
           if (!label.equals(DeviceStates.LABEL) && !label.contains("@")) {
-            box.put(label, fd.duplicate(), "memfd");
+            box.put(label, images.contains(label) ? own(id, label, fd) : fd.duplicate(), "memfd");
           }
         });
     Vm vm;
@@ -286,6 +292,42 @@ final class Vms {
         vm.process().identity().nobody()
             ? "VM " + name + " came from the previous kernel"
             : "VM " + name + " was found again" + vm.lost().map(l -> ", lost: " + l).orElse(""));
+  }
+
+  /**
+   * An open file of the agent's own for an image that version 0.1.0 adopted with the descriptor of
+   * the first QEMU, whose locks would stay as long as the agent has it.
+   */
+  private Fd own(VmId id, String label, Fd first) {
+    try {
+      Fd own = linux.reopen(first);
+      try {
+        keeper.keep(id.keys() + "/" + label, own);
+        return own;
+      } catch (RuntimeException e) {
+        own.close();
+        throw e;
+      }
+    } catch (SystemCallException e) {
+      LOG.get().log(System.Logger.Level.WARNING, "image " + label + " of VM " + id.name(), e);
+      return first.duplicate();
+    }
+  }
+
+  /** Drops what is left of VMs that have ended: an agent died before it could. */
+  private void dropEnded(Map<String, Map<String, Fd>> kept, List<String> story) {
+    kept.forEach(
+        (keys, descriptors) -> {
+          VmId id = VmId.ofKeys(keys);
+          if (id.instance().isPresent() && !Files.exists(places.vm(id.name()))) {
+            try {
+              drop(id, descriptors.keySet());
+              story.add("what was left of VM " + id.name() + ", which was stopped, is removed");
+            } catch (RuntimeException e) {
+              LOG.get().log(System.Logger.Level.WARNING, "left over: what VM " + id + " had", e);
+            }
+          }
+        });
   }
 
   /** Starts a VM. */
@@ -353,8 +395,8 @@ final class Vms {
       Promise after = Hotplug.after(before, command, arguments, qmp);
       if (!after.equals(before)) {
         vm.promises(after);
+        reopened(vm);
       }
-      reopened(vm);
       return reply;
     } finally {
       release(name);
@@ -453,7 +495,7 @@ final class Vms {
       }
       keepAll(id, box);
       return Vm.start(context(id), accepted.binary(), promise, box);
-    } catch (IOException | SystemCallException e) {
+    } catch (IOException | SystemCallException | IllegalStateException e) {
       drop(id, box.entries().keySet());
       box.close();
       removeQuietly(directory);
@@ -831,7 +873,9 @@ final class Vms {
     }
     Vm vm = claimToStop(name);
     try {
-      Set<String> labels = new HashSet<>(vm.box().entries().keySet());
+      String keys = vm.id().keys() + "/";
+      Set<String> labels = new HashSet<>();
+      keeper.labels(keys).forEach(label -> labels.add(label.substring(keys.length())));
       closeChannel(name);
       vm.end(linux);
       drop(vm.id(), labels);

@@ -24,7 +24,7 @@ record KeptSessions(Keeper keeper, String boot) {
   static final String LEAVING = "@leaving/";
 
   /**
-   * Those of this boot.
+   * Returns those that this boot has.
    *
    * @throws IOException if the boot's id can't be read
    */
@@ -37,34 +37,27 @@ record KeptSessions(Keeper keeper, String boot) {
     return LEAVING + boot + "/" + name;
   }
 
-  /** All of them by name, each the caller's. */
+  /** Returns all of them by name, each the caller's. */
   Map<String, Fd> all() {
     Map<String, Fd> all = new HashMap<>();
-    labelled()
-        .forEach(
-            (label, fd) -> {
-              Fd twice = all.put(name(label).orElseThrow(), fd);
-              if (twice != null) {
-                twice.close();
-              }
-            });
+    for (String name : names()) {
+      find(name).ifPresent(fd -> all.put(name, fd));
+    }
     return all;
   }
 
-  private Map<String, Fd> labelled() {
-    Map<String, Fd> found = new HashMap<>();
-    keeper
-        .kept(LEAVING)
-        .forEach(
-            (label, fd) -> {
-              if (name(label).isPresent()) {
-                found.put(label, fd);
-              } else {
-                fd.close();
-              }
-            });
-    found.putAll(keeper.kept(ARRIVED));
-    return found;
+  /** Returns the names of all of them. */
+  Set<String> names() {
+    Set<String> names = new HashSet<>();
+    labels().forEach(label -> names.add(name(label).orElseThrow()));
+    return names;
+  }
+
+  private Set<String> labels() {
+    Set<String> labels = new HashSet<>(keeper.labels(LEAVING));
+    labels.addAll(keeper.labels(ARRIVED));
+    labels.removeIf(label -> name(label).isEmpty());
+    return labels;
   }
 
   /** The name of a session that has arrived; empty if the label is of something else. */
@@ -78,12 +71,17 @@ record KeptSessions(Keeper keeper, String boot) {
         : Optional.empty();
   }
 
-  /** One of them, the caller's; empty if it is not there. */
+  /** Returns one of them, the caller's; empty if it is not there. */
   Optional<Fd> find(String name) {
-    Map<String, Fd> all = all();
-    Optional<Fd> found = Optional.ofNullable(all.remove(name));
-    all.values().forEach(Fd::close);
-    return found;
+    for (String label : labels()) {
+      if (name(label).equals(Optional.of(name))) {
+        Map<String, Fd> kept = keeper.kept(label);
+        Fd found = kept.remove(label);
+        kept.values().forEach(Fd::close);
+        return Optional.ofNullable(found);
+      }
+    }
+    return Optional.empty();
   }
 
   /**
@@ -98,15 +96,8 @@ record KeptSessions(Keeper keeper, String boot) {
 
   /** Removes one under each of its labels; one that is not there is no error. */
   void drop(String name) {
-    Set<String> labels = new HashSet<>();
-    labelled()
-        .forEach(
-            (label, fd) -> {
-              fd.close();
-              if (name(label).equals(Optional.of(name))) {
-                labels.add(label);
-              }
-            });
+    Set<String> labels = labels();
+    labels.removeIf(label -> !name(label).equals(Optional.of(name)));
     keeper.drop(labels);
   }
 }

@@ -72,6 +72,7 @@ public final class KernelFiles implements AutoCloseable {
    * @throws IOException if one can't be opened
    */
   public Path open() throws IOException {
+    boolean done = false;
     try {
       if (opened.isEmpty()) {
         opened.add(Opened.of(linux, next.image()));
@@ -79,18 +80,22 @@ public final class KernelFiles implements AutoCloseable {
           opened.add(Opened.of(linux, next.initrd().get()));
         }
       }
+      done = true;
       return Opened.link(opened.getFirst().fd());
     } catch (SystemCallException e) {
-      close();
       throw new IOException(e.getMessage(), e);
+    } finally {
+      if (!done) {
+        close();
+      }
     }
   }
 
   /**
    * Loads the kernel, in place of one that was loaded before.
    *
-   * @throws IOException if a file was written to since it was opened; no kernel is loaded by this
-   *     then
+   * @throws IOException if a file was written to since it was opened; a kernel may be loaded then,
+   *     and is to be unloaded
    * @throws SystemCallException as {@link io.holdfast.linux.Kexec#load}
    */
   void load() throws IOException {

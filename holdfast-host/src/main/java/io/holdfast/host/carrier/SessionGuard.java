@@ -155,13 +155,15 @@ public final class SessionGuard implements AutoCloseable {
   /** Gives the keeper what was found. */
   public void keep(Keeper keeper) throws IOException {
     KeptSessions kept = KeptSessions.of(keeper);
-    found.forEach(
-        (name, fd) -> {
-          try (fd) {
-            kept.put(name, fd);
-          }
-        });
-    found.clear();
+    for (Map.Entry<String, Fd> each : Map.copyOf(found).entrySet()) {
+      // The dead agent's own duplicate of one that the keeper has is found, too.
+      if (!kept.names().contains(each.getKey())) {
+        kept.put(each.getKey(), each.getValue());
+      }
+      // Not before: closing the last one discards what is in the session.
+      each.getValue().close();
+      found.remove(each.getKey());
+    }
     end();
   }
 

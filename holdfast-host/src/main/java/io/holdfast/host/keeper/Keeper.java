@@ -28,6 +28,9 @@ public interface Keeper extends AutoCloseable {
     return kept("");
   }
 
+  /** Returns the labels that begin so. */
+  Set<String> labels(String prefix);
+
   /** What is kept under labels that begin so, each a duplicate that the caller owns. */
   Map<String, Fd> kept(String prefix);
 

@@ -286,6 +286,13 @@ public final class ProcessKeeper implements Keeper {
   }
 
   @Override
+  public synchronized Set<String> labels(String prefix) {
+    Set<String> labels = new HashSet<>(mirror.keySet());
+    labels.removeIf(label -> !label.startsWith(prefix));
+    return labels;
+  }
+
+  @Override
   public synchronized Map<String, Fd> kept(String prefix) {
     Map<String, Fd> copies = new LinkedHashMap<>();
     mirror.forEach(

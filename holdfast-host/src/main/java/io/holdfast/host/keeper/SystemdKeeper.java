@@ -1,6 +1,7 @@
 package io.holdfast.host.keeper;
 
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.FileIdentity;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
@@ -38,7 +39,7 @@ public final class SystemdKeeper implements Keeper {
   /** Entries of the store that are not the agent's. */
   private int others;
 
-  private record Kept(Fd fd, int number) {}
+  private record Kept(Fd fd, FileIdentity identity, int number) {}
 
   private SystemdKeeper(Linux linux, ServiceManager manager, int most) {
     this.linux = linux;
@@ -85,7 +86,7 @@ public final class SystemdKeeper implements Keeper {
       return;
     }
     String label = name.substring(0, at);
-    Kept kept = new Kept(fd, Integer.parseInt(name.substring(at + 1)));
+    Kept kept = new Kept(fd, linux.identity(fd), Integer.parseInt(name.substring(at + 1)));
     Kept other = mirror.get(label);
     if (other == null) {
       mirror.put(label, kept);
@@ -109,8 +110,14 @@ public final class SystemdKeeper implements Keeper {
       throw new IllegalArgumentException(
           "a keeper's label has 1 to " + LONGEST_LABEL + " printable characters but ':': " + label);
     }
+    try {
+      removeUncertain();
+    } catch (IOException e) {
+      throw new IllegalStateException("systemd could not be given " + label + " to keep", e);
+    }
     Kept before = mirror.get(label);
-    if (before != null && linux.sameOpenFile(before.fd(), fd)) {
+    FileIdentity identity = linux.identity(fd);
+    if (before != null && same(before, identity, fd)) {
       return;
     }
     // One more for the moment in which the old and the new are there; systemd drops what is too
@@ -123,12 +130,7 @@ public final class SystemdKeeper implements Keeper {
               + most);
     }
     int number = before == null ? 1 : before.number() + 1;
-    try {
-      removeUncertain();
-    } catch (IOException e) {
-      throw new IllegalStateException("systemd could not be given " + label + " to keep", e);
-    }
-    Fd mine = storable(label, fd);
+    Fd mine = storable(label, identity, fd);
     try {
       // FDPOLL=0: else it lets go of sockets whose other end is closed.
       manager.tell("FDSTORE=1\nFDPOLL=0\nFDNAME=" + label + "#" + number, List.of(mine));
@@ -137,7 +139,7 @@ public final class SystemdKeeper implements Keeper {
       uncertain.add(label + "#" + number);
       throw new IllegalStateException("systemd could not be given " + label + " to keep", e);
     }
-    mirror.put(label, new Kept(mine, number));
+    mirror.put(label, new Kept(mine, identity, number));
     if (before != null) {
       before.fd().close();
       try {
@@ -159,17 +161,16 @@ public final class SystemdKeeper implements Keeper {
    * descriptor of it, and drops that ({@code service_add_fd_store()} in {@code
    * src/core/service.c}).
    */
-  private Fd storable(String label, Fd fd) {
+  private Fd storable(String label, FileIdentity identity, Fd fd) {
     for (Map.Entry<String, Kept> each : mirror.entrySet()) {
-      if (linux.sameOpenFile(each.getValue().fd(), fd)) {
+      if (same(each.getValue(), identity, fd)) {
         try {
           return linux.reopen(fd);
         } catch (SystemCallException e) {
           throw new IllegalStateException(
               label
-                  + " can't be stored: systemd's store has that open file as "
-                  + each.getKey()
-                  + ", and takes none twice",
+                  + " can't be stored: systemd stores an open file once, and has this one as "
+                  + each.getKey(),
               e);
         }
       }
@@ -177,10 +178,20 @@ public final class SystemdKeeper implements Keeper {
     return fd.duplicate();
   }
 
+  private boolean same(Kept kept, FileIdentity identity, Fd fd) {
+    return kept.identity().equals(identity) && linux.sameOpenFile(kept.fd(), fd);
+  }
+
   private void removeUncertain() throws IOException {
     for (String name : List.copyOf(uncertain)) {
       remove(name);
       uncertain.remove(name);
+      String label = name.substring(0, name.lastIndexOf('#'));
+      Kept kept = mirror.get(label);
+      if (kept != null && name.equals(label + "#" + kept.number())) {
+        mirror.remove(label);
+        kept.fd().close();
+      }
     }
   }
 
@@ -188,18 +199,23 @@ public final class SystemdKeeper implements Keeper {
   public synchronized void drop(Set<String> labels) {
     for (String label : labels) {
       Kept kept = mirror.get(label);
-      try {
-        removeUncertain();
-        if (kept != null) {
-          remove(label + "#" + kept.number());
-          // Not before: what could not be let go of can be tried again.
-          mirror.remove(label);
-          kept.fd().close();
-        }
-      } catch (IOException e) {
-        throw new UncheckedIOException("letting go of " + label, e);
+      if (kept != null) {
+        // Until systemd has acknowledged it, it may be there and may be gone.
+        uncertain.add(label + "#" + kept.number());
       }
     }
+    try {
+      removeUncertain();
+    } catch (IOException e) {
+      throw new UncheckedIOException("systemd has yet to remove " + String.join(", ", labels), e);
+    }
+  }
+
+  @Override
+  public synchronized Set<String> labels(String prefix) {
+    Set<String> labels = new HashSet<>(mirror.keySet());
+    labels.removeIf(label -> !label.startsWith(prefix));
+    return labels;
   }
 
   @Override

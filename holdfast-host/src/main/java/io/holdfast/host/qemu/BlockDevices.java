@@ -35,21 +35,33 @@ final class BlockDevices {
     boolean partition = Files.exists(number);
     Path disk = partition ? directory.resolveSibling("") : directory;
     for (String name : IDS) {
-      Path file = disk.resolve(name);
-      String id = Files.isReadable(file) ? Files.readString(file).strip() : "";
+      String id = text(disk.resolve(name));
       if (!id.isEmpty()) {
         return Optional.of(
             new LastingIdentity(
-                "block device",
-                name + " " + id + (partition ? " " + Files.readString(number).strip() : "")));
+                "block device", name + " " + id + (partition ? " " + text(number) : "")));
       }
     }
     return Optional.empty();
   }
 
+  /** Reads an attribute; empty if it is missing, or its driver has nothing to say (ENXIO). */
+  static String text(Path file) {
+    try {
+      return Files.readString(file).strip();
+    } catch (IOException e) {
+      return "";
+    }
+  }
+
   /** The link to a device's directory, whether there is one or not. */
   static Path directory(Path sysfs, long device) {
-    return sysfs.resolve(major(device) + ":" + minor(device));
+    return sysfs.resolve(number(device));
+  }
+
+  /** A device's number as the kernel writes it. */
+  static String number(long device) {
+    return major(device) + ":" + minor(device);
   }
 
   /** As gnu_dev_major() of the C library. */

@@ -2,6 +2,7 @@ package io.holdfast.host.qemu;
 
 import io.holdfast.linux.FileIdentity;
 import io.holdfast.linux.LastingIdentity;
+import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.varlink.json.JsonObject;
@@ -27,6 +28,7 @@ import java.util.TreeMap;
  */
 record Images(SortedMap<String, Image> files) {
   static final Images NONE = new Images(new TreeMap<>());
+  private static final LateLogger LOG = new LateLogger(Images.class);
 
   /**
    * A file or block device.
@@ -36,14 +38,23 @@ record Images(SortedMap<String, Image> files) {
    */
   record Image(FileIdentity now, Optional<LastingIdentity> lasting) {
     static Image of(Linux linux, Path path, FileIdentity now) throws IOException {
+      return new Image(now, lasting(linux, path, now.device()));
+    }
+
+    private static Optional<LastingIdentity> lasting(Linux linux, Path path, long device)
+        throws IOException {
+      if (!Files.isRegularFile(path)) {
+        return BlockDevices.lasting(Path.of("/sys/dev/block"), device);
+      }
+      if (Storage.ofThisKernel(path)) {
+        return Optional.empty();
+      }
       try {
-        return new Image(
-            now,
-            Files.isRegularFile(path)
-                ? linux.lastingIdentity(path)
-                : BlockDevices.lasting(Path.of("/sys/dev/block"), now.device()));
+        return linux.lastingIdentity(path);
       } catch (SystemCallException e) {
-        throw new IOException(e.getMessage(), e);
+        // The agent may not open what QEMU may, such as a private file on NFS.
+        LOG.get().log(System.Logger.Level.DEBUG, "what names " + path + " for good", e);
+        return Optional.empty();
       }
     }
   }
@@ -53,8 +64,8 @@ record Images(SortedMap<String, Image> files) {
   }
 
   /**
-   * Those that a QEMU has open now. One that is known stays what it is, whatever its path names by
-   * now; one that was opened since is what its path names, if QEMU has that open.
+   * Returns those that a QEMU has open now. One that is known stays what it is, whatever its path
+   * names by now; one that was opened since is what its path names, if QEMU has that open.
    *
    * @throws IOException if that can't be told
    */
@@ -80,7 +91,7 @@ record Images(SortedMap<String, Image> files) {
   }
 
   /**
-   * The paths that name other files now than those that QEMU opened by them.
+   * Returns the paths that name other files now than those that QEMU opened by them.
    *
    * @throws IOException if that can't be told
    */
@@ -107,8 +118,8 @@ record Images(SortedMap<String, Image> files) {
   }
 
   /**
-   * The paths that name other files now than those of these images, or files that a successor has
-   * not opened.
+   * Returns the paths that name other files now than those of these images, or files that a
+   * successor has not opened.
    *
    * @param open what the successor has open
    * @throws IOException if that can't be told
@@ -126,8 +137,8 @@ record Images(SortedMap<String, Image> files) {
   }
 
   /**
-   * The paths that name other files on this kernel than those of these images on the previous one.
-   * Of an image without a lasting identity that can't be told.
+   * Returns the paths that name other files on this kernel than those of these images on the
+   * previous one. Of an image without a lasting identity that can't be told.
    *
    * @throws IOException if a path can't be read
    */

@@ -110,6 +110,13 @@ public final class Memory {
     }
   }
 
+  /** Whether a part of a memfd has no pages, such as what a guest gave back by its balloon. */
+  static boolean hasHoles(Linux linux, Fd memfd) {
+    try (Fd own = linux.open(Path.of("/proc/self/fd/" + memfd.number()), OpenFlag.READ)) {
+      return linux.nextHole(own, 0) < linux.size(own);
+    }
+  }
+
   /** Why memfds can't be preserved that lack so many bytes of pages, if so. */
   public static Optional<Obstacle> forPreserving(long unallocated) throws IOException {
     long available = available();

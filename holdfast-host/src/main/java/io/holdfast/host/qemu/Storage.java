@@ -1,8 +1,10 @@
 package io.holdfast.host.qemu;
 
+import io.holdfast.linux.FileIdentity;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
+import java.nio.file.FileStore;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -70,7 +72,7 @@ final class Storage {
       if (CLIENTS.contains(driver)) {
         findings.obstacle(
             "image " + node.string("file"),
-            "QEMU has it over the network (" + driver + "), which stops before the guest does",
+            "QEMU reads it over the network (" + driver + "), which stops before the guest does",
             ADVICE);
       }
     }
@@ -78,21 +80,40 @@ final class Storage {
       Path image = Path.of(path);
       if (Files.exists(image)) {
         ofImage(image).ifPresent(why -> findings.obstacle("image " + path, why, ADVICE));
+        if (Files.isRegularFile(image) && ofThisKernel(image)) {
+          findings.loss(
+              "image "
+                  + path
+                  + ": it is in memory of this kernel, and gone with it; a file of that"
+                  + " name must be there again before the agent starts");
+        }
       }
     }
   }
 
   /** Why an image fails when the rest of the host stops; empty if it does not. */
   private static Optional<String> ofImage(Path image) throws IOException {
-    if (Files.isRegularFile(image)) {
-      return ofFileSystem(Files.getFileStore(image).type());
+    Optional<FileIdentity> identity = OpenFiles.identity(image);
+    if (identity.isEmpty()) {
+      return Optional.empty();
     }
-    return OpenFiles.identity(image).isPresent()
-        ? ofDevice(DEVICES, OpenFiles.identity(image).get().device())
-        : Optional.empty();
+    if (!Files.isRegularFile(image)) {
+      return ofDevice(DEVICES, identity.get().device(), Storage::ofImage);
+    }
+    Mount mount = Mount.of(image);
+    Optional<String> why = ofFileSystem(mount.type());
+    Optional<Long> device = mount.device();
+    return why.isPresent() || device.isEmpty()
+        ? why
+        : ofDevice(DEVICES, device.get(), Storage::ofImage);
   }
 
-  /** Likewise of a file system of this type. */
+  /** Whether a file is on a file system that ends with this kernel. */
+  static boolean ofThisKernel(Path file) throws IOException {
+    return Set.of("tmpfs", "ramfs", "rootfs").contains(Mount.of(file).type());
+  }
+
+  /** Why images on a file system of this type fail then. */
   static Optional<String> ofFileSystem(String type) {
     if (NETWORK.contains(type)) {
       return Optional.of(
@@ -102,21 +123,27 @@ final class Storage {
     }
     return type.equals("fuse") || type.equals("fuseblk") || type.startsWith("fuse.")
         ? Optional.of(
-            "its file system (" + type + ") is a process's, which ends before the guest stops")
+            "it is on a FUSE file system (" + type + "), whose process ends before the guest stops")
         : Optional.empty();
   }
 
-  /**
-   * Likewise of a block device, or of one that it is made of.
-   *
-   * @param devices where devices are by their numbers
-   */
-  static Optional<String> ofDevice(Path devices, long device) throws IOException {
-    Path link = BlockDevices.directory(devices, device);
-    return Files.exists(link) ? ofDisk(link.toRealPath()) : Optional.empty();
+  /** Why a file fails then. */
+  interface OfFile {
+    Optional<String> why(Path file) throws IOException;
   }
 
-  private static Optional<String> ofDisk(Path directory) throws IOException {
+  /**
+   * Why a block device fails then, or one that it is made of.
+   *
+   * @param devices where devices are by their numbers
+   * @param files of those that loop devices are made of
+   */
+  static Optional<String> ofDevice(Path devices, long device, OfFile files) throws IOException {
+    Path link = BlockDevices.directory(devices, device);
+    return Files.exists(link) ? ofDisk(link.toRealPath(), files) : Optional.empty();
+  }
+
+  private static Optional<String> ofDisk(Path directory, OfFile files) throws IOException {
     Path disk =
         Files.exists(directory.resolve("partition")) ? directory.resolveSibling("") : directory;
     String name = String.valueOf(disk.normalize().getFileName());
@@ -125,27 +152,25 @@ final class Storage {
       return Optional.of(
           "its device "
               + name
-              + " is of the network ("
+              + " is a network device ("
               + over.get()
               + "), which stops before the"
               + " guest does");
     }
-    Path backing = disk.resolve("loop/backing_file");
-    if (Files.isReadable(backing)) {
-      Path file = Path.of(Files.readString(backing).strip());
-      return Files.exists(file) ? ofLoop(file, name) : Optional.empty();
+    String backing = BlockDevices.text(disk.resolve("loop/backing_file"));
+    if (!backing.isEmpty()) {
+      Path file = Path.of(backing);
+      return Files.exists(file)
+          ? files.why(file).map(why -> "its device " + name + " is " + file + ": " + why)
+          : Optional.empty();
     }
-    for (Path part : slaves(disk)) {
-      Optional<String> why = ofDisk(part.toRealPath());
+    for (Path part : entries(disk.resolve("slaves"), "*")) {
+      Optional<String> why = ofDisk(part.toRealPath(), files);
       if (why.isPresent()) {
         return why;
       }
     }
     return Optional.empty();
-  }
-
-  private static Optional<String> ofLoop(Path file, String device) throws IOException {
-    return ofImage(file).map(why -> "of its device " + device + ", " + file + ": " + why);
   }
 
   /** What a disk has its data over; empty if it is here. */
@@ -159,22 +184,56 @@ final class Storage {
     if (disk.toString().matches(".*/session\\d+/target.*")) {
       return Optional.of("iscsi");
     }
-    Path transport = disk.resolve("device/transport");
-    String fabric = Files.isReadable(transport) ? Files.readString(transport).strip() : "pcie";
-    return Set.of("tcp", "rdma", "fc").contains(fabric)
-        ? Optional.of("nvme over " + fabric)
-        : Optional.empty();
+    // Of NVMe with several paths the disk is the subsystem's, and each path has its own transport.
+    List<Path> paths = new ArrayList<>(entries(disk.resolve("device"), "nvme*"));
+    paths.add(disk.resolve("device"));
+    for (Path each : paths) {
+      String transport = BlockDevices.text(each.resolve("transport"));
+      if (Set.of("tcp", "rdma", "fc").contains(transport)) {
+        return Optional.of("nvme over " + transport);
+      }
+    }
+    return Optional.empty();
   }
 
-  private static List<Path> slaves(Path disk) throws IOException {
-    Path slaves = disk.resolve("slaves");
-    if (!Files.isDirectory(slaves)) {
-      return List.of();
-    }
+  private static List<Path> entries(Path directory, String names) throws IOException {
     List<Path> found = new ArrayList<>();
-    try (DirectoryStream<Path> all = Files.newDirectoryStream(slaves)) {
-      all.forEach(found::add);
+    if (Files.isDirectory(directory)) {
+      try (DirectoryStream<Path> all = Files.newDirectoryStream(directory, names)) {
+        all.forEach(found::add);
+      }
     }
     return found;
+  }
+
+  /**
+   * What a file is on, from /proc/self/mountinfo (proc(5)).
+   *
+   * @param device the number of the block device of the file system; empty if it has none
+   */
+  record Mount(String type, Optional<Long> device) {
+    static Mount of(Path file) throws IOException {
+      long device = ((Number) Files.getAttribute(file, "unix:dev")).longValue();
+      for (String line : Files.readAllLines(Path.of("/proc/self/mountinfo"))) {
+        int rest = line.indexOf(" - ");
+        String[] fields = line.split(" ", 4);
+        if (rest > 0 && fields[2].equals(BlockDevices.number(device))) {
+          String[] source = line.substring(rest + 3).split(" ", 3);
+          return new Mount(source[0], Optional.of(device).filter(_ -> hasDevice(device)));
+        }
+      }
+      // One of several of the file system, such as a subvolume.
+      FileStore store = Files.getFileStore(file);
+      Path source = Path.of(store.name());
+      return new Mount(
+          store.type(),
+          source.isAbsolute() && Files.exists(source)
+              ? OpenFiles.identity(source).map(FileIdentity::device)
+              : Optional.empty());
+    }
+
+    private static boolean hasDevice(long device) {
+      return Files.exists(BlockDevices.directory(DEVICES, device));
+    }
   }
 }

@@ -186,9 +186,7 @@ public final class Vm implements AutoCloseable {
       throws IOException {
     // Populating would take back what the guest has given away, by its balloon or otherwise.
     CommandLine.Start kept =
-        start.populates && Memory.unallocated(linux, ram()) > 0
-            ? CommandLine.Start.SUCCEED_LATE
-            : start;
+        start.populates && Memory.hasHoles(linux, ram()) ? CommandLine.Start.SUCCEED_LATE : start;
     return launch(
         linux, binary, promise(), credentials, box, backends, directory, next, kept, remaining);
   }
@@ -599,6 +597,8 @@ public final class Vm implements AutoCloseable {
     if (arriving) {
       backends.attached(running);
       arriving = false;
+      // The numbers of devices and files are the previous kernel's.
+      images = Images.NONE;
     }
   }
 

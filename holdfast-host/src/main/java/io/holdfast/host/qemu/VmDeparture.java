@@ -111,12 +111,12 @@ public final class VmDeparture implements Participant {
     vm.promise().devices().forEach(device -> device.plan(findings));
     vm.backends().planCrossing(findings);
     Storage.plan(vm.process(), findings);
-    for (String path : vm.images().notLasting()) {
+    for (String path : vm.images().of(linux, vm.process()).notLasting()) {
       findings.risk(
           "whether "
               + path
-              + " is the same file on the next kernel cannot be told: its file system has no UUID"
-              + " or no file handles");
+              + " is the same file on the next kernel cannot be told: it has no identity that lasts,"
+              + " such as a file system's UUID with a file handle");
     }
     if (guest == RunState.RUNNING) {
       clock.plan(findings, Optional.empty());
@@ -163,6 +163,7 @@ public final class VmDeparture implements Participant {
   @Override
   public void prepare(Step step) throws IOException {
     promised = Optional.of(vm.promise());
+    vm.reopened(linux);
     step.record(VmUpdate.TARGET, vm.process().binary().path());
     step.progress("preserving " + (vm.promise().memory() >> 20) + " MiB");
     for (Map.Entry<String, Fd> each : vm.inherited().entrySet()) {

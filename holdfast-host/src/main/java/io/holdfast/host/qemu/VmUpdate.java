@@ -674,6 +674,7 @@ public final class VmUpdate implements Participant {
         // it was started with, may be what is missing.
         step.note("cont.refused", String.valueOf(e.getMessage()));
         predecessor.end();
+        step.record(RUNS, PERHAPS);
         letRun(step, runs);
       }
       stopping.runs(step, running.await(step.remaining()));
@@ -681,7 +682,14 @@ public final class VmUpdate implements Participant {
   }
 
   private static void letRun(Step step, QemuProcess runs) throws QmpException {
-    var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
+    try {
+      var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
+    } catch (QmpException e) {
+      if (e.refused()) {
+        step.record(RUNS, NEVER);
+      }
+      throw e;
+    }
   }
 
   private IOException gone() {
@@ -706,6 +714,12 @@ public final class VmUpdate implements Participant {
     predecessor.end();
     vm.becomes(generation, dead);
     vm.recorded();
+    try {
+      vm.reopened(linux);
+    } catch (IOException e) {
+      // The next update looks again.
+      step.note("images.unknown", String.valueOf(e.getMessage()));
+    }
     vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);
     deviceState.drop(vm.id());
@@ -749,7 +763,6 @@ public final class VmUpdate implements Participant {
     // dead process.
     predecessor.end();
     clock.correct(step);
-    vm.reopened(linux);
     vm.recorded();
     vm.backends().drop(generation - 1);
     relay.ifPresent(Relay::close);

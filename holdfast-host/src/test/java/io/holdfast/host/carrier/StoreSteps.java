@@ -83,7 +83,8 @@ final class StoreSteps {
     try (session) {
       keeper.keep(label, session);
     } catch (IllegalStateException e) {
-      try (Fd memfd = linux.memfd("refused", e.toString().contains("takes none twice") ? 3 : 0)) {
+      try (Fd memfd =
+          linux.memfd("refused", e.toString().contains("stores an open file once") ? 3 : 0)) {
         keeper.keep(label, memfd);
       }
     }

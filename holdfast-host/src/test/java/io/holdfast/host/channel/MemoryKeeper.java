@@ -6,6 +6,7 @@ import io.holdfast.linux.Linux;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 
 /** A keeper within the test, which outlives the agents that the test lets die. */
 final class MemoryKeeper implements Keeper {
@@ -29,6 +30,13 @@ final class MemoryKeeper implements Keeper {
         fd.close();
       }
     }
+  }
+
+  @Override
+  public synchronized Set<String> labels(String prefix) {
+    return kept.keySet().stream()
+        .filter(label -> label.startsWith(prefix))
+        .collect(Collectors.toSet());
   }
 
   @Override

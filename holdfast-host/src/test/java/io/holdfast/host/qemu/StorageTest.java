@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Optional;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -57,8 +58,8 @@ class StorageTest {
     Path partition = device(1, path + "/part1");
     Files.writeString(partition.resolve("partition"), "1\n");
     for (int each : new int[] {0, 1}) {
-      assertThat(Storage.ofDevice(devices, number(each)).orElseThrow())
-          .startsWith("its device " + disk.getFileName() + " is of the network");
+      assertThat(ofDevice(each).orElseThrow())
+          .startsWith("its device " + disk.getFileName() + " is a network device");
     }
   }
 
@@ -72,11 +73,22 @@ class StorageTest {
     Files.writeString(remote.resolve("device/transport"), "tcp\n");
     Path slaves = Files.createDirectories(device(2, "virtual/block/dm-0").resolve("slaves"));
     Files.createSymbolicLink(slaves.resolve("nvme0n1"), local);
-    assertThat(Storage.ofDevice(devices, number(2))).isEmpty();
+    assertThat(ofDevice(2)).isEmpty();
     Files.createSymbolicLink(slaves.resolve("nvme1n1"), remote);
-    assertThat(Storage.ofDevice(devices, number(2)).orElseThrow())
-        .contains("nvme1n1", "nvme over tcp");
-    assertThat(Storage.ofDevice(devices, number(7))).as("sysfs does not have it").isEmpty();
+    assertThat(ofDevice(2).orElseThrow()).contains("nvme1n1", "nvme over tcp");
+    assertThat(ofDevice(7)).as("sysfs does not have it").isEmpty();
+  }
+
+  @Test
+  void nvmeWithSeveralPathsIsOverAnyOfThem() throws IOException {
+    Path disk = device(0, "virtual/nvme-subsystem/nvme-subsys0/nvme0n1");
+    Path subsystem = Files.createDirectories(disk.resolve("device"));
+    Path local = Files.createDirectories(subsystem.resolve("nvme0"));
+    Files.writeString(local.resolve("transport"), "pcie\n");
+    assertThat(ofDevice(0)).isEmpty();
+    Path remote = Files.createDirectories(subsystem.resolve("nvme1"));
+    Files.writeString(remote.resolve("transport"), "rdma\n");
+    assertThat(ofDevice(0).orElseThrow()).contains("nvme over rdma");
   }
 
   @Test
@@ -84,9 +96,23 @@ class StorageTest {
     Path loop = Files.createDirectories(device(0, "virtual/block/loop0").resolve("loop"));
     Path file = Files.createFile(directory.resolve("file"));
     Files.writeString(loop.resolve("backing_file"), file + "\n");
-    assertThat(Storage.ofDevice(devices, number(0)))
-        .isEqualTo(
-            Storage.ofFileSystem(Files.getFileStore(file).type())
-                .map(why -> "of its device loop0, " + file + ": " + why));
+    assertThat(ofDevice(0)).isEmpty();
+    assertThat(Storage.ofDevice(devices, number(0), each -> Optional.of("it is " + each)))
+        .contains("its device loop0 is " + file + ": it is " + file);
+  }
+
+  @Test
+  void filesOfThisKernelAreKnown() throws IOException {
+    Path memory = Files.createTempFile(Path.of("/dev/shm"), "holdfast", "test");
+    try {
+      assertThat(Storage.ofThisKernel(memory)).isTrue();
+    } finally {
+      Files.delete(memory);
+    }
+    assertThat(Storage.ofThisKernel(Path.of("/proc/self/mountinfo"))).isFalse();
+  }
+
+  private Optional<String> ofDevice(int minor) throws IOException {
+    return Storage.ofDevice(devices, number(minor), _ -> Optional.empty());
   }
 }
