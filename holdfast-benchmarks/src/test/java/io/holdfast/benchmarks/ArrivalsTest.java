@@ -153,7 +153,7 @@ class ArrivalsTest {
     byte[] others = Files.readAllBytes(disk());
     host().startAgent();
     assertHeld();
-    assertThat(host().said()).contains("other files have the names", disk().toString());
+    assertThat(host().said()).contains("are not the files that had these names", disk().toString());
     assertThat(disk()).hasBinaryContent(others);
     Files.move(away(), disk(), StandardCopyOption.REPLACE_EXISTING);
     assertThat(retry()).containsExactly("completed");

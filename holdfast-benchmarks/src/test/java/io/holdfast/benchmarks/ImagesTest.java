@@ -94,7 +94,7 @@ class ImagesTest {
             lateQemu("mv '%1$s' '%2$s'; mv '%3$s' '%1$s'; mv '%2$s' '%3$s'", second).toString());
     assertThat(late.string("outcome")).as("%s", late).isEqualTo("cancelled");
     assertThat(late.string("message"))
-        .contains("other files have the names", disk().toString(), second.toString());
+        .contains("are not the files of these names", disk().toString(), second.toString());
     assertThat(late.number("blackout")).as("the guest was never stopped").isZero();
     host.assertWhole();
     swap(disk(), second);
@@ -151,7 +151,8 @@ class ImagesTest {
     Path late = lateQemu("mv '%1$s' '%2$s'; mv '%3$s' '%1$s'", other);
     JsonObject report = host.update(late.toString());
     assertThat(report.string("outcome")).as("%s", report).isEqualTo("cancelled");
-    assertThat(report.string("message")).contains("other files have the names", disk().toString());
+    assertThat(report.string("message"))
+        .contains("are not the files of these names", disk().toString());
     assertThat(report.number("blackout")).as("the guest was never stopped").isZero();
     assertThat(disk()).hasBinaryContent(others);
     host.assertWhole();

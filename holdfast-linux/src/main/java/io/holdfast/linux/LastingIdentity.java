@@ -1,7 +1,7 @@
 package io.holdfast.linux;
 
 /**
- * What names a file for good, also for another kernel: device numbers are only this boot's.
+ * Identifies a file for good, on another kernel too: device numbers are only this boot's.
  *
  * @param fileSystem its UUID (FS_IOC_GETFSUUID of {@code include/uapi/linux/fs.h}), as hexadecimal
  *     digits

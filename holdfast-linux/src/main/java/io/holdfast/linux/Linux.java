@@ -284,7 +284,8 @@ public final class Linux {
   }
 
   /**
-   * What names a file for good. The file is opened for reading for a moment.
+   * Returns what identifies a file for good, on another kernel too. Opens the file for reading for
+   * a moment.
    *
    * @param path of a regular file
    * @return empty if its file system has no handles, or Linux (before 6.9) or the file system does

@@ -12,7 +12,7 @@ import java.util.Set;
  */
 public interface Keeper extends AutoCloseable {
   /**
-   * Keeps a descriptor under a label; one kept under that label before is let go.
+   * Keeps a descriptor under a label, in place of one that has the label.
    *
    * @param label printable, at most 200 bytes
    * @param fd borrowed: the keeper holds a duplicate, or opens the same file anew

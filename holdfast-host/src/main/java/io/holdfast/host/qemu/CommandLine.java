@@ -51,7 +51,7 @@ public final class CommandLine {
     /** A guest still runs in a predecessor, and all its RAM is there: it is mapped meanwhile. */
     SUCCEED(true, true),
 
-    /** A guest stands still, or has given RAM away: what there is is mapped where it is used. */
+    /** A guest is paused, or has given RAM back: RAM is mapped where it is used. */
     SUCCEED_LATE(false, true);
 
     /** Whether all RAM is mapped before this QEMU answers, taking what is not there yet. */

@@ -22,13 +22,13 @@ public record VmId(String name, Optional<String> instance) {
     static final SecureRandom RANDOM = new SecureRandom();
   }
 
-  /** A VM that is about to be. */
+  /** Returns the id of a new VM. */
   public static VmId fresh(String name) {
     return new VmId(name, Optional.of(HexFormat.of().toHexDigits(Ids.RANDOM.nextLong())));
   }
 
   /**
-   * Which VM the keeper's labels belong to that begin so.
+   * Returns the id of the VM whose labels in the keeper begin so.
    *
    * @param keys what {@link #keys} returned
    */
@@ -39,7 +39,7 @@ public record VmId(String name, Optional<String> instance) {
         : new VmId(keys, Optional.empty());
   }
 
-  /** What the keeper's labels of all that it has begin with, before a slash. */
+  /** Returns what the VM's labels in the keeper begin with, before a slash. */
   public String keys() {
     return name + instance.map(id -> INSTANCE + id).orElse("");
   }

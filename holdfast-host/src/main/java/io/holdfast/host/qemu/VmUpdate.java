@@ -351,7 +351,8 @@ public final class VmUpdate implements Participant {
       List<String> unlike = vm.images().unlike(now);
       if (!unlike.isEmpty()) {
         throw new IOException(
-            "other files have the names of the guest's images now: " + String.join(", ", unlike));
+            "the guest's images are not the files of these names any more: "
+                + String.join(", ", unlike));
       }
     }
     if (predecessor.hasExited()) {
@@ -384,9 +385,9 @@ public final class VmUpdate implements Participant {
     List<String> others = vm.images().othersHere(linux);
     if (!others.isEmpty()) {
       throw new IOException(
-          "other files have the names of the guest's images than on the previous kernel: "
+          "the guest's images are not the files that had these names on the previous kernel: "
               + String.join(", ", others)
-              + "; give them their names back");
+              + "; give the images their names back");
     }
   }
 
