@@ -1051,8 +1051,10 @@ final class Vms {
     return cdroms;
   }
 
+  /** Also one that was just taken back: an update of it may have to be recovered. */
   private synchronized boolean updating(String name) {
-    return busy.getOrDefault(name, "").startsWith("update");
+    String has = busy.getOrDefault(name, "");
+    return has.startsWith("update") || has.equals(RECOVERY);
   }
 
   static VarlinkError notPossible(String message) {
