@@ -257,6 +257,7 @@ final class Updates {
                         listener)
                     .ifPresent(Orchestrator::run);
                 journal.remove();
+                VmUpdate.rehearse(linux, Path.of(System.getProperty("java.home"), "release"));
               } catch (IOException | RuntimeException e) {
                 LOG.get()
                     .log(

@@ -195,7 +195,7 @@ final class Vms {
     Runnable loop =
         () -> {
           for (int i = next.getAndIncrement(); i < directories.size(); i = next.getAndIncrement()) {
-            recover(directories.get(i), kept, stories.get(i), committed);
+            recoverOrHold(directories.get(i), kept, stories.get(i), committed);
           }
         };
     // A QEMU that hangs keeps the agent from its own VM only.
@@ -208,7 +208,7 @@ final class Vms {
     stories.forEach(story::addAll);
   }
 
-  private void recover(
+  private void recoverOrHold(
       Path directory,
       Map<String, Map<String, Fd>> kept,
       List<String> story,

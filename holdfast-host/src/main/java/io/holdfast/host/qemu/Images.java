@@ -158,6 +158,17 @@ record Images(SortedMap<String, Image> files) {
     return others;
   }
 
+  /**
+   * Does with a file what is done with images after a kexec.
+   *
+   * @throws IOException if the file can't be read
+   */
+  static void rehearse(Linux linux, Path file) throws IOException {
+    SortedMap<String, Image> one = new TreeMap<>();
+    one.put(file.toString(), Image.of(linux, file, OpenFiles.identity(file).orElseThrow()));
+    List<String> _ = new Images(one).othersHere(linux);
+  }
+
   /** The paths of images of which another kernel can't tell whether they are the same. */
   List<String> notLasting() {
     return files.entrySet().stream()

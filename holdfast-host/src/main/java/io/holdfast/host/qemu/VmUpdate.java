@@ -378,6 +378,17 @@ public final class VmUpdate implements Participant {
   }
 
   /**
+   * Compares a file with itself as images are compared after a kexec, so that what that needs is in
+   * the agent's AOT cache: guests are paused then.
+   *
+   * @param file a regular one
+   * @throws IOException if it can't be read
+   */
+  public static void rehearse(Linux linux, Path file) throws IOException {
+    Images.rehearse(linux, file);
+  }
+
+  /**
    * The images' paths name on this kernel what they named on the previous one. Their numbers there
    * say nothing here.
    */
