@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
+import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
@@ -137,6 +138,22 @@ final class Host implements AutoCloseable {
         () -> {
           assertThat(process.isAlive()).as("agent: %s", said()).isTrue();
           return said().contains(READY);
+        });
+  }
+
+  /** Starts the agent, and returns when it answers, whatever it is still taking back. */
+  void startAgentUntilItAnswers() throws IOException {
+    Process process = agent();
+    await(
+        "an answer of the agent: " + said(),
+        () -> {
+          assertThat(process.isAlive()).as("agent: %s", said()).isTrue();
+          try {
+            JsonObject _ = call("Agent.Status", JsonObject.empty());
+            return true;
+          } catch (VarlinkConnectionException e) {
+            return false;
+          }
         });
   }
 

@@ -16,6 +16,7 @@ import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -25,6 +26,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.zip.CRC32C;
@@ -151,6 +153,39 @@ class UnknownTest {
       JsonObject _ = host.call("Vm.Stop", JsonObject.of("name", name));
     }
     host.assertWhole();
+  }
+
+  /** As on storage that hangs: the record of one is a FIFO that nobody writes to. */
+  @Test
+  void anAgentServesTheOthersWhileItTakesOneBack() throws IOException, InterruptedException {
+    host.runVm(Host.qemu());
+    host.killAgent();
+    Path hung = Files.createDirectory(host.run().resolve("vms/hung"));
+    Path record = hung.resolve("vm.json");
+    assertThat(new ProcessBuilder("mkfifo", record.toString()).start().waitFor()).isZero();
+    host.startAgentUntilItAnswers();
+    Host.await("vm1 is taken back", () -> show(Host.VM).string("state").equals("running"));
+    List<JsonObject> listed = host.call("Vm.List", JsonObject.empty()).array("vms").objects();
+    assertThat(listed).hasSize(2);
+    assertThat(listed.getFirst().string("state")).as("%s", listed.getFirst()).isEqualTo("unknown");
+    assertThat(listed.getFirst().string("reason")).contains("being taken back");
+    assertThat(host.call("Agent.Status", JsonObject.empty()).number("recovering")).isEqualTo(1);
+    host.assertWhole();
+    JsonObject report = host.update(Host.qemu());
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+    host.assertWhole();
+    // Who names it waits, and is told what became of it.
+    CompletableFuture<JsonObject> waiting = CompletableFuture.supplyAsync(() -> show("hung"));
+    Path damaged = Files.writeString(hung.resolve("damaged"), "{");
+    try (OutputStream writer = Files.newOutputStream(record)) {
+      Files.move(damaged, record, StandardCopyOption.ATOMIC_MOVE);
+      writer.write('{');
+    }
+    assertThat(waiting.join().string("reason")).contains("vm.json is damaged");
+    Files.delete(record);
+    Host.await(
+        "what is left of it is removed",
+        () -> host.call("Vm.List", JsonObject.empty()).array("vms").size() == 1);
   }
 
   private JsonObject show(String name) {

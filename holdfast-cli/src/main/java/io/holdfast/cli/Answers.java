@@ -283,6 +283,7 @@ final class Answers {
       String keeper,
       long heldDescriptors,
       long vms,
+      long recovering,
       long updates,
       List<String> recovered,
       long refusedConnections) {
@@ -295,6 +296,7 @@ final class Answers {
           json.string("keeper"),
           json.number("heldDescriptors"),
           json.number("vms"),
+          json.optionalNumber("recovering").orElse(0),
           json.number("updates"),
           json.array("recovered").strings(),
           json.optionalNumber("refusedConnections").orElse(0));

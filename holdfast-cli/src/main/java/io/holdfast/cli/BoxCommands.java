@@ -34,6 +34,7 @@ final class BoxCommands {
     group.addSubcommand("get", get());
     group.addSubcommand("list", list());
     group.addSubcommand("remove", remove());
+    group.addSubcommand("give-up", giveUp());
     return group;
   }
 
@@ -189,7 +190,14 @@ final class BoxCommands {
   private static String text(JsonObject reply) {
     Table table = new Table(left("BOX"), left("LABEL"), left("KIND"), right("BYTES"));
     boolean any = false;
+    StringBuilder unknown = new StringBuilder();
     for (JsonObject box : reply.array("boxes").objects()) {
+      box.optionalString("unknown")
+          .ifPresent(
+              why ->
+                  unknown
+                      .append(Table.clean("Box " + box.string("name") + " is unknown: " + why))
+                      .append('\n'));
       for (JsonObject entry : box.array("entries").objects()) {
         any = true;
         table.row(
@@ -199,9 +207,30 @@ final class BoxCommands {
             Long.toString(entry.number("bytes")));
       }
     }
-    return any
-        ? table.text()
-        : "Nothing is in a box. Put something in: holdfast box put BOX LABEL FILE\n";
+    if (!any && unknown.isEmpty()) {
+      return "Nothing is in a box. Put something in: holdfast box put BOX LABEL FILE\n";
+    }
+    return (any ? table.text() : "") + unknown;
+  }
+
+  private static CommandSpec giveUp() {
+    CommandSpec spec =
+        CommandLineInterface.command(
+            "give-up",
+            "Discards a box that cannot be restored from the previous kernel.",
+            invocation -> {
+              JsonObject reply =
+                  invocation.call(
+                      "io.holdfast.Box.GiveUp", JsonObject.of("box", invocation.argument()));
+              invocation.print(
+                  reply,
+                  () ->
+                      "Box "
+                          + invocation.argument()
+                          + " is given up. `holdfast update retry` ends the update that waits for it.\n");
+              return Exit.OK;
+            });
+    return spec.addPositional(word(0, "BOX", "The box's name.").build());
   }
 
   private static CommandSpec remove() {

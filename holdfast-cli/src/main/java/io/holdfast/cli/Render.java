@@ -175,6 +175,9 @@ final class Render {
     facts.add(
         "keeper", status.keeper() + ", holding " + count(status.heldDescriptors(), "descriptor"));
     facts.add("vms", Long.toString(status.vms()));
+    if (status.recovering() > 0) {
+      facts.add("taking back", count(status.recovering(), "VM") + " of the agent before");
+    }
     facts.add("updates", Long.toString(status.updates()));
     if (status.refusedConnections() > 0) {
       facts.add(

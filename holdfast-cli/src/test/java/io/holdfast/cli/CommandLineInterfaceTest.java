@@ -424,7 +424,7 @@ class CommandLineInterfaceTest {
         "vm run a --memroy 1G|vm run: '--memroy' is not known here. Did you mean --memory? How it is used: holdfast vm run --help",
         "debugfs|debugfs: Missing required parameter: 'MOUNTPOINT'. How it is used: holdfast debugfs --help",
         "debugfs a b|debugfs: 'b' is not known here. How it is used: holdfast debugfs --help",
-        "box|box: a command is missing, one of put, get, list, remove. How it is used: holdfast box --help",
+        "box|box: a command is missing, one of put, get, list, remove, give-up. How it is used: holdfast box --help",
         "box put a b|box put: Missing required parameter: 'FILE'. How it is used: holdfast box put --help",
         "vm show|vm show: Missing required parameter: 'NAME'. How it is used: holdfast vm show --help",
         "update vmm|update vmm: Missing required parameter: 'NAME', or --all. How it is used: holdfast update vmm --help",

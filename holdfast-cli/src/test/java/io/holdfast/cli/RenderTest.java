@@ -211,6 +211,7 @@ class RenderTest {
             run directory: /run/holdfast
             keeper:        process 98, holding 1 descriptor
             vms:           2
+            taking back:   1 VM of the agent before
             updates:       3
             refused:       400 connections to VMs' host ports
             recovered:     web: rolled back u6

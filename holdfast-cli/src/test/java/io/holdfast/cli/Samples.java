@@ -80,7 +80,7 @@ final class Samples {
       Json.parse(
           """
           {"version":"0.1.0","pid":99,"uptime":3661000,"runDirectory":"/run/holdfast",
-           "keeper":"process 98","heldDescriptors":1,"vms":2,"updates":3,"recovered":["web: rolled back u6"],
+           "keeper":"process 98","heldDescriptors":1,"vms":2,"recovering":1,"updates":3,"recovered":["web: rolled back u6"],
            "refusedConnections":400}
           """);
 }

@@ -40,6 +40,9 @@ import java.util.EnumSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
@@ -47,9 +50,9 @@ import java.util.concurrent.locks.LockSupport;
 /**
  * The daemon: {@code holdfast agent [--run DIR] [--socket PATH]}.
  *
- * <p>It takes back what an earlier agent left, then listens. Only root and its own user may call
- * it. On SIGTERM and SIGINT it stops listening and goes; the VMs go on, and the next agent finds
- * them.
+ * <p>It listens, and takes back what an earlier agent left: who names a VM waits for that one. Only
+ * root and its own user may call it. On SIGTERM and SIGINT it stops listening and goes; the VMs go
+ * on, and the next agent finds them.
  */
 public final class Agent implements AutoCloseable {
   /** Version of Holdfast. */
@@ -62,6 +65,15 @@ public final class Agent implements AutoCloseable {
 
   /** From one attempt to take back an unknown VM to the next. */
   private static final Duration AGAIN = Duration.ofSeconds(5);
+
+  /** How many attempts at that there may be at the same time. */
+  private static final int TRIED = 16;
+
+  /** How long an agent that is to end goes on taking back VMs. */
+  private static final Duration ENDING = Duration.ofSeconds(5);
+
+  /** How long an agent takes back VMs before it says that it is ready for all others. */
+  private static final Duration READY = Duration.ofSeconds(30);
 
   private static final int MOST_CLIENTS = 128;
 
@@ -94,7 +106,8 @@ public final class Agent implements AutoCloseable {
   private final Boxes boxes;
   private final Updates updates;
   private final DebugView debugView;
-  private final List<String> recovered = new ArrayList<>();
+  private final List<String> recovered = new CopyOnWriteArrayList<>();
+  private final CountDownLatch recovery = new CountDownLatch(1);
   private final long started = System.nanoTime();
   private final VarlinkServer server;
   private volatile boolean closed;
@@ -125,8 +138,7 @@ public final class Agent implements AutoCloseable {
               + places.run()
               + "; talk to that one, or choose another directory with --run DIR");
     }
-    // Before anything is started that would be left over when the socket is somebody else's; who
-    // calls before the recovery has ended waits for it.
+    // Before anything is started that would be left over when the socket is somebody else's.
     UnixListener listener = listen();
     QemuProbe.removeLeftovers(places.run());
     this.manager = ServiceManager.find(linux, System.getenv());
@@ -140,16 +152,52 @@ public final class Agent implements AutoCloseable {
     this.boxes = new Boxes(linux, keeper, arrival);
     this.updates = new Updates(linux, places, vms, boxes, keeper, arrival);
     this.debugView = new DebugView(linux, keeper, vms, boxes, updates);
-    vms.recover(recovered, updates::committed);
-    updates.recover(recovered);
+    updates.expect();
+    vms.expect();
+    // Guests may wait for it, after a kexec; and who calls waits for no VM but the one that it
+    // names.
+    Thread.ofPlatform().name("recovery").start(this::recover);
     this.server = serve(listener);
-    if (!vms.unknown().isEmpty()) {
-      Thread.ofPlatform().daemon().name("takes back unknown VMs").start(this::takeBack);
+    Thread.ofPlatform().daemon().name("after the recovery").start(this::prepare);
+  }
+
+  private void recover() {
+    List<String> story = new ArrayList<>();
+    String why = "the agent died while it took it back";
+    try {
+      vms.recover(story, updates::committed, updates::recover);
+      updates.recover(story);
+    } catch (RuntimeException e) {
+      why = String.valueOf(e.getMessage());
+      LOG.get().log(System.Logger.Level.ERROR, "the recovery", e);
+    } finally {
+      recovered.addAll(story);
+      vms.allRecovered(why);
+      recovery.countDown();
+    }
+  }
+
+  /** Prepares for what may be asked for, when no guest waits any more. */
+  private void prepare() {
+    awaitRecovery();
+    try {
+      if (manager.isPresent()) {
+        manager.get().tell("READY=1", List.of());
+      }
+    } catch (IOException e) {
+      LOG.get().log(System.Logger.Level.ERROR, "the service manager is not told of the start", e);
     }
     updates.rehearse();
-    Thread.ofPlatform().daemon().name("loads classes").start(() -> Loading.load(budgets()));
-    if (manager.isPresent()) {
-      manager.get().tell("READY=1", List.of());
+    Loading.load(budgets());
+    takeBack();
+  }
+
+  /** Waits until all is taken back, but not for what hangs. */
+  private void awaitRecovery() {
+    try {
+      boolean _ = recovery.await(READY.toSeconds(), TimeUnit.SECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
     }
   }
 
@@ -180,21 +228,38 @@ public final class Agent implements AutoCloseable {
     return ProcessKeeper.open(linux, record);
   }
 
-  /** What could not be told of may be told later: a QEMU that was busy answers, a disk is back. */
+  /**
+   * What could not be told of may be told later: a QEMU that was busy answers, a disk is back. Each
+   * VM has a thread of its own for an attempt, as it may hang.
+   */
   private void takeBack() {
-    while (!closed && !vms.unknown().isEmpty()) {
+    Set<String> tried = ConcurrentHashMap.newKeySet();
+    while (!closed && (recovery.getCount() > 0 || !vms.unknown().isEmpty())) {
       LockSupport.parkNanos(AGAIN.toNanos());
       for (String name : vms.unknown()) {
-        List<String> story = new ArrayList<>();
-        if (!closed && vms.takeBack(name, story, updates::committed)) {
-          try {
-            updates.recover(name, story);
-          } finally {
-            vms.recovered(name);
-          }
-          story.forEach(line -> LOG.get().log(System.Logger.Level.INFO, line));
+        if (tried.size() < TRIED && tried.add(name)) {
+          Thread.ofPlatform()
+              .daemon()
+              .name("takes back VM " + name)
+              .start(
+                  () -> {
+                    takeBack(name);
+                    tried.remove(name);
+                  });
         }
       }
+    }
+  }
+
+  private void takeBack(String name) {
+    List<String> story = new ArrayList<>();
+    if (!closed && vms.takeBack(name, story, updates::committed)) {
+      try {
+        boolean _ = updates.recover(name, story);
+      } finally {
+        vms.recovered(name);
+      }
+      story.forEach(line -> LOG.get().log(System.Logger.Level.INFO, line));
     }
   }
 
@@ -248,37 +313,27 @@ public final class Agent implements AutoCloseable {
         .mostConnections(mostClients())
         .mostOfRequest(MOST_BYTES_OF_REQUEST, MOST_DESCRIPTORS_OF_REQUEST)
         .on("io.holdfast.Agent.Status", call -> call.reply(status()))
-        .on(
-            "io.holdfast.Vm.Run",
-            call -> call.reply(vm(vms.run(call.parameters().object("definition")))))
+        .on("io.holdfast.Vm.Run", call -> call.reply(vm(run(call))))
         .on("io.holdfast.Vm.List", call -> call.reply(JsonObject.of("vms", vms.states())))
-        .on(
-            "io.holdfast.Vm.Show",
-            call -> call.reply(JsonObject.of("vm", vms.show(call.parameters().string("name")))))
-        .on("io.holdfast.Vm.Adopt", call -> call.reply(vms.adopt(call.parameters())))
-        .on("io.holdfast.Vm.Stop", call -> stop(call.parameters().string("name")))
-        .on(
-            "io.holdfast.Vm.Pause",
-            call -> call.reply(vm(vms.pause(call.parameters().string("name")))))
-        .on(
-            "io.holdfast.Vm.Resume",
-            call -> call.reply(vm(vms.resume(call.parameters().string("name")))))
+        .on("io.holdfast.Vm.Show", call -> call.reply(JsonObject.of("vm", vms.show(name(call)))))
+        .on("io.holdfast.Vm.Adopt", this::adopt)
+        .on("io.holdfast.Vm.Stop", call -> stop(name(call)))
+        .on("io.holdfast.Vm.Pause", call -> call.reply(vm(vms.pause(name(call)))))
+        .on("io.holdfast.Vm.Resume", call -> call.reply(vm(vms.resume(name(call)))))
         .on("io.holdfast.Vm.Memory", this::memory)
         .on("io.holdfast.Vm.Qmp", this::qmp)
         .on(
             "io.holdfast.Vm.Media",
             call ->
                 vms.media(
-                    call.parameters().string("name"),
+                    name(call),
                     call.parameters().string("drive"),
                     call.parameters().optionalString("medium")))
         .on("io.holdfast.Vm.Console", this::console)
         .on("io.holdfast.Update.Vmm", this::updateVmm)
         .on("io.holdfast.Update.Vmms", this::updateVmms)
         .on("io.holdfast.Update.Kernel", this::updateKernel)
-        .on(
-            "io.holdfast.Update.Retry",
-            call -> call.reply(JsonObject.of("reports", updates.retry())))
+        .on("io.holdfast.Update.Retry", this::retry)
         .on("io.holdfast.Update.HostStopped", call -> updates.hostStopped())
         .on("io.holdfast.Box.Put", this::put)
         .on("io.holdfast.Box.Get", this::get)
@@ -286,6 +341,7 @@ public final class Agent implements AutoCloseable {
             "io.holdfast.Box.Remove",
             call ->
                 boxes.remove(call.parameters().string("box"), call.parameters().string("label")))
+        .on("io.holdfast.Box.GiveUp", call -> boxes.giveUp(call.parameters().string("box")))
         .on("io.holdfast.Box.List", call -> call.reply(JsonObject.of("boxes", boxes.list())))
         .on("io.holdfast.Debug.Boxes", call -> call.reply(JsonObject.of("boxes", debugView.held())))
         .on("io.holdfast.Debug.Manifest", this::manifest)
@@ -325,6 +381,30 @@ public final class Agent implements AutoCloseable {
     }
   }
 
+  /** The VM that a call is about, which is not being taken back any more. */
+  private String name(Call call) {
+    String name = call.parameters().string("name");
+    vms.awaitRecovered(name);
+    return name;
+  }
+
+  private Vm run(Call call) {
+    JsonObject definition = call.parameters().object("definition");
+    definition.optionalString("name").ifPresent(vms::awaitRecovered);
+    return vms.run(definition);
+  }
+
+  private void adopt(Call call) {
+    // The process may be that of any of them.
+    vms.awaitRecovered();
+    call.reply(vms.adopt(call.parameters()));
+  }
+
+  private void retry(Call call) {
+    vms.awaitRecovered();
+    call.reply(JsonObject.of("reports", updates.retry()));
+  }
+
   private void stop(String name) {
     vms.stop(name, () -> updates.stopped(name));
   }
@@ -342,13 +422,14 @@ public final class Agent implements AutoCloseable {
         "keeper", keeper.describe(),
         "heldDescriptors", keeper.size(),
         "vms", vms.all().size(),
+        "recovering", vms.recovering().size(),
         "updates", updates.size(),
         "recovered", recovered,
         "refusedConnections", ConnectionBudget.ofProcess().refused());
   }
 
   private void memory(Call call) {
-    Vm vm = vms.get(call.parameters().string("name"));
+    Vm vm = vms.get(name(call));
     Fd ram = vm.ram();
     call.reply(JsonObject.of("descriptor", 0, "bytes", vm.promise().memory()), List.of(ram));
   }
@@ -358,7 +439,7 @@ public final class Agent implements AutoCloseable {
     try {
       JsonObject reply =
           vms.qmp(
-              asked.string("name"),
+              name(call),
               asked.string("command"),
               asked.optionalObject("arguments").orElse(JsonObject.empty()));
       call.reply(JsonObject.of("reply", reply));
@@ -368,7 +449,7 @@ public final class Agent implements AutoCloseable {
   }
 
   private void console(Call call) {
-    String name = call.parameters().string("name");
+    String name = name(call);
     Console console =
         vms.get(name)
             .console()
@@ -395,7 +476,7 @@ public final class Agent implements AutoCloseable {
     JsonObject asked = call.parameters();
     JsonObject report =
         updates.vmm(
-            asked.string("name"),
+            name(call),
             Updates.Wanted.of(asked),
             progress -> {
               if (call.more()) {
@@ -408,6 +489,7 @@ public final class Agent implements AutoCloseable {
 
   private void updateKernel(Call call) {
     JsonObject asked = call.parameters();
+    vms.awaitRecovered();
     JsonObject report =
         updates.kernel(
             KernelWish.of(asked),
@@ -446,6 +528,7 @@ public final class Agent implements AutoCloseable {
   private void updateVmms(Call call) {
     JsonObject asked = call.parameters();
     Optional<JsonArray> names = asked.optionalArray("names");
+    names.ifPresentOrElse(each -> each.strings().forEach(vms::awaitRecovered), vms::awaitRecovered);
     List<JsonObject> reports =
         updates.vmms(
             names.map(JsonArray::strings),
@@ -470,7 +553,13 @@ public final class Agent implements AutoCloseable {
     closed = true;
     updates.close();
     server.close();
-    boolean nothing = vms.all().isEmpty() && keeper.size() == 0;
+    try {
+      // What is not done by then the next agent does.
+      boolean _ = recovery.await(ENDING.toSeconds(), TimeUnit.SECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    boolean nothing = recovery.getCount() == 0 && vms.all().isEmpty() && keeper.size() == 0;
     vms.close();
     try {
       Files.deleteIfExists(places.socket());
@@ -486,8 +575,14 @@ public final class Agent implements AutoCloseable {
     }
   }
 
-  /** What an earlier agent left, and what became of it; empty if nothing. */
+  /**
+   * Waits until what an earlier agent left is taken back, for 30 s at most: then the agent is
+   * ready, and goes on with the rest.
+   *
+   * @return what there was, and what became of it so far; empty if nothing
+   */
   public List<String> recovered() {
+    awaitRecovery();
     return List.copyOf(recovered);
   }
 

@@ -8,6 +8,7 @@ import io.holdfast.linux.FileSystem;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
+import java.io.IOException;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -125,6 +126,26 @@ final class Boxes {
     keeper.drop(Set.of(label(box, label)));
   }
 
+  /**
+   * Gives up a box that the previous kernel left and that could not be unpacked: it is discarded
+   * when the update ends.
+   */
+  synchronized void giveUp(String box) {
+    check("box", box);
+    checkOpen(box);
+    try {
+      if (arrival.isEmpty() || !arrival.get().giveUp(PREFIX + box)) {
+        throw notPossible(
+            "box "
+                + box
+                + " is not unknown, so there is nothing to give up; `holdfast box remove` takes an entry"
+                + " out of it");
+      }
+    } catch (IOException e) {
+      throw notPossible("box " + box + " cannot be given up: " + e.getMessage());
+    }
+  }
+
   private static VarlinkError noSuchEntry(String box, String label) {
     return new VarlinkError(
         "io.holdfast.Box.NoSuchEntry",
@@ -137,11 +158,14 @@ final class Boxes {
             "box " + box + " has no entry " + label + "; `holdfast box list` shows what there is"));
   }
 
-  /** All boxes with their entries' sizes in bytes, as interface io.holdfast.Box lists them. */
+  /**
+   * All boxes with their entries' sizes in bytes, as interface io.holdfast.Box lists them; those
+   * that could not be unpacked with the reason.
+   */
   List<JsonObject> list() {
+    Map<String, JsonObject> boxes = new TreeMap<>();
     Map<String, Map<String, Fd>> all = memfds();
     try {
-      List<JsonObject> boxes = new ArrayList<>();
       all.forEach(
           (name, entries) -> {
             List<JsonObject> each = new ArrayList<>();
@@ -149,12 +173,26 @@ final class Boxes {
                 (label, fd) ->
                     each.add(
                         JsonObject.of("label", label, "kind", "memfd", "bytes", linux.size(fd))));
-            boxes.add(JsonObject.of("name", name.substring(PREFIX.length()), "entries", each));
+            boxes.put(name, box(name, each, Optional.empty()));
           });
-      return boxes;
     } finally {
       all.values().forEach(box -> box.values().forEach(Fd::close));
     }
+    arrival
+        .map(Arrival::aside)
+        .orElse(Map.of())
+        .forEach(
+            (name, why) -> {
+              if (name.startsWith(PREFIX)) {
+                boxes.put(name, box(name, List.of(), Optional.of(why)));
+              }
+            });
+    return List.copyOf(boxes.values());
+  }
+
+  private static JsonObject box(String name, List<JsonObject> entries, Optional<String> unknown) {
+    return JsonObject.of(
+        "name", name.substring(PREFIX.length()), "entries", entries, "unknown", unknown);
   }
 
   /** All entries, by what the keeper's labels begin with; the caller's to close. */

@@ -512,7 +512,7 @@ final class KernelUpdates {
       boolean stopped = !Files.exists(places.vm(name));
       return new Absent(name, stopped ? Optional.empty() : Optional.of(missed(name)));
     }
-    Vm vm = vms.claim(name, "update " + id);
+    Vm vm = vms.claimRecovered(name, "update " + id);
     claimed.add(name);
     if (!left) {
       return undone(vm);

@@ -45,6 +45,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.Comparator;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -836,21 +837,64 @@ final class Updates {
         elapsed);
   }
 
-  /** Finishes or undoes what an earlier agent left. */
-  void recover(List<String> story) throws IOException {
-    // An agent that was killed in its rehearsal left nothing to take up.
-    Files.deleteIfExists(journal(REHEARSAL));
-    try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
-      for (Path path : journals) {
-        try {
-          recover(path, story);
-        } catch (IOException | RuntimeException e) {
-          story.add(
-              "update journal " + path.getFileName() + " could not be taken up: " + e.getMessage());
-          LOG.get().log(System.Logger.Level.ERROR, "update journal " + path, e);
-          hold(path, e);
+  /**
+   * Takes up what an earlier agent left that is not one VM's alone: updates of the kernel, and of
+   * VMs that are gone.
+   */
+  void recover(List<String> story) {
+    try {
+      for (Path path : journals()) {
+        if (!ofOneThatIsThere(path)) {
+          recoverOrHold(path, story);
         }
       }
+    } catch (IOException e) {
+      story.add("the journals in " + places.updates() + " can't be listed: " + e.getMessage());
+      LOG.get().log(System.Logger.Level.ERROR, "journals of updates", e);
+    }
+  }
+
+  /**
+   * Checks that the journals of an earlier agent can be listed, before anything is done without
+   * them. One that was killed in its rehearsal left nothing to take up.
+   *
+   * @throws IOException if they can't
+   */
+  void expect() throws IOException {
+    Files.deleteIfExists(journal(REHEARSAL));
+    List<Path> _ = journals();
+  }
+
+  private List<Path> journals() throws IOException {
+    try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
+      List<Path> all = new ArrayList<>();
+      journals.forEach(all::add);
+      return all;
+    }
+  }
+
+  private void recoverOrHold(Path path, List<String> story) {
+    try {
+      recover(path, story);
+    } catch (IOException | RuntimeException e) {
+      story.add(
+          "update journal " + path.getFileName() + " could not be taken up: " + e.getMessage());
+      LOG.get().log(System.Logger.Level.ERROR, "update journal " + path, e);
+      hold(path, e);
+    }
+  }
+
+  /** Whether a journal is that of a VM's own update, with which the VM is taken back. */
+  private boolean ofOneThatIsThere(Path journal) {
+    Set<String> there = new HashSet<>(vms.unknown());
+    vms.all().forEach(vm -> there.add(vm.promise().name()));
+    try {
+      return began(journal)
+          .filter(update -> update.carrier() == CarrierKind.EXEC)
+          .filter(update -> there.contains(update.participants().getFirst()))
+          .isPresent();
+    } catch (IOException | RuntimeException e) {
+      return there.stream().anyMatch(name -> named(journal, name));
     }
   }
 
@@ -889,19 +933,33 @@ final class Updates {
     return id(journal).toString().matches("\\d{8}-\\d{6}-" + Pattern.quote(name(vm)) + "-\\d+");
   }
 
-  /** Takes up what an earlier agent left of updates of one VM that was taken back only now. */
-  void recover(String name, List<String> story) {
+  /**
+   * Takes up what an earlier agent left of updates of one VM that was taken back just now.
+   *
+   * @return whether no update of the kernel has it
+   */
+  boolean recover(String name, List<String> story) {
+    boolean free = true;
     kernels.cameBack(name);
-    try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
-      for (Path path : journals) {
-        if (of(path).equals(List.of(name))) {
-          recover(path, story);
+    try {
+      for (Path path : journals()) {
+        List<String> participants;
+        try {
+          participants = of(path);
+        } catch (IOException | RuntimeException e) {
+          participants = named(path, name) ? List.of(name) : List.of();
+        }
+        if (participants.equals(List.of(name))) {
+          recoverOrHold(path, story);
+        } else {
+          free &= !participants.contains(name);
         }
       }
-    } catch (IOException | RuntimeException e) {
+    } catch (IOException e) {
       story.add("the updates of VM " + name + " could not be taken up: " + e.getMessage());
       LOG.get().log(System.Logger.Level.ERROR, "updates of VM " + name, e);
     }
+    return free;
   }
 
   /**

@@ -52,6 +52,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Predicate;
@@ -67,11 +68,16 @@ final class Vms {
   /** What has a VM that was unknown. */
   private static final String RECOVERY = "its recovery";
 
+  private static final String BEING_TAKEN_BACK = "it is being taken back from the agent before";
+
   /** How many VMs are taken back at the same time. */
   private static final int TOGETHER = 16;
 
   /** How long the VMs that are listed may take to answer, together. */
   private static final Duration LISTED = Duration.ofSeconds(2);
+
+  /** How long who wants a VM waits for it to be taken back. */
+  private static final Duration TAKEN_BACK = Duration.ofSeconds(30);
 
   /** Longer than an attempt at a stuck update takes, by the deadlines of its calls. */
   private static final Duration ATTEMPT = Duration.ofSeconds(90);
@@ -99,6 +105,9 @@ final class Vms {
    * all they have are held until an agent can tell.
    */
   private final Map<String, String> unknown = new TreeMap<>();
+
+  /** VMs of an earlier agent that are being taken back since this one's start. */
+  private final Set<String> recovering = new TreeSet<>();
 
   /** VMs in updates that can't go on. */
   private final Map<String, Stuck> stuck = new ConcurrentHashMap<>();
@@ -178,29 +187,53 @@ final class Vms {
   }
 
   /**
-   * Finds the VMs of an earlier agent again; what it left half started is removed.
+   * Finds out which VMs an earlier agent had. From then on they are nobody's but their recovery's,
+   * until {@link #recovered}.
+   *
+   * @throws IOException if their directories can't be listed
+   */
+  synchronized void expect() throws IOException {
+    try (DirectoryStream<Path> all = Files.newDirectoryStream(places.vms())) {
+      for (Path directory : all) {
+        String name = directory.getFileName().toString();
+        recovering.add(name);
+        busy.put(name, RECOVERY);
+      }
+    }
+  }
+
+  /** What follows when a VM of an earlier agent has been taken back. */
+  interface Then {
+    /**
+     * Takes up the VM's own update, if it is in one.
+     *
+     * @return whether the VM is anybody's now; if not, its recovery goes on until {@link
+     *     #recovered}
+     */
+    boolean takenBack(String name, List<String> story);
+  }
+
+  /**
+   * Takes back the VMs that are {@linkplain #expect expected}, each by itself; what an earlier
+   * agent left half started is removed.
    *
    * @param committed whether an update of a VM is, so that its QEMU may be fenced
    */
-  void recover(List<String> story, Predicate<VmId> committed) throws IOException {
-    List<Path> directories = new ArrayList<>();
-    try (DirectoryStream<Path> all = Files.newDirectoryStream(places.vms())) {
-      all.forEach(directories::add);
-    }
-    directories.sort(null);
+  void recover(List<String> story, Predicate<VmId> committed, Then then) {
+    List<String> names = List.copyOf(recovering());
     Map<String, Map<String, Fd>> kept = kept();
     List<List<String>> stories = new ArrayList<>();
-    directories.forEach(_ -> stories.add(new ArrayList<>()));
+    names.forEach(_ -> stories.add(new ArrayList<>()));
     AtomicInteger next = new AtomicInteger();
     Runnable loop =
         () -> {
-          for (int i = next.getAndIncrement(); i < directories.size(); i = next.getAndIncrement()) {
-            recoverOrHold(directories.get(i), kept, stories.get(i), committed);
+          for (int i = next.getAndIncrement(); i < names.size(); i = next.getAndIncrement()) {
+            recoverOrHold(names.get(i), kept, stories.get(i), committed, then);
           }
         };
     // A QEMU that hangs keeps the agent from its own VM only.
     try (PlatformWorkers workers = new PlatformWorkers()) {
-      workers.together(Collections.nCopies(Math.min(TOGETHER, directories.size()), loop));
+      workers.together(Collections.nCopies(Math.min(TOGETHER, names.size()), loop));
       dropEnded(kept, story);
     } finally {
       kept.values().forEach(descriptors -> descriptors.values().forEach(Fd::close));
@@ -209,13 +242,13 @@ final class Vms {
   }
 
   private void recoverOrHold(
-      Path directory,
+      String name,
       Map<String, Map<String, Fd>> kept,
       List<String> story,
-      Predicate<VmId> committed) {
-    String name = directory.getFileName().toString();
+      Predicate<VmId> committed,
+      Then then) {
     try {
-      recover(name, directory, kept, story, committed);
+      recover(name, places.vm(name), kept, story, committed);
     } catch (IOException | RuntimeException e) {
       // One VM that can't be recovered must not keep the agent from the others.
       synchronized (this) {
@@ -223,6 +256,11 @@ final class Vms {
       }
       story.add("VM " + name + " could not be taken back: " + e.getMessage());
       LOG.get().log(System.Logger.Level.ERROR, "VM " + name + " could not be taken back", e);
+      recovered(name);
+      return;
+    }
+    if (then.takenBack(name, story)) {
+      recovered(name);
     }
   }
 
@@ -695,7 +733,10 @@ final class Vms {
 
   private synchronized VarlinkError missing(String name) {
     String why = unknown.get(name);
-    return why == null ? noSuchVm(name) : notPossible(unknown(name, why));
+    if (why != null) {
+      return notPossible(unknown(name, why));
+    }
+    return recovering.contains(name) ? notPossible(takenBack(name)) : noSuchVm(name);
   }
 
   /** Why a VM has yet to be unpacked, which the previous kernel left; empty if it has not. */
@@ -728,7 +769,9 @@ final class Vms {
   /** All VMs as interface io.holdfast.Vm shows them, by name. */
   List<JsonObject> states() {
     Map<String, JsonObject> states = new TreeMap<>();
+    var _ = awaitRecovered(recovering(), LISTED);
     synchronized (this) {
+      recovering.forEach(name -> states.put(name, unknownState(name, BEING_TAKEN_BACK)));
       unknown.forEach((name, why) -> states.put(name, unknownState(name, why)));
     }
     // All are asked before one is waited for: of those that hang, each would take its time.
@@ -854,6 +897,70 @@ final class Vms {
   /** The recovery of a VM that was taken back has ended. */
   synchronized void recovered(String name) {
     boolean _ = busy.remove(name, RECOVERY);
+    if (recovering.remove(name)) {
+      notifyAll();
+    }
+  }
+
+  /**
+   * The recovery of all has ended.
+   *
+   * @param why what kept it from those that it did not come to
+   */
+  synchronized void allRecovered(String why) {
+    for (String name : recovering()) {
+      if (!vms.containsKey(name) && Files.exists(places.vm(name))) {
+        unknown.putIfAbsent(name, why);
+      }
+      recovered(name);
+    }
+  }
+
+  /** The names of VMs of an earlier agent that are being taken back since this one's start. */
+  synchronized Set<String> recovering() {
+    return Set.copyOf(recovering);
+  }
+
+  /**
+   * Waits until a VM that an earlier agent had is taken back. Whether it is {@linkplain #unknown
+   * unknown} then is another matter.
+   */
+  void awaitRecovered(String name) {
+    if (!awaitRecovered(Set.of(name), TAKEN_BACK)) {
+      throw notPossible(takenBack(name));
+    }
+  }
+
+  /** Likewise, for what concerns all VMs. */
+  void awaitRecovered() {
+    if (!awaitRecovered(recovering(), TAKEN_BACK)) {
+      for (String name : recovering()) {
+        throw notPossible(takenBack(name));
+      }
+    }
+  }
+
+  private synchronized boolean awaitRecovered(Set<String> names, Duration limit) {
+    long end = System.nanoTime() + limit.toNanos();
+    long left = limit.toMillis();
+    while (left > 0 && !Collections.disjoint(recovering, names)) {
+      try {
+        wait(left);
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        break;
+      }
+      left = (end - System.nanoTime()) / 1_000_000;
+    }
+    return Collections.disjoint(recovering, names);
+  }
+
+  private static String takenBack(String name) {
+    return "VM "
+        + name
+        + " is being taken back from the agent before, which is not done after "
+        + TAKEN_BACK.toSeconds()
+        + " s; its storage or its QEMU may hang. It is held; try again";
   }
 
   synchronized void release(String name) {

@@ -173,6 +173,11 @@ public final class Arrival {
     return unpacker.aside(box);
   }
 
+  /** Returns what is set aside, a VM's name or {@code @box/NAME}, and why. */
+  public Map<String, String> aside() {
+    return unpacker.aside();
+  }
+
   /**
    * Tries again to unpack what is set aside.
    *
@@ -184,13 +189,15 @@ public final class Arrival {
   }
 
   /**
-   * Gives a VM up that is set aside: it is discarded when the update ends.
+   * Gives up what is set aside: it is discarded when the update ends.
    *
+   * @param box a VM's name, or {@code @box/NAME}; of the latter all that is in the keeper is
+   *     dropped
    * @return false if it is not set aside
    * @throws IOException if that cannot be written down; it is as it was then
    */
-  public boolean giveUp(String vm) throws IOException {
-    return unpacker.giveUp(vm);
+  public boolean giveUp(String box) throws IOException {
+    return unpacker.giveUp(box);
   }
 
   /** Without it a VM that is in it does not come up, and says so; nothing is lost. */

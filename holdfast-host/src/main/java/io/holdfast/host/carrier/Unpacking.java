@@ -95,25 +95,35 @@ final class Unpacking {
     return back;
   }
 
+  synchronized Map<String, String> aside() {
+    return Map.copyOf(aside);
+  }
+
   synchronized Optional<String> aside(String box) {
     return Optional.ofNullable(aside.get(box));
   }
 
-  synchronized boolean giveUp(String vm) throws IOException {
-    if (!aside.containsKey(vm) || vm.startsWith(NO_VM)) {
+  synchronized boolean giveUp(String box) throws IOException {
+    if (!aside.containsKey(box)) {
       return false;
     }
-    Path directory = places.vm(vm);
-    // First: a record without its box would be taken for a VM.
-    try (DirectoryStream<Path> files = Files.newDirectoryStream(directory)) {
-      for (Path file : files) {
-        Files.delete(file);
+    boolean vm = !box.startsWith(NO_VM);
+    // First: a record without its box would be taken for a VM, and a part of a box for the whole.
+    if (vm) {
+      try (DirectoryStream<Path> files = Files.newDirectoryStream(places.vm(box))) {
+        for (Path file : files) {
+          Files.delete(file);
+        }
       }
+    } else {
+      keeper.drop(keeper.labels(box + "/"));
     }
     Map<String, String> rest = new TreeMap<>(aside);
-    rest.remove(vm);
+    rest.remove(box);
     set(rest);
-    Files.deleteIfExists(directory);
+    if (vm) {
+      Files.deleteIfExists(places.vm(box));
+    }
     return true;
   }
 
@@ -182,7 +192,7 @@ final class Unpacking {
                 + box.session()
                 + " is preserved; `holdfast update retry` tries again"
                 + (name.startsWith(NO_VM)
-                    ? ""
+                    ? ", and `holdfast box give-up " + plain(name) + "` gives the box up"
                     : ", and `holdfast vm stop " + name + "` gives the VM up");
         LOG.get().log(System.Logger.Level.ERROR, who(name) + ": " + why);
         LOG.get().log(System.Logger.Level.DEBUG, "where that failed", e);
@@ -193,7 +203,11 @@ final class Unpacking {
   }
 
   private static String who(String box) {
-    return box.startsWith(NO_VM) ? "box " + box.substring(box.indexOf('/') + 1) : "VM " + box;
+    return box.startsWith(NO_VM) ? "box " + plain(box) : "VM " + box;
+  }
+
+  private static String plain(String box) {
+    return box.substring(box.indexOf('/') + 1);
   }
 
   /** All of it is retrieved before anything is unpacked, and a VM's record is written last. */

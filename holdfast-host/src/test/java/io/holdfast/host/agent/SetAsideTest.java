@@ -178,9 +178,39 @@ class SetAsideTest {
           .isInstanceOf(VarlinkException.class)
           .hasMessageContaining("box cache is unknown")
           .hasMessageContaining("EIO");
+      assertThat(unknown(client)).containsExactly("cache");
       kernel.allow();
       assertThat(retry(client)).as("web has no QEMU here").containsExactly("stuck");
       assertThat(call(client, "Box.List", JsonObject.empty()).array("boxes").objects()).hasSize(2);
+      assertThat(unknown(client)).isEmpty();
     }
+  }
+
+  private static List<String> unknown(VarlinkClient client) {
+    return call(client, "Box.List", JsonObject.empty()).array("boxes").objects().stream()
+        .filter(box -> box.optionalString("unknown").isPresent())
+        .map(box -> box.string("name"))
+        .toList();
+  }
+
+  @Test
+  void aBoxThatCannotBeRestoredCanBeGivenUp() throws IOException {
+    kernel.refuse("holdfast/@box/cache 1", Errno.EIO);
+    try (Agent _ = agent();
+        VarlinkClient client = VarlinkClient.connect(linux, socket)) {
+      assertThat(unknown(client)).containsExactly("cache");
+      assertThatThrownBy(() -> call(client, "Box.GiveUp", JsonObject.of("box", "other")))
+          .isInstanceOf(VarlinkException.class)
+          .hasMessageContaining("box other is not unknown");
+      var _ = call(client, "Box.GiveUp", JsonObject.of("box", "cache"));
+      assertThat(unknown(client)).isEmpty();
+      assertThatThrownBy(
+              () -> call(client, "Box.Get", JsonObject.of("box", "cache", "label", "index")))
+          .isInstanceOf(VarlinkException.class)
+          .hasMessageContaining("has no entry index");
+      var _ = call(client, "Vm.Stop", JsonObject.of("name", "web"));
+      assertThat(retry(client)).containsExactly("completed");
+    }
+    assertThat(kernel.finished()).hasSize(4).endsWith("holdfast");
   }
 }
