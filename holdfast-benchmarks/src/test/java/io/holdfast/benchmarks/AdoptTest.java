@@ -324,6 +324,20 @@ class AdoptTest {
         assertThat(pid).isNotEqualTo(qemu.pid());
         assertThat(Credentials.of(pid)).isEqualTo(before);
       }
+      // Nor has a binary more that is only asked or tried for it.
+      Path users = Files.createFile(directory.resolve("users"));
+      Files.setPosixFilePermissions(users, PosixFilePermissions.fromString("rw-rw-rw-"));
+      Path wrapper = directory.resolve("wrapper");
+      Files.writeString(
+          wrapper, "#!/bin/sh\nid -u >> %s\nexec %s \"$@\"\n".formatted(users, Host.qemu()));
+      Files.setPosixFilePermissions(wrapper, PosixFilePermissions.fromString("rwxr-xr-x"));
+      JsonObject to = JsonObject.of("name", "found", "qemu", wrapper.toString());
+      JsonObject report = client.call("io.holdfast.Update.Vmm", to).object("report");
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+      assertThat(Files.readAllLines(users))
+          .as("asked, its CPU built, tried, its formats dumped, and the successor")
+          .hasSizeGreaterThanOrEqualTo(4)
+          .containsOnly(Integer.toString(NOBODY));
       JsonObject _ = client.call("io.holdfast.Vm.Stop", JsonObject.of("name", "found"));
     }
   }

@@ -170,10 +170,8 @@ class UnknownTest {
     assertThat(listed.getFirst().string("state")).as("%s", listed.getFirst()).isEqualTo("unknown");
     assertThat(listed.getFirst().string("reason")).contains("being taken back");
     assertThat(host.call("Agent.Status", JsonObject.empty()).number("recovering")).isEqualTo(1);
-    host.assertWhole();
     JsonObject report = host.update(Host.qemu());
     assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
-    host.assertWhole();
     // Who names it waits, and is told what became of it.
     CompletableFuture<JsonObject> waiting = CompletableFuture.supplyAsync(() -> show("hung"));
     Path damaged = Files.writeString(hung.resolve("damaged"), "{");
@@ -186,6 +184,7 @@ class UnknownTest {
     Host.await(
         "what is left of it is removed",
         () -> host.call("Vm.List", JsonObject.empty()).array("vms").size() == 1);
+    host.assertWhole();
   }
 
   private JsonObject show(String name) {

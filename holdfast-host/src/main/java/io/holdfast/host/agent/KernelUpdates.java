@@ -525,7 +525,7 @@ final class KernelUpdates {
     }
     String target = fact(name, VmUpdate.TARGET, records).orElse(vm.process().binary().path());
     return new VmUpdate(
-        linux, vm, vms.probe(), target, false, deviceStates, GuestClock.Choice.CORRECT);
+        linux, vm, vms.probe(vm), target, false, deviceStates, GuestClock.Choice.CORRECT);
   }
 
   private String missed(String name) {

@@ -465,7 +465,7 @@ final class Updates {
   private VmUpdate participant(Vm vm, Wanted wanted) {
     String target = wanted.qemu().orElse(vm.process().binary().path());
     return new VmUpdate(
-        linux, vm, vms.probe(), target, wanted.reversible(), deviceStates, wanted.clock());
+        linux, vm, vms.probe(vm), target, wanted.reversible(), deviceStates, wanted.clock());
   }
 
   private JsonObject planned(UpdateId id, VmUpdate participant) throws IOException {
@@ -1095,7 +1095,7 @@ final class Updates {
       // Whether the clock is to be corrected is in the journal.
       VmUpdate participant =
           new VmUpdate(
-              linux, vm, vms.probe(), target, false, deviceStates, GuestClock.Choice.CORRECT);
+              linux, vm, vms.probe(vm), target, false, deviceStates, GuestClock.Choice.CORRECT);
       Optional<Orchestrator> recovery =
           Orchestrator.recovery(
               records, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});

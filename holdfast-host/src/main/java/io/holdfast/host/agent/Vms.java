@@ -229,6 +229,7 @@ final class Vms {
         () -> {
           for (int i = next.getAndIncrement(); i < names.size(); i = next.getAndIncrement()) {
             recoverOrHold(names.get(i), kept, stories.get(i), committed, then);
+            close(kept, names.get(i));
           }
         };
     // A QEMU that hangs keeps the agent from its own VM only.
@@ -239,6 +240,16 @@ final class Vms {
       kept.values().forEach(descriptors -> descriptors.values().forEach(Fd::close));
     }
     stories.forEach(story::addAll);
+  }
+
+  /** A VM whose recovery hangs does not keep the others' descriptors open. */
+  private static void close(Map<String, Map<String, Fd>> kept, String name) {
+    kept.forEach(
+        (keys, descriptors) -> {
+          if (VmId.ofKeys(keys).name().equals(name)) {
+            descriptors.values().forEach(Fd::close);
+          }
+        });
   }
 
   private void recoverOrHold(
@@ -624,7 +635,7 @@ final class Vms {
   private List<Obstacle> rehearse(Vm vm) throws IOException {
     String path = vm.process().binary().path();
     try {
-      QemuBinary binary = probe.binary(path);
+      QemuBinary binary = probe(vm).binary(path);
       return vm.rehearse(linux, binary).stream()
           .map(
               difference ->
@@ -1168,8 +1179,9 @@ final class Vms {
     return new VarlinkError("io.holdfast.Vm.NotPossible", JsonObject.of("message", message));
   }
 
-  QemuProbe probe() {
-    return probe;
+  /** What asks and tries binaries for a VM. */
+  QemuProbe probe(Vm vm) {
+    return probe.as(vm.credentials());
   }
 
   /** Lets go of all VMs, which go on. */

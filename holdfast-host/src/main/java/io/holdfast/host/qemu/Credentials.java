@@ -93,6 +93,8 @@ public record Credentials(
             : "--groups="
                 + groups.stream().map(each -> each.toString()).collect(Collectors.joining(",")));
     words.add("--inh-caps=-all");
+    // That it ends with the agent's thread, if it is to, which a change of user would end.
+    words.add("--pdeathsig=keep");
     List<String> dropped = new ArrayList<>();
     for (int bit = 0; bit < Long.SIZE; bit++) {
       if ((agent.capabilities & ~capabilities & 1L << bit) != 0) {

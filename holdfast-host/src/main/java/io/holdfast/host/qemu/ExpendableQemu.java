@@ -42,15 +42,15 @@ final class ExpendableQemu implements AutoCloseable {
   /**
    * Starts one and waits until it answers.
    *
-   * @param scratch a directory for what it prints
    * @param program absolute path of the binary
    * @param arguments without the binary and without a monitor, which is added
    * @param inherited what it inherits besides its control socket, by number; borrowed
    * @throws QemuUnusableException if it does not come up, with what it said; nothing is left of it
    */
   static ExpendableQemu start(
-      Linux linux, Path scratch, String program, List<String> arguments, Map<Integer, Fd> inherited)
+      Launch launch, String program, List<String> arguments, Map<Integer, Fd> inherited)
       throws QemuUnusableException {
+    Linux linux = launch.linux();
     List<String> command = new ArrayList<>(List.of(program, "-S"));
     command.addAll(
         List.of(
@@ -60,8 +60,10 @@ final class ExpendableQemu implements AutoCloseable {
             "chardev=holdfast-control,mode=control"));
     command.addAll(arguments);
     Path log =
-        scratch.resolve(
-            "probe-" + Thread.currentThread().threadId() + "-" + System.nanoTime() + ".log");
+        launch
+            .scratch()
+            .resolve(
+                "probe-" + Thread.currentThread().threadId() + "-" + System.nanoTime() + ".log");
     boolean up = false;
     try (Fd output = linux.open(log, OpenFlag.CREATE, OpenFlag.WRITE)) {
       FdPair pair = linux.socketPair(SocketType.STREAM);
@@ -71,8 +73,11 @@ final class ExpendableQemu implements AutoCloseable {
       try (Fd _ = pair.right()) {
         child =
             linux.spawn(
-                SpawnRequest.of(command).withInherited(all).withOutput(output).endingWithParent());
-      } catch (SystemCallException e) {
+                SpawnRequest.of(launch.command(command))
+                    .withInherited(all)
+                    .withOutput(output)
+                    .endingWithParent());
+      } catch (IOException | SystemCallException e) {
         pair.left().close();
         throw e;
       }

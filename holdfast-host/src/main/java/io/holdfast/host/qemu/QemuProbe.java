@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
@@ -43,8 +44,7 @@ public final class QemuProbe {
    */
   record Identity(String file, long size, long modified) {}
 
-  private final Linux linux;
-  private final Path scratch;
+  private final Launch launch;
   private final Map<Key, QemuBinary> known = new ConcurrentHashMap<>();
   private final Map<List<Object>, String> models = new ConcurrentHashMap<>();
 
@@ -55,6 +55,9 @@ public final class QemuProbe {
   private final VmStates states;
   private final FailedPairs failedPairs;
 
+  /** Those for VMs whose QEMUs are other users'. */
+  private final Map<Credentials, QemuProbe> others = new ConcurrentHashMap<>();
+
   /**
    * Makes a probe.
    *
@@ -62,11 +65,33 @@ public final class QemuProbe {
    *     that failed
    */
   public QemuProbe(Linux linux, Path scratch) {
-    this.linux = linux;
-    this.scratch = scratch;
-    this.trials = new Trials(linux, scratch);
-    this.states = new VmStates(linux, scratch);
-    this.failedPairs = new FailedPairs(scratch);
+    this(new Launch(linux, scratch), new FailedPairs(scratch));
+  }
+
+  private QemuProbe(Launch launch, FailedPairs failedPairs) {
+    this.launch = launch;
+    this.trials = new Trials(launch);
+    this.states = new VmStates(launch);
+    this.failedPairs = failedPairs;
+  }
+
+  /**
+   * The probe for a VM: a binary that is asked or tried for it runs with the credentials of its
+   * QEMUs, since one of another user's may do anything.
+   *
+   * @param credentials of the VM's QEMUs; the agent's if empty
+   */
+  public QemuProbe as(Optional<Credentials> credentials) {
+    return credentials
+        .map(
+            each ->
+                others.computeIfAbsent(
+                    each,
+                    _ ->
+                        new QemuProbe(
+                            new Launch(launch.linux(), launch.scratch(), credentials),
+                            failedPairs)))
+        .orElse(this);
   }
 
   /** Tries whether two binaries understand one another. */
@@ -302,7 +327,7 @@ public final class QemuProbe {
         new ArrayList<>(
             List.of("-machine", machine, "-nodefaults", "-no-user-config", "-display", "none"));
     arguments.addAll(more);
-    try (ExpendableQemu qemu = ExpendableQemu.start(linux, scratch, path, arguments, Map.of())) {
+    try (ExpendableQemu qemu = ExpendableQemu.start(launch, path, arguments, Map.of())) {
       try {
         return question.ask(qemu.qmp());
       } catch (QemuUnusableException e) {

@@ -2,7 +2,6 @@ package io.holdfast.host.qemu;
 
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
-import io.holdfast.linux.Linux;
 import io.holdfast.linux.SocketType;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.varlink.json.JsonObject;
@@ -40,8 +39,7 @@ final class Trials {
   /** How often a machine is corrected; the second time is for what the first one brought up. */
   private static final int CORRECTIONS = 2;
 
-  private final Linux linux;
-  private final Path scratch;
+  private final Launch launch;
   private final Map<Key, List<Correction>> passed = new ConcurrentHashMap<>();
 
   /** More at once than processors only make each of them later. */
@@ -51,9 +49,8 @@ final class Trials {
   private record Key(
       QemuProbe.Identity from, QemuProbe.Identity to, List<String> machine, long memory) {}
 
-  Trials(Linux linux, Path scratch) {
-    this.linux = linux;
-    this.scratch = scratch;
+  Trials(Launch launch) {
+    this.launch = launch;
   }
 
   /** What came of a trial. */
@@ -138,7 +135,7 @@ final class Trials {
       List<String> machine,
       Map<String, Fd> inherited,
       long began) {
-    try (Fd ram = linux.memfd("trial", promise.memory())) {
+    try (Fd ram = launch.linux().memfd("trial", promise.memory())) {
       Map<String, Fd> descriptors = new HashMap<>();
       descriptors.put(CommandLine.RAM, ram);
       for (String label : TrialMachine.labels(machine)) {
@@ -168,7 +165,7 @@ final class Trials {
     descriptors.forEach((label, fd) -> inherited.put(numbers.get(label), fd));
     List<String> arguments = new ArrayList<>(CommandLine.filled(machine, numbers));
     arguments.addAll(more);
-    return ExpendableQemu.start(linux, scratch, program, arguments, inherited);
+    return ExpendableQemu.start(launch, program, arguments, inherited);
   }
 
   private Outcome with(
@@ -222,7 +219,7 @@ final class Trials {
   /** Saves in one, loads in the other. */
   private Outcome cross(
       ExpendableQemu old, ExpendableQemu next, List<Correction> corrections, long began) {
-    try (FdPair pair = linux.socketPair(SocketType.STREAM)) {
+    try (FdPair pair = launch.linux().socketPair(SocketType.STREAM)) {
       for (ExpendableQemu each : List.of(old, next)) {
         MigrationSettings.of(each.qmp()).replace(each.qmp());
       }

@@ -389,6 +389,11 @@ public final class Vm implements AutoCloseable {
     runs.follow(event -> listeners.forEach(listener -> listener.accept(event)));
   }
 
+  /** What its QEMUs may do on the host; the same as the agent if empty. */
+  public Optional<Credentials> credentials() {
+    return credentials;
+  }
+
   /** The files that it has as images. */
   synchronized Images images() {
     return images;

@@ -4,13 +4,15 @@ import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.Mapping;
 import io.holdfast.linux.OpenFlag;
+import io.holdfast.linux.Protection;
 import io.holdfast.linux.Signal;
 import io.holdfast.linux.SpawnRequest;
 import io.holdfast.linux.SystemCallException;
 import java.io.IOException;
+import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -25,15 +27,16 @@ import java.util.concurrent.ConcurrentHashMap;
 final class VmStates {
   private static final Duration DUMP = Duration.ofSeconds(20);
 
-  private final Linux linux;
-  private final Path scratch;
+  /** The number under which the binary has the file that it writes. */
+  private static final int DUMPED = 3;
+
+  private final Launch launch;
   private final Map<Key, VmState> known = new ConcurrentHashMap<>();
 
   private record Key(QemuProbe.Identity identity, String machine) {}
 
-  VmStates(Linux linux, Path scratch) {
-    this.linux = linux;
-    this.scratch = scratch;
+  VmStates(Launch launch) {
+    this.launch = launch;
   }
 
   /**
@@ -49,38 +52,46 @@ final class VmStates {
     if (before != null) {
       return before;
     }
-    // As what a probe leaves: the next agent removes them.
-    String name = "probe-" + Thread.currentThread().threadId() + "-" + System.nanoTime();
-    Path dump = scratch.resolve(name + ".vmstate");
-    Path log = scratch.resolve(name + ".log");
+    // As what a probe leaves: the next agent removes it.
+    Path log =
+        launch
+            .scratch()
+            .resolve(
+                "probe-" + Thread.currentThread().threadId() + "-" + System.nanoTime() + ".log");
     try {
-      dump(path, machine, dump, log);
-      VmState found = VmState.parse(Files.readString(dump, StandardCharsets.UTF_8));
+      VmState found = VmState.parse(dump(path, machine, log));
       known.put(key, found);
       return found;
     } catch (SystemCallException e) {
       throw new IOException(e.getMessage(), e);
     } finally {
-      QemuProbe.deleteQuietly(dump);
       QemuProbe.deleteQuietly(log);
     }
   }
 
-  private void dump(String path, String machine, Path dump, Path log) throws IOException {
+  private String dump(String path, String machine, Path log) throws IOException {
+    Linux linux = launch.linux();
     List<String> command =
-        List.of(
-            path,
-            "-machine",
-            machine,
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-dump-vmstate",
-            dump.toString());
-    try (Fd output = linux.open(log, OpenFlag.CREATE, OpenFlag.WRITE);
+        launch.command(
+            List.of(
+                path,
+                "-machine",
+                machine,
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-dump-vmstate",
+                "/proc/self/fd/" + DUMPED));
+    // Not a file of the directory, which may be closed to whom the binary runs as.
+    try (Fd dump = linux.memfd("vmstate", 0);
+        Fd output = linux.open(log, OpenFlag.CREATE, OpenFlag.WRITE);
         ChildProcess child =
-            linux.spawn(SpawnRequest.of(command).withOutput(output).endingWithParent())) {
+            linux.spawn(
+                SpawnRequest.of(command)
+                    .withInherited(Map.of(DUMPED, dump))
+                    .withOutput(output)
+                    .endingWithParent())) {
       Optional<ExitStatus> end = child.waitFor(DUMP);
       if (end.isEmpty()) {
         var _ = child.pidfd().signal(Signal.KILL);
@@ -90,6 +101,9 @@ final class VmStates {
       if (!end.get().success()) {
         throw new IOException(
             path + " " + end.get() + QemuLog.gist(log).map(said -> ", saying: " + said).orElse(""));
+      }
+      try (Mapping mapping = linux.map(dump, 0, linux.size(dump), Protection.READ)) {
+        return new String(mapping.segment().toArray(ValueLayout.JAVA_BYTE), StandardCharsets.UTF_8);
       }
     }
   }

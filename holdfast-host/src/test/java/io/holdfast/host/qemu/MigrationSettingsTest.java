@@ -24,7 +24,10 @@ class MigrationSettingsTest {
     String program = System.getenv().getOrDefault(variable, "");
     assumeTrue(!program.isEmpty(), "no QEMU: " + variable + " names none");
     return ExpendableQemu.start(
-        Linux.system(), directory, program, List.of("-machine", "none", "-nodefaults"), Map.of());
+        new Launch(Linux.system(), directory),
+        program,
+        List.of("-machine", "none", "-nodefaults"),
+        Map.of());
   }
 
   private static void set(Qmp qmp, String capability) throws QmpException {

@@ -23,7 +23,8 @@ class VirtioRingsTest {
     List<String> arguments =
         new ArrayList<>(List.of("-machine", "q35", "-nodefaults", "-display", "none", "-m", "64M"));
     arguments.addAll(List.of(more));
-    return ExpendableQemu.start(Linux.system(), directory, program, arguments, Map.of());
+    return ExpendableQemu.start(
+        new Launch(Linux.system(), directory), program, arguments, Map.of());
   }
 
   @ParameterizedTest

@@ -86,7 +86,7 @@ class VmStateTest {
   @Test
   void realBinariesTellTheirFormats() throws IOException {
     Linux linux = Linux.system();
-    VmStates states = new VmStates(linux, directory);
+    VmStates states = new VmStates(new Launch(linux, directory));
     QemuProbe probe = new QemuProbe(linux, directory);
     QemuBinary one = probe.binary(qemu("HOLDFAST_QEMU"));
     QemuBinary other = probe.binary(qemu("HOLDFAST_QEMU_OTHER"));
@@ -113,7 +113,7 @@ class VmStateTest {
         Files.writeString(
             directory.resolve("mute"), "#!/bin/sh\necho 'invalid option' >&2\nexit 1\n");
     Files.setPosixFilePermissions(script, PosixFilePermissions.fromString("rwx------"));
-    VmStates states = new VmStates(Linux.system(), directory);
+    VmStates states = new VmStates(new Launch(Linux.system(), directory));
     assertThatThrownBy(() -> states.of(script.toString(), "q35"))
         .isInstanceOf(IOException.class)
         .hasMessage(script + " exited with 1, saying: invalid option");
