@@ -52,6 +52,10 @@ public final class Departure implements Participant, Crossing {
   private final Supplier<List<Obstacle>> checks;
   private final Map<String, Map<String, Fd>> plainBoxes;
   private final List<Outgoing> boxes = new ArrayList<>();
+
+  /** Those of {@link #boxes} that no participant sees to. */
+  private final List<Outgoing> plain = new ArrayList<>();
+
   private final Set<String> others;
   private final Set<String> bridgeNames;
   private final List<Bridge> bridges = new ArrayList<>();
@@ -60,6 +64,7 @@ public final class Departure implements Participant, Crossing {
   private Optional<Fd> manifest = Optional.empty();
   private Map<String, Fd> foreign = Map.of();
   private Optional<SyncThread> syncing = Optional.empty();
+  private boolean prepared;
 
   /**
    * Makes the host's part of one update.
@@ -104,6 +109,10 @@ public final class Departure implements Participant, Crossing {
    * @param name what the keeper's labels begin with on the other side, before a slash
    */
   public CrossingBox box(String name) {
+    return outgoing(name);
+  }
+
+  private Outgoing outgoing(String name) {
     synchronized (boxes) {
       Outgoing box = new Outgoing(linux.liveUpdate(), holder, name, boxes.size() + 1);
       boxes.add(box);
@@ -177,6 +186,10 @@ public final class Departure implements Participant, Crossing {
 
   @Override
   public void prepare(Step step) throws IOException {
+    if (prepared) {
+      return;
+    }
+    withdraw();
     syncing = Optional.of(new SyncThread(linux));
     foreign = ForeignSessions.find(linux, next.sessions());
     if (!foreign.keySet().equals(next.sessions())) {
@@ -194,7 +207,8 @@ public final class Departure implements Participant, Crossing {
     }
     plainBoxes.forEach(
         (name, entries) -> {
-          CrossingBox box = box(name);
+          Outgoing box = outgoing(name);
+          plain.add(box);
           entries.forEach(box::put);
         });
     bridges.clear();
@@ -217,6 +231,28 @@ public final class Departure implements Participant, Crossing {
     session = Optional.of(made);
     holder.hold(Manifest.SESSION, made.fd());
     made.preserve(memfd, Manifest.TOKEN);
+    prepared = true;
+  }
+
+  /** Takes back what {@link #prepare} did, as far as it came, but for the loaded kernel. */
+  private void withdraw() {
+    prepared = false;
+    synchronized (boxes) {
+      plain.forEach(Outgoing::undo);
+      boxes.removeAll(plain);
+    }
+    plain.clear();
+    foreign.values().forEach(Fd::close);
+    foreign = Map.of();
+    if (session.isPresent()) {
+      session.get().close();
+      holder.letGo(Manifest.SESSION);
+    }
+    session = Optional.empty();
+    manifest.ifPresent(Fd::close);
+    manifest = Optional.empty();
+    syncing.ifPresent(SyncThread::close);
+    syncing = Optional.empty();
   }
 
   @Override
@@ -296,16 +332,7 @@ public final class Departure implements Participant, Crossing {
     synchronized (boxes) {
       boxes.forEach(Outgoing::undo);
     }
-    foreign.values().forEach(Fd::close);
-    foreign = Map.of();
-    if (session.isPresent()) {
-      session.get().close();
-      holder.letGo(Manifest.SESSION);
-    }
-    session = Optional.empty();
-    manifest.ifPresent(Fd::close);
-    manifest = Optional.empty();
-    syncing.ifPresent(SyncThread::close);
+    withdraw();
     linux.kexec().unload();
   }
 }

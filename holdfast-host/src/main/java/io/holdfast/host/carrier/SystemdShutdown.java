@@ -67,6 +67,9 @@ public final class SystemdShutdown implements HostShutdown {
 
   @Override
   public void stopTheRest(Step step) throws IOException {
+    if (stopped.getCount() == 0) {
+      return;
+    }
     Files.writeString(marker, step.update() + "\n");
     step.progress("systemd stops the host");
     // What `systemctl kexec` does when an image is loaded.

@@ -68,6 +68,9 @@ final class Line implements AutoCloseable {
   /** The generation that is fed; none while input is held back. */
   private int fed = NONE;
 
+  /** The generation from which input is taken back, from {@link #hold} to {@link #feedTo}. */
+  private int heldFrom = NONE;
+
   /** Whether there is input for which {@link #fed} has no room. */
   private boolean stuffed;
 
@@ -190,14 +193,19 @@ final class Line implements AutoCloseable {
     }
   }
 
-  /** Holds input back, and takes back what this generation has not read. */
+  /**
+   * Holds input back, and takes back what this generation has not read. May be called again.
+   *
+   * @throws IOException if what was held back before has not been read yet
+   */
   synchronized void hold(int generation) throws IOException {
     fed = NONE;
-    if (readable(held)) {
-      // Older than what is in the socket, it must stay before it.
+    if (heldFrom != generation && readable(held)) {
+      // What is in the socket is older, and must stay before it.
       throw new IOException(
           "the guest does not read what was typed on " + kept.label() + "; let it, then try again");
     }
+    heldFrom = generation;
     while (linux.splice(ends(generation).qemu(), held, ALL).orElse(0) > 0) {
       // One call takes all; what comes meanwhile is not there, as nobody feeds any more.
     }
@@ -206,6 +214,7 @@ final class Line implements AutoCloseable {
   /** The guest runs in this generation: it gets what was held back, then what is typed. */
   synchronized void feedTo(int generation) {
     if (generations.containsKey(generation)) {
+      heldFrom = NONE;
       fed = generation;
       feed();
     }

@@ -249,7 +249,7 @@ public final class ProcessKeeper implements Keeper {
   public synchronized void drop(Set<String> labels) {
     Set<String> present = new HashSet<>(labels);
     present.retainAll(mirror.keySet());
-    if (present.isEmpty()) {
+    if (present.isEmpty() && queued == mirror.size()) {
       return;
     }
     for (String label : present) {

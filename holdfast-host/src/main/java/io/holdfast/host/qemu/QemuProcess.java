@@ -482,8 +482,8 @@ public final class QemuProcess implements AutoCloseable {
     if (pidfd.isPresent() && !pidfd.get().awaitExit(patience)) {
       throw hangs(identity);
     }
-    ended = true;
     var _ = child.flatMap(ChildProcess::reap);
+    ended = true;
     close();
     removeNames(directory);
   }

@@ -232,22 +232,24 @@ public final class Qmp implements AutoCloseable {
 
     /**
      * Waits until the event has come, and returns it; {@code Timeout} or {@code Closed} if it does
-     * not.
+     * not. After a timeout it can be awaited again; one that is not is to be {@link #forget
+     * forgotten}.
      */
     public JsonObject await(Duration timeout) throws QmpException {
-      try {
-        return Qmp.this.await(event, what, timeout);
-      } finally {
-        expectations.remove(this);
-      }
+      JsonObject come = Qmp.this.await(event, what, timeout);
+      expectations.remove(this);
+      return come;
     }
 
     /** The event if it has come already. Expects it no more. */
     Optional<JsonObject> seen() {
       expectations.remove(this);
-      return event.isDone() && !event.isCompletedExceptionally()
-          ? Optional.of(event.join())
-          : Optional.empty();
+      return hasCome() ? Optional.of(event.join()) : Optional.empty();
+    }
+
+    /** Returns whether the event has come; it is still expected if not. */
+    boolean hasCome() {
+      return event.isDone() && !event.isCompletedExceptionally();
     }
 
     /** Expects it no more; for one that is not going to be awaited. */

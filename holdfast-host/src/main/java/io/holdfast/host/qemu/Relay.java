@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
@@ -33,16 +34,31 @@ final class Relay implements AutoCloseable {
   /**
    * Starts relaying.
    *
-   * @param from where the predecessor writes; ownership is taken
-   * @param to where the successor reads; ownership is taken, and it is closed at the end of the
-   *     stream
-   * @param copy an empty file that gets the same bytes; ownership is taken
+   * <p>It works with duplicates of what it is given, and closes them at the end of the stream.
+   *
+   * @param from where the predecessor writes; borrowed
+   * @param to where the successor reads; borrowed
+   * @param copy an empty file that gets the same bytes; borrowed
+   * @throws SystemCallException EMFILE; nothing is open then
    */
   Relay(Linux linux, Fd from, Fd to, Fd copy) {
     this.linux = linux;
-    this.from = linux.adopt(from);
-    this.to = linux.adopt(to);
-    Thread.ofPlatform().daemon().name("device state").stackSize(256 * 1024).start(() -> run(copy));
+    List<Fd> mine = new ArrayList<>();
+    boolean done = false;
+    try {
+      for (Fd each : List.of(from, to, copy)) {
+        mine.add(each.duplicate());
+      }
+      done = true;
+    } finally {
+      if (!done) {
+        mine.forEach(Fd::close);
+      }
+    }
+    this.from = linux.adopt(mine.get(0));
+    this.to = linux.adopt(mine.get(1));
+    Fd kept = mine.get(2);
+    Thread.ofPlatform().daemon().name("device state").stackSize(256 * 1024).start(() -> run(kept));
   }
 
   private void run(Fd copy) {

@@ -36,6 +36,13 @@ final class Stopping {
   private final GuestClock clock;
   private final QemuProcess predecessor;
   private Optional<Qmp.Expectation> stopped = Optional.empty();
+
+  /** QEMU began to write the device state; expected from the first attempt to send it. */
+  private Optional<Qmp.Expectation> sending = Optional.empty();
+
+  /** The clocks before the first attempt to stop the guest. */
+  private Optional<StoppedTime.Clocks> before = Optional.empty();
+
   private Optional<Begun> begun = Optional.empty();
 
   /**
@@ -127,7 +134,10 @@ final class Stopping {
    */
   void prepare(Step step, Fd out) throws QmpException {
     MigrationSettings found = MigrationSettings.of(predecessor.qmp());
-    step.record(SETTINGS, found.json().toString());
+    if (step.recorded(SETTINGS).isEmpty()) {
+      // A repeated call finds the settings of this update.
+      step.record(SETTINGS, found.json().toString());
+    }
     found.replace(predecessor.qmp());
     give(predecessor, OUT, out);
     if (predecessor.runState() == RunState.RUNNING) {
@@ -137,6 +147,7 @@ final class Stopping {
 
   /** Brownout, last: from now on it is heard when the guest stops. */
   void expect() throws QmpException {
+    stopped.ifPresent(Qmp.Expectation::forget);
     stopped = Optional.of(predecessor.qmp().expect("STOP"));
   }
 
@@ -145,33 +156,51 @@ final class Stopping {
   }
 
   /**
-   * Stops the guest.
+   * Stops the guest. May be called again.
    *
-   * @return false if it was paused, and nothing had to be done
+   * @return false if it was paused before the update, and nothing had to be done
    */
   boolean stop(Step step) throws IOException {
     RunState guest = predecessor.runState();
-    if (guest == RunState.PAUSED) {
+    boolean again = step.recorded(STOPPED).isPresent();
+    if (guest == RunState.PAUSED && !again) {
       // Whoever goes on from here, successor, predecessor or another agent, leaves it paused.
       step.record(PAUSED, "yes");
       vm.backends().frozen(vm.generation());
       return false;
     }
-    if (guest != RunState.RUNNING) {
+    if (guest != RunState.RUNNING && guest != RunState.PAUSED) {
       // By itself, since the plan.
       throw new IOException(guest.why() + ". " + guest.advice(name()));
     }
-    step.record(STOPPED, "yes");
-    StoppedTime.Clocks before = StoppedTime.Clocks.read();
-    var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
+    if (!again) {
+      step.record(STOPPED, "yes");
+    }
+    StoppedTime.Clocks first = before.orElseGet(StoppedTime.Clocks::read);
+    before = Optional.of(first);
+    if (guest == RunState.RUNNING) {
+      var _ = predecessor.qmp().execute("stop", JsonObject.empty(), step.remaining(), List.of());
+    }
     JsonObject stop = stopped.orElseThrow().await(step.remaining());
-    begun = Optional.of(new Begun(before, stop));
+    begun = Optional.of(new Begun(first, stop));
     vm.backends().frozen(vm.generation());
     return true;
   }
 
-  /** Lets QEMU write the device state, which it does after this has returned. */
+  /**
+   * Lets QEMU write the device state, which it does after this has returned. Does nothing if an
+   * earlier call made QEMU begin.
+   */
   void send(Step step) throws IOException {
+    if (sending.isPresent()) {
+      // QEMU emits the event before it answers a later command.
+      var _ = predecessor.qmp().execute("query-migrate");
+      if (sending.get().hasCome()) {
+        return;
+      }
+    } else {
+      sending = Optional.of(predecessor.qmp().expectMigration("setup"));
+    }
     var _ =
         predecessor
             .qmp()
@@ -195,9 +224,10 @@ final class Stopping {
     }
   }
 
-  /** Nobody waits for its stop any more. */
+  /** Nobody waits for its stop, or for its device state, any more. */
   void forget() {
     stopped.ifPresent(Qmp.Expectation::forget);
+    sending.ifPresent(Qmp.Expectation::forget);
   }
 
   /**

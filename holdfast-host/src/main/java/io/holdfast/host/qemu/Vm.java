@@ -48,6 +48,10 @@ public final class Vm implements AutoCloseable {
   private Images images = Images.NONE;
   private int generation;
   private QemuProcess process;
+
+  /** Whose QMP events are passed on; its predecessor's are, too. */
+  private Optional<QemuProcess> followed = Optional.empty();
+
   private Optional<String> lost = Optional.empty();
 
   /** It comes from another kernel, and its backends are not at work yet. */
@@ -384,9 +388,12 @@ public final class Vm implements AutoCloseable {
     listeners.add(listener);
   }
 
-  /** Passes on the events of this process, too. */
-  final void follow(QemuProcess runs) {
-    runs.follow(event -> listeners.forEach(listener -> listener.accept(event)));
+  /** Passes on the events of this process, too; each once, however often this is called. */
+  final synchronized void follow(QemuProcess runs) {
+    if (followed.filter(each -> each == runs).isEmpty()) {
+      followed = Optional.of(runs);
+      runs.follow(event -> listeners.forEach(listener -> listener.accept(event)));
+    }
   }
 
   /** What its QEMUs may do on the host; the same as the agent if empty. */
@@ -482,6 +489,7 @@ public final class Vm implements AutoCloseable {
   synchronized void becomes(int newGeneration, QemuProcess successor) {
     generation = newGeneration;
     process = successor;
+    follow(successor);
     lost = Optional.empty();
     arriving = false;
   }

@@ -18,6 +18,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -50,7 +51,22 @@ public final class VmDeparture implements Participant {
   private final Stopping stopping;
   private final GuestClock clock;
   private Optional<Promise> promised = Optional.empty();
+  private boolean prepared;
+
+  /** Where QEMU writes the device state to. */
   private Optional<Fd> state = Optional.empty();
+
+  /** The device state as far as QEMU has written it: a repeated call goes on from there. */
+  private Optional<Fd> memory = Optional.empty();
+
+  private Optional<Qmp.Expectation> saved = Optional.empty();
+  private long written;
+
+  /** Bytes were read from {@link #state} that may not be in {@link #memory}. */
+  private boolean torn;
+
+  /** What was put into the box since the guest stopped. */
+  private final Set<String> packed = new HashSet<>();
 
   /**
    * Makes a participant for one update.
@@ -162,6 +178,13 @@ public final class VmDeparture implements Participant {
 
   @Override
   public void prepare(Step step) throws IOException {
+    if (prepared) {
+      return;
+    }
+    // What an earlier call began.
+    stopping.forget();
+    crossing.undo();
+    state.ifPresent(Fd::close);
     promised = Optional.of(vm.promise());
     vm.reopened(linux);
     step.record(VmUpdate.TARGET, vm.process().binary().path());
@@ -185,6 +208,7 @@ public final class VmDeparture implements Participant {
       state = Optional.of(out.right().duplicate());
     }
     stopping.expect();
+    prepared = true;
   }
 
   private Fd copy(String label, Fd file) {
@@ -209,53 +233,77 @@ public final class VmDeparture implements Participant {
       Hurry.hurry(linux, vm.process());
       long began = System.nanoTime();
       boolean _ = stopping.stop(step);
-      step.record(STOPPED_IN, Long.toString((System.nanoTime() - began) / 1000));
+      if (step.recorded(STOPPED_IN).isEmpty()) {
+        step.record(STOPPED_IN, Long.toString((System.nanoTime() - began) / 1000));
+      }
       if (!promised.equals(Optional.of(vm.promise()))) {
         throw new IOException("a device of VM " + name() + " was unplugged meanwhile; try again");
       }
-      save(step);
-      vm.backends()
-          .packed(vm.generation())
-          .forEach(
-              (label, fd) -> {
-                try (fd) {
-                  crossing.put(label, fd);
-                }
-              });
+      if (!packed.contains(deviceState)) {
+        save(step);
+      }
+      Map<String, Fd> others = vm.backends().packed(vm.generation());
+      try {
+        others.forEach(this::put);
+      } finally {
+        others.values().forEach(Fd::close);
+      }
+    }
+  }
+
+  /** Puts something into the box that only a stopped guest has, unless it is there. */
+  private void put(String label, Fd fd) {
+    if (!packed.contains(label)) {
+      crossing.put(label, fd);
+      packed.add(label);
     }
   }
 
   private void save(Step step) throws IOException {
     Fd from = state.orElseThrow();
-    Qmp.Expectation saved = vm.process().qmp().expectMigration("completed", "failed");
-    try (Fd memory = linux.memfd("device state of " + name(), 0);
-        Arena arena = Arena.ofConfined()) {
-      stopping.send(step);
+    if (memory.isEmpty()) {
+      memory = Optional.of(linux.memfd("device state of " + name(), 0));
+    }
+    if (saved.isEmpty()) {
+      saved = Optional.of(vm.process().qmp().expectMigration("completed", "failed"));
+    }
+    stopping.send(step);
+    receive(step, from, memory.get());
+    String status = saved.get().await(step.remaining()).object("data").string("status");
+    if (!status.equals("completed")) {
+      throw new IOException(
+          "QEMU could not save the device state"
+              + vm.process().said().map(s -> ": " + s).orElse(""));
+    }
+    step.note("device-state.bytes", Long.toString(written));
+    put(deviceState, memory.get());
+  }
+
+  /** Takes what QEMU writes, to its end. */
+  private void receive(Step step, Fd from, Fd to) throws IOException {
+    if (torn) {
+      throw new IOException(
+          "a part of the device state of VM "
+              + name()
+              + " is lost, and its QEMU writes it once only: cancel the update");
+    }
+    try (Arena arena = Arena.ofConfined()) {
       MemorySegment buffer = arena.allocate(CHUNK);
-      long total = 0;
       while (true) {
         Duration left = step.remaining();
         if (!left.isPositive() || linux.poll(List.of(from), left).isEmpty()) {
           throw new IOException(
-              "QEMU wrote " + total + " bytes of device state and then no more in time");
+              "QEMU wrote " + written + " bytes of device state and then no more in time");
         }
         int bytes = linux.read(from, buffer);
         if (bytes == 0) {
-          break;
+          return;
         }
-        linux.write(memory, buffer.asSlice(0, bytes));
-        total += bytes;
+        torn = true;
+        linux.write(to, buffer.asSlice(0, bytes));
+        torn = false;
+        written += bytes;
       }
-      String status = saved.await(step.remaining()).object("data").string("status");
-      if (!status.equals("completed")) {
-        throw new IOException(
-            "QEMU could not save the device state"
-                + vm.process().said().map(s -> ": " + s).orElse(""));
-      }
-      step.note("device-state.bytes", Long.toString(total));
-      crossing.put(deviceState, memory);
-    } finally {
-      saved.forget();
     }
   }
 
@@ -290,8 +338,11 @@ public final class VmDeparture implements Participant {
 
   @Override
   public void cancel(Step step) throws IOException {
+    prepared = false;
     stopping.forget();
+    saved.ifPresent(Qmp.Expectation::forget);
     state.ifPresent(Fd::close);
+    memory.ifPresent(Fd::close);
     try {
       crossing.undo();
     } finally {

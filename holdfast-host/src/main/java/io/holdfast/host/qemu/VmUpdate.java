@@ -94,6 +94,10 @@ public final class VmUpdate implements Participant {
   private List<OpenFiles> known = List.of();
 
   private boolean givenUp;
+
+  /** The successor is up and waits for the device state. */
+  private boolean prepared;
+
   private Optional<Pairing> pairing = Optional.empty();
   private Optional<QemuProcess> successor = Optional.empty();
   private Optional<Relay> relay = Optional.empty();
@@ -265,6 +269,12 @@ public final class VmUpdate implements Participant {
 
   @Override
   public void prepare(Step step) throws IOException {
+    if (prepared && successor.isPresent() && !successor.get().hasExited()) {
+      return;
+    }
+    if (step.recorded(SUCCESSOR).isPresent()) {
+      withdraw(step);
+    }
     QemuBinary binary = probe.binary(target);
     vm.reopened(linux);
     // Journalled before there is a process: recovery looks for it by the socket in this
@@ -301,11 +311,24 @@ public final class VmUpdate implements Participant {
     try (FdPair out = linux.socketPair(SocketType.STREAM)) {
       stopping.prepare(step, out.left());
       out.left().close();
-      Fd copy = deviceState.create(vm.id());
-      connect(started, out.right().duplicate(), copy);
+      try (Fd copy = deviceState.create(vm.id())) {
+        connect(started, out.right(), copy);
+      }
     }
     stopping.expect();
     resumed = Optional.of(started.qmp().expect("RESUME"));
+    prepared = true;
+  }
+
+  /** Ends what an earlier call of {@link #prepare} began, so that it can begin anew. */
+  private void withdraw(Step step) throws IOException {
+    prepared = false;
+    stopping.forget();
+    relay.ifPresent(Relay::close);
+    relay = Optional.empty();
+    endSuccessor(step, QemuProcess.DEATH);
+    successor = Optional.empty();
+    vm.backends().drop(generation);
   }
 
   private QemuProcess start(Step step, QemuBinary binary) throws IOException {
@@ -403,24 +426,16 @@ public final class VmUpdate implements Participant {
   }
 
   /**
-   * Lets a successor load what comes from {@code source}, whose ownership is taken, as is that of
-   * {@code copy}.
+   * Lets a successor load what comes from {@code source}, and keeps a copy of it; both descriptors
+   * are borrowed.
    */
   private void connect(QemuProcess to, Fd source, Fd copy) throws IOException {
-    boolean taken = false;
     try (FdPair in = linux.socketPair(SocketType.STREAM)) {
       Stopping.give(to, IN, in.right());
       in.right().close();
       loaded = Optional.of(to.qmp().expectMigration("completed", "failed"));
       var _ = to.qmp().execute("migrate-incoming", JsonObject.of("uri", "fd:" + IN));
-      relay = Optional.of(new Relay(linux, source, in.left().duplicate(), copy));
-      taken = true;
-    } finally {
-      if (!taken) {
-        // The successor went away before there was anybody to own them.
-        source.close();
-        copy.close();
-      }
+      relay = Optional.of(new Relay(linux, source, in.left(), copy));
     }
   }
 
@@ -552,7 +567,7 @@ public final class VmUpdate implements Participant {
       successor = Optional.of(started);
       resumed = Optional.of(started.qmp().expect("RESUME"));
       step.record(SUCCESSOR, started.identity().toString());
-      connect(started, again.left().duplicate(), copy.duplicate());
+      connect(started, again.left(), copy);
       again.left().close();
       pump(kept, again.right());
       linux.adopt(again.right()).shutdown();
@@ -657,10 +672,11 @@ public final class VmUpdate implements Participant {
       step.note(GUEST, STAYS_PAUSED);
       return;
     }
-    if (step.recovering()) {
+    if (step.recovering() || step.recorded(RUNS).isPresent()) {
       RunState guest = runs.runState();
       // One that stopped by itself did so after an earlier attempt had let it run.
       if (guest == RunState.RUNNING || guest.byItself()) {
+        vm.follow(runs);
         resumed.flatMap(Qmp.Expectation::seen).ifPresent(event -> stopping.runs(step, event));
         return;
       }
