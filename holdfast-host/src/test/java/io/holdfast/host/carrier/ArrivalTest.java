@@ -4,10 +4,16 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.core.Action;
+import io.holdfast.core.CarrierKind;
+import io.holdfast.core.JournalRecord;
+import io.holdfast.core.JournalText;
+import io.holdfast.core.Participant;
+import io.holdfast.core.UpdateState;
 import io.holdfast.host.keeper.ProcessKeeper;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.SystemCallException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -245,6 +251,78 @@ class ArrivalTest {
         .endsWith("holdfast");
     kernel.refuse("open", Errno.EBUSY);
     assertThat(unpack()).isEmpty();
+  }
+
+  /** Each call comes again, after it succeeded, and after it failed at each call of the kernel. */
+  @Test
+  void finishesOnceHoweverOftenItsCallsAreRepeated() throws Exception {
+    booted(10);
+    arrive();
+    Participant host = Arrival.host(linux, keeper, unpack(), Set.of());
+    for (int i = 0; i < 3; i++) {
+      host.restore(new NoStep(Action.RESTORE, true));
+      host.fence(new NoStep(Action.FENCE, true));
+      host.resume(new NoStep(Action.RESUME, true));
+    }
+    assertThat(kernel.finished()).isEmpty();
+    int failed = 0;
+    boolean done = false;
+    while (!done) {
+      kernel.refuseAt(failed + 1);
+      try {
+        host.finish(new NoStep(Action.FINISH, true));
+        done = kernel.calls() <= failed;
+      } catch (SystemCallException e) {
+        failed++;
+      }
+    }
+    kernel.refuseAt(Integer.MAX_VALUE);
+    for (int i = 0; i < 2; i++) {
+      host.finish(new NoStep(Action.FINISH, true));
+    }
+    assertThat(failed).isPositive();
+    assertThat(kernel.finished()).hasSize(4).endsWith("holdfast");
+    assertThat(kept())
+        .containsExactlyInAnyOrder("web/ram", "db/ram", "@box/cache/index", "@box/cache/data");
+    // And so it is for the next agent.
+    nextAgent();
+    assertThat(kept()).hasSize(4).noneMatch(label -> label.startsWith("@session/"));
+  }
+
+  /** A golden file: what the carrier of version 0.1.0 left for the next kernel. */
+  @Test
+  void whatVersion010LeftArrives() throws Exception {
+    booted(10);
+    kernel.arrive(FormatZero.golden("kexec.manifest"));
+    assertThat(unpack()).isPresent();
+    assertThat(kept()).containsAll(FormatZero.lines("labels-arrived"));
+    assertThat(run.resolve("vms/vm1/vm.json")).hasContent("vm1/record");
+    Path journal = run.resolve("updates/20261130-010203-kernel-2.journal");
+    List<JournalRecord> records = JournalText.decode(Files.readAllBytes(journal)).records();
+    assertThat(records.getFirst())
+        .isInstanceOfSatisfying(
+            JournalRecord.Began.class,
+            began -> {
+              assertThat(began.carrier()).isEqualTo(CarrierKind.KEXEC);
+              assertThat(began.participants()).containsExactly("vm1", Departure.NAME);
+              assertThat(began.of("vm1", Optional.empty())).isTrue();
+            });
+    assertThat(FormatZero.states(records))
+        .containsExactly(
+            UpdateState.PREPARING,
+            UpdateState.PREPARED,
+            UpdateState.SHUTTING_DOWN,
+            UpdateState.FREEZING,
+            UpdateState.FROZEN,
+            UpdateState.HANDED_OVER);
+    assertThat(FormatZero.facts(records))
+        .containsExactly("target", "migration", "stopped", "stop.us");
+    assertThat(
+            records.stream()
+                .filter(JournalRecord.Called.class::isInstance)
+                .map(each -> ((JournalRecord.Called) each).action()))
+        .contains(Action.PREPARE, Action.SHUT_DOWN, Action.FREEZE, Action.HAND_OVER);
+    assertNoGuard();
   }
 
   @ParameterizedTest

@@ -53,6 +53,7 @@ public final class FakeSessions implements Kernel {
   private final List<String> finished = new ArrayList<>();
   private int user;
   private int dieAt = Integer.MAX_VALUE;
+  private int refuseAt = Integer.MAX_VALUE;
   private int calls;
 
   /** A kernel to which nothing has come yet. */
@@ -107,6 +108,21 @@ public final class FakeSessions implements Kernel {
     put(Manifest.SESSION, Manifest.TOKEN, memfd.toByteArray());
   }
 
+  /**
+   * Lets an update arrive as another version left it. Each entry's content is {@code BOX/LABEL}.
+   *
+   * @param memfd the manifest, and the journal behind it
+   */
+  void arrive(byte[] memfd) throws IOException {
+    for (Manifest.CrossedBox box : Manifest.of(MemorySegment.ofArray(memfd)).boxes()) {
+      for (Manifest.CrossedEntry entry : box.entries()) {
+        String content = box.name() + "/" + entry.label();
+        put(box.session(), entry.token(), content.getBytes(StandardCharsets.UTF_8));
+      }
+    }
+    put(Manifest.SESSION, Manifest.TOKEN, memfd);
+  }
+
   private void put(String session, long token, byte[] content) {
     Fd memfd = real.memfd("entry", 0);
     real.write(memfd, MemorySegment.ofArray(content));
@@ -158,6 +174,17 @@ public final class FakeSessions implements Kernel {
     calls = 0;
   }
 
+  /** Refuses one call with EIO, counted from 1 from now on. */
+  void refuseAt(int call) {
+    refuseAt = call;
+    calls = 0;
+  }
+
+  /** How many calls came since {@link #refuseAt} or {@link #dieAt}. */
+  int calls() {
+    return calls;
+  }
+
   /** The sessions that were finished, in that order. */
   public List<String> finished() {
     return List.copyOf(finished);
@@ -173,10 +200,8 @@ public final class FakeSessions implements Kernel {
     try {
       return switch (call) {
         case GETEUID -> user;
-        case SENDMSG -> {
-          live();
-          yield Kernel.system().call(call, a, b, c, d, e, f);
-        }
+        case SENDMSG ->
+            refused() ? -Errno.EIO.number() : Kernel.system().call(call, a, b, c, d, e, f);
         case OPEN ->
             text(a).equals("/dev/liveupdate")
                 ? device()
@@ -192,21 +217,26 @@ public final class FakeSessions implements Kernel {
     }
   }
 
-  private void live() {
+  private boolean refused() {
     if (++calls == dieAt) {
       throw new Death();
     }
+    return calls == refuseAt;
   }
 
   private long device() {
-    live();
+    if (refused()) {
+      return -Errno.EIO.number();
+    }
     asked.add("open");
     Errno refused = refusals.get("open");
     return refused == null ? real.memfd("liveupdate", 0).release() : -refused.number();
   }
 
   private long ioctl(int fd, int request, long address) throws IOException {
-    live();
+    if (refused()) {
+      return -Errno.EIO.number();
+    }
     if (request == RETRIEVE_SESSION) {
       String name = text(address + REST);
       asked.add("session " + name);
@@ -223,6 +253,9 @@ public final class FakeSessions implements Kernel {
     }
     String name = link.substring(LINK.length(), link.length() - " (deleted)".length());
     if (request == FINISH) {
+      if (finished.contains(name)) {
+        return -Errno.EINVAL.number();
+      }
       finished.add(name);
       return 0;
     }

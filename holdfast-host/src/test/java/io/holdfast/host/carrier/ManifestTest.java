@@ -2,13 +2,17 @@ package io.holdfast.host.carrier;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.tuple;
 
+import io.holdfast.core.JournalText;
+import io.holdfast.core.UpdateState;
 import io.holdfast.fdt.FdtBlob;
 import io.holdfast.fdt.FdtTree;
 import io.holdfast.linux.InterfaceAddress;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -53,8 +57,8 @@ final class ManifestTest {
   @Test
   void whatIsBehindItIsNotLookedAt() throws IOException {
     byte[] blob = SAMPLE.toBlob();
-    byte[] memfd = java.util.Arrays.copyOf(blob, blob.length + 10_000);
-    java.util.Arrays.fill(memfd, blob.length, memfd.length, (byte) 0xee);
+    byte[] memfd = Arrays.copyOf(blob, blob.length + 10_000);
+    Arrays.fill(memfd, blob.length, memfd.length, (byte) 0xee);
     assertThat(read(memfd)).isEqualTo(SAMPLE);
   }
 
@@ -73,6 +77,37 @@ final class ManifestTest {
         .isInstanceOf(IOException.class)
         .hasMessageContaining("holdfast-v3")
         .hasMessageContaining("Nothing was taken");
+  }
+
+  /** A golden file: of a host with a VM in a bridge, and a box. */
+  @Test
+  void whatVersion010WroteIsRead() throws IOException {
+    byte[] memfd = FormatZero.golden("kexec-bridge.manifest");
+    Manifest manifest = read(memfd);
+    assertThat(manifest.update()).isEqualTo("20261130-010203-kernel-2");
+    assertThat(manifest.departed().real()).isPositive();
+    assertThat(manifest.departed().monotonic()).isPositive();
+    assertThat(manifest.boxes())
+        .extracting(Manifest.CrossedBox::name, Manifest.CrossedBox::session)
+        .containsExactly(tuple("vm1", "holdfast/vm1"), tuple("@box/cache", "holdfast/@box/cache"));
+    assertThat(manifest.boxes().getFirst().entries())
+        .extracting(Manifest.CrossedEntry::label)
+        .contains("ram", "kernel", "initrd", "record", "device-state")
+        .anyMatch(label -> label.startsWith("console@crossed+"));
+    assertThat(manifest.boxes().getLast().entries())
+        .containsExactly(new Manifest.CrossedEntry("index", 1));
+    assertThat(manifest.bridges()).hasSize(1);
+    Bridge bridge = manifest.bridges().getFirst();
+    assertThat(bridge.name()).isEqualTo("br0");
+    assertThat(bridge.addresses()).containsExactly(InterfaceAddress.of("192.0.2.1/24"));
+    assertThat(bridge.settings()).containsKeys("stp_state", "ageing_time");
+    byte[] journal =
+        Arrays.copyOfRange(
+            memfd,
+            Math.toIntExact(manifest.journalAt()),
+            Math.toIntExact(manifest.journalAt() + manifest.journalBytes()));
+    assertThat(FormatZero.states(JournalText.decode(journal).records()))
+        .endsWith(UpdateState.FREEZING, UpdateState.FROZEN);
   }
 
   @Test

@@ -3,8 +3,16 @@ package io.holdfast.host.qemu;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.holdfast.core.Names;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.util.HashSet;
+import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Labels tell which VM something is of. */
 class VmIdTest {
@@ -24,6 +32,25 @@ class VmIdTest {
     assertThat(old.keys()).isEqualTo("web");
     assertThat(VmId.ofKeys("web")).isEqualTo(old);
     assertThat(VmId.ofKeys("@box/web").keys()).isEqualTo("@box/web");
+  }
+
+  /** Golden files: the labels that version 0.1.0 gave to what a VM and a box have. */
+  @ParameterizedTest
+  @ValueSource(strings = {"labels-at-rest", "labels-in-an-update", "labels-arrived"})
+  void labelsOfFormatZeroTellTheirVm(String file) throws IOException {
+    Set<String> keys = new HashSet<>();
+    try (InputStream in = VmIdTest.class.getResourceAsStream("/format-0/" + file)) {
+      String text =
+          new String(Objects.requireNonNull(in, file).readAllBytes(), StandardCharsets.UTF_8);
+      for (String label : text.lines().toList()) {
+        VmId id = VmId.ofKeys(label.substring(0, label.indexOf('/')));
+        assertThat(id.instance()).isEmpty();
+        assertThat(label).startsWith(id.keys() + "/");
+        keys.add(id.keys());
+      }
+    }
+    assertThat(keys).contains("vm1", "@box");
+    assertThat(Names.valid("@box")).as("no VM has that name").isFalse();
   }
 
   @Test
