@@ -13,6 +13,8 @@ import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** A guest writes to its image and to no other file, whatever names are given to. */
 @Tag("guest")
@@ -157,6 +159,39 @@ class ImagesTest {
     assertThat(disk()).hasBinaryContent(others);
     host.assertWhole();
     giveBack();
+    completes();
+  }
+
+  /** QEMU would refuse to resume the guest in the successor, after the commit. */
+  @ParameterizedTest
+  @CsvSource({"false, 0, 9223372036854775807", "true, 200, 1"})
+  void anImageThatAnotherProcessLocksRefusesTheUpdate(boolean write, long start, long length)
+      throws IOException {
+    host.runVm(Host.qemu());
+    try (LockedFile other = LockedFile.of(disk(), write, start, length)) {
+      other.lock();
+      JsonObject report = host.update(Host.qemu());
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("refused");
+      JsonObject obstacle = report.array("obstacles").objects().getFirst();
+      assertThat(obstacle.string("what")).contains(disk().toString());
+      assertThat(obstacle.string("why")).contains("process " + other.pid(), "lock on bytes");
+      host.assertWhole();
+    }
+    completes();
+  }
+
+  /** The plan has seen no lock. */
+  @Test
+  void anImageThatIsLockedWhenTheSuccessorStartsCancelsTheUpdate() throws IOException {
+    host.runVm(Host.qemu());
+    try (LockedFile other = LockedFile.of(disk(), false, 0, Long.MAX_VALUE)) {
+      JsonObject report = host.update(lateQemu(other.commands(), disk()).toString());
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("cancelled");
+      assertThat(report.string("message"))
+          .contains("could not lock its images", "process " + other.pid(), disk().toString());
+      assertThat(report.number("blackout")).as("the guest was never stopped").isZero();
+      host.assertWhole();
+    }
     completes();
   }
 

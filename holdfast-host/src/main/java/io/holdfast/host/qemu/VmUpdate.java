@@ -18,6 +18,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 
 /**
  * A VM as a participant of an update: it gets another QEMU process under it.
@@ -191,6 +192,13 @@ public final class VmUpdate implements Participant {
     } catch (QemuUnusableException e) {
       findings.obstacle(target, e.reason(), e.advice());
     }
+    for (ImageLocks.Conflict each :
+        ImageLocks.conflicts(predecessor.identity().pid(), Set.of(ProcessHandle.current().pid()))) {
+      findings.obstacle(
+          each.image().toString(),
+          each.holder() + " has " + each.lock() + ": a successor could not use the image",
+          "End that process, or let it release its lock; `lslocks` shows all locks.");
+    }
     Hotplug.bound(vm.promise(), findings);
     Memory.obstacle(vm.promise()).ifPresent(findings::obstacle);
     findings.preserved("guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is");
@@ -317,7 +325,20 @@ public final class VmUpdate implements Participant {
     }
     stopping.expect();
     resumed = Optional.of(started.qmp().expect("RESUME"));
+    checkLocks(started);
     prepared = true;
+  }
+
+  /** After the commit it would be too late: the successor could not have its images. */
+  private void checkLocks(QemuProcess started) throws IOException {
+    Set<Long> ours = Set.of((long) started.identity().pid(), ProcessHandle.current().pid());
+    List<ImageLocks.Conflict> conflicts = ImageLocks.conflicts(predecessor.identity().pid(), ours);
+    if (!conflicts.isEmpty()) {
+      throw new IOException(
+          "the successor could not lock its images: "
+              + String.join("; ", conflicts.stream().map(Object::toString).toList())
+              + ". End that process, then update again");
+    }
   }
 
   /** Ends what an earlier call of {@link #prepare} began, so that it can begin anew. */
