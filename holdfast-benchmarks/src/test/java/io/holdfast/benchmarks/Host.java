@@ -202,6 +202,27 @@ final class Host implements AutoCloseable {
     return Files.readString(output);
   }
 
+  /**
+   * Runs a program that takes the place of the agent, which must not run, and waits for its end.
+   *
+   * @return what it said
+   */
+  String runInstead(String main, List<String> arguments) throws IOException {
+    Path output = directory.resolve("instead.out");
+    Process process = java(main, output, arguments);
+    agent = Optional.of(process);
+    try {
+      process.waitFor();
+    } catch (InterruptedException e) {
+      process.destroyForcibly();
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted while " + main + " ran", e);
+    }
+    String said = Files.readString(output);
+    assertThat(process.exitValue()).as(said).isZero();
+    return said;
+  }
+
   /** What the agent has printed. */
   String said() {
     try {
@@ -419,8 +440,12 @@ final class Host implements AutoCloseable {
         call("Agent.Status", JsonObject.empty()).number("heldDescriptors"));
   }
 
-  /** Names in the run directory, without reports and memory, and generations without number. */
   private Set<String> files() {
+    return files(run);
+  }
+
+  /** Names in a run directory, without reports and memory, and generations without number. */
+  static Set<String> files(Path run) {
     try (Stream<Path> all = Files.walk(run)) {
       return all.map(each -> run.relativize(each).toString())
           .filter(each -> !(each.startsWith("updates/") && each.endsWith(".json")))
