@@ -247,6 +247,12 @@ class PauseTest {
           reply -> {
             if (reply.parameters().has("progress") && asked.getCount() > 0) {
               asked.countDown();
+              JsonObject vm = host().show();
+              assertThat(vm.string("state")).as("%s", vm).isEqualTo("updating");
+              assertThat(vm.string("reason"))
+                  .isEqualTo(
+                      "update %s is under way"
+                          .formatted(reply.parameters().object("progress").string("id")));
               assertThatThrownBy(() -> host().call("Vm." + method, JsonObject.of("name", Host.VM)))
                   .isInstanceOf(VarlinkException.class)
                   .hasMessageContaining("VM vm1 is taken by update ");

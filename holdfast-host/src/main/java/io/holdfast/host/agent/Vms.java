@@ -800,7 +800,7 @@ final class Vms {
   /** Asks what a VM's guest does; empty if that is not to be asked, or can't be. */
   private Optional<Qmp.Pending> ask(Vm vm) {
     String name = vm.promise().name();
-    if (vm.lost().isPresent() || stuck.containsKey(name) || updating(name)) {
+    if (vm.lost().isPresent() || stuck.containsKey(name) || updating(name).isPresent()) {
       return Optional.empty();
     }
     try {
@@ -1103,13 +1103,15 @@ final class Vms {
     String state = "lost";
     Optional<String> reason = lost;
     Stuck in = stuck.get(promise.name());
+    Optional<String> update = updating(promise.name());
     if (lost.isEmpty() && in != null) {
       // Not asked: one that hangs would make whoever lists it wait.
       state = "stuck";
       reason = Optional.of(in.words(promise.name()));
-    } else if (lost.isEmpty() && updating(promise.name())) {
+    } else if (lost.isEmpty() && update.isPresent()) {
       // Not asked: in its blackout, or fenced, QEMU would not answer.
       state = "updating";
+      reason = Optional.of(update.get() + " is under way");
     } else if (lost.isEmpty()) {
       try {
         RunState guest = asked.isPresent() ? RunState.of(asked.get().await(limit)) : vm.runState();
@@ -1169,10 +1171,13 @@ final class Vms {
     return cdroms;
   }
 
-  /** Also one that was just taken back: an update of it may have to be recovered. */
-  private synchronized boolean updating(String name) {
-    String has = busy.getOrDefault(name, "");
-    return has.startsWith("update") || has.equals(RECOVERY);
+  /**
+   * The update that has a VM, or the recovery of one that was just taken back: an update of it may
+   * have to be recovered.
+   */
+  private synchronized Optional<String> updating(String name) {
+    return Optional.ofNullable(busy.get(name))
+        .filter(has -> has.startsWith("update") || has.equals(RECOVERY));
   }
 
   static VarlinkError notPossible(String message) {
