@@ -20,6 +20,7 @@ import io.holdfast.core.UpdateId;
 import io.holdfast.core.UpdateState;
 import io.holdfast.core.Workers;
 import io.holdfast.host.carrier.Arrival;
+import io.holdfast.host.file.WholeFile;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.GuestClock;
 import io.holdfast.host.qemu.Hurry;
@@ -33,11 +34,9 @@ import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
@@ -1150,9 +1149,7 @@ final class Updates {
   /** Several updates may end at once: one at a time counts the reports. */
   private synchronized void keep(UpdateId id, JsonObject report) {
     try {
-      Path aside = places.updates().resolve(id + ".json.new");
-      Files.write(aside, report.pretty().getBytes(StandardCharsets.UTF_8));
-      Files.move(aside, places.updates().resolve(id + ".json"), StandardCopyOption.ATOMIC_MOVE);
+      WholeFile.write(places.updates().resolve(id + ".json"), report.pretty());
       List<Path> all = reports();
       for (Path old : all.subList(0, Math.max(0, all.size() - KEPT_REPORTS))) {
         Files.deleteIfExists(old);

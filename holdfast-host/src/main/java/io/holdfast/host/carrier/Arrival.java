@@ -8,6 +8,7 @@ import io.holdfast.core.Plan;
 import io.holdfast.core.Step;
 import io.holdfast.core.UpdateId;
 import io.holdfast.core.UpdateState;
+import io.holdfast.host.file.WholeFile;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.VmDeparture;
 import io.holdfast.linux.Errno;
@@ -153,7 +154,7 @@ public final class Arrival {
         manifest.bridges().forEach(bridge -> make(linux, bridge));
         MemorySegment text =
             mapping.segment().asSlice(manifest.journalAt(), manifest.journalBytes());
-        Unpacking.write(journal, arrived(text.toArray(ValueLayout.JAVA_BYTE), now, manifest));
+        WholeFile.write(journal, arrived(text.toArray(ValueLayout.JAVA_BYTE), now, manifest));
       }
       long elapsed = now.after(manifest.departed()) - (now.monotonic() - began);
       return new Arrival(elapsed, began, System.nanoTime() - began, unpacking);

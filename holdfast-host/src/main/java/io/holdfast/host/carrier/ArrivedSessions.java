@@ -1,5 +1,6 @@
 package io.holdfast.host.carrier;
 
+import io.holdfast.host.file.WholeFile;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.IncomingSession;
@@ -11,7 +12,6 @@ import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
@@ -200,9 +200,7 @@ final class ArrivedSessions {
 
   /** Writes down that no session is left in this kernel, for the next agent of this boot. */
   void settle() throws IOException {
-    Path aside = settled.resolveSibling(settled.getFileName() + ".new");
-    Files.writeString(aside, StoredSessions.boot() + "\n");
-    Files.move(aside, settled, StandardCopyOption.ATOMIC_MOVE);
+    WholeFile.write(settled, StoredSessions.boot() + "\n");
   }
 
   private boolean isSettled() throws IOException {

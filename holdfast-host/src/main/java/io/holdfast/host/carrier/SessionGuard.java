@@ -1,5 +1,6 @@
 package io.holdfast.host.carrier;
 
+import io.holdfast.host.file.WholeFile;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.QemuProcess.Identity;
 import io.holdfast.linux.ChildProcess;
@@ -14,7 +15,6 @@ import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -172,9 +172,7 @@ public final class SessionGuard implements AutoCloseable {
     if (process.isPresent()) {
       return;
     }
-    Path aside = record.resolveSibling(record.getFileName() + ".new");
-    Files.writeString(aside, Identity.of((int) ProcessHandle.current().pid()) + "\n");
-    Files.move(aside, record, StandardCopyOption.ATOMIC_MOVE);
+    WholeFile.write(record, Identity.of((int) ProcessHandle.current().pid()) + "\n");
     mark = Optional.of(linux.open(record, OpenFlag.READ));
     process = Optional.of(linux.shareDescriptors());
   }

@@ -1,12 +1,12 @@
 package io.holdfast.host.carrier;
 
+import io.holdfast.host.file.WholeFile;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LateLogger;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
@@ -86,9 +86,7 @@ public final class StoredSessions implements SessionHolder {
     keeper.drop(here);
     if (came && !(Files.exists(done) && Files.readString(done).strip().equals(boot))) {
       keeper.drop(rest);
-      Path aside = done.resolveSibling(done.getFileName() + ".new");
-      Files.writeString(aside, boot + "\n");
-      Files.move(aside, done, StandardCopyOption.ATOMIC_MOVE);
+      WholeFile.write(done, boot + "\n");
     }
   }
 }

@@ -1,5 +1,6 @@
 package io.holdfast.host.carrier;
 
+import io.holdfast.host.file.WholeFile;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.VmDeparture;
 import io.holdfast.host.qemu.VmId;
@@ -15,7 +16,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -168,7 +168,7 @@ final class Unpacking {
     if (failed.isEmpty()) {
       Files.deleteIfExists(file());
     } else {
-      write(file(), String.join("\n", failed.keySet()).getBytes(StandardCharsets.UTF_8));
+      WholeFile.write(file(), String.join("\n", failed.keySet()).getBytes(StandardCharsets.UTF_8));
     }
     aside = failed;
   }
@@ -236,7 +236,7 @@ final class Unpacking {
       if (record.isPresent()) {
         Path directory = places.vm(name);
         Files.createDirectories(directory);
-        write(directory.resolve("vm.json"), bytes(record.get()));
+        WholeFile.write(directory.resolve("vm.json"), bytes(record.get()));
       }
     } finally {
       memfds.forEach(Fd::close);
@@ -256,11 +256,5 @@ final class Unpacking {
     try (Mapping mapping = linux.map(memfd, 0, linux.size(memfd), Protection.READ)) {
       return mapping.segment().toArray(java.lang.foreign.ValueLayout.JAVA_BYTE);
     }
-  }
-
-  static void write(Path file, byte[] bytes) throws IOException {
-    Path aside = file.resolveSibling(file.getFileName() + ".new");
-    Files.write(aside, bytes);
-    Files.move(aside, file, StandardCopyOption.ATOMIC_MOVE);
   }
 }

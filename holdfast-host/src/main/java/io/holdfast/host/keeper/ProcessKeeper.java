@@ -1,5 +1,6 @@
 package io.holdfast.host.keeper;
 
+import io.holdfast.host.file.WholeFile;
 import io.holdfast.host.qemu.QemuProcess.Identity;
 import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.Fd;
@@ -17,7 +18,6 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -136,9 +136,7 @@ public final class ProcessKeeper implements Keeper {
   }
 
   private void writeRecord() throws IOException {
-    Path aside = record.resolveSibling(record.getFileName() + ".new");
-    Files.writeString(aside, identity + "\n");
-    Files.move(aside, record, StandardCopyOption.ATOMIC_MOVE);
+    WholeFile.write(record, identity + "\n");
   }
 
   private void watch(ChildProcess child) {

@@ -1,5 +1,6 @@
 package io.holdfast.host.qemu;
 
+import io.holdfast.host.file.WholeFile;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
@@ -9,7 +10,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -150,8 +150,6 @@ final class FailedPairs {
       entry = entry.with(key, named.get(key).orElseThrow());
     }
     all.write((entry + "\n").getBytes(StandardCharsets.UTF_8));
-    Path aside = file.resolveSibling(FILE + ".new");
-    Files.write(aside, all.toByteArray());
-    Files.move(aside, file, StandardCopyOption.ATOMIC_MOVE);
+    WholeFile.write(file, all.toByteArray());
   }
 }

@@ -3,18 +3,17 @@ package io.holdfast.host.qemu;
 import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
 import io.holdfast.host.channel.Console;
+import io.holdfast.host.file.WholeFile;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
@@ -616,9 +615,7 @@ public final class Vm implements AutoCloseable {
   }
 
   private void writeRecord() throws IOException {
-    Path aside = directory.resolve("vm.json.new");
-    Files.write(aside, recordFor(process.identity()).getBytes(StandardCharsets.UTF_8));
-    Files.move(aside, directory.resolve("vm.json"), StandardCopyOption.ATOMIC_MOVE);
+    WholeFile.write(directory.resolve("vm.json"), recordFor(process.identity()));
   }
 
   /**

@@ -1,0 +1,5 @@
+/** Files of the run directory. */
+@NullMarked
+package io.holdfast.host.file;
+
+import org.jspecify.annotations.NullMarked;
