@@ -33,8 +33,8 @@ import org.jspecify.annotations.Nullable;
  * session of its own that never looks at them; each message in the queue is a label with its
  * descriptor. A later message of the same label replaces an earlier one.
  *
- * <p>A process that is killed is replaced; only together with the agent it takes the descriptors
- * along.
+ * <p>A process that is killed is replaced, as soon as that is possible; only together with the
+ * agent it takes the descriptors along.
  *
  * <p>Replacing and dropping first queue what stays once more, then take the old messages out: an
  * agent that dies in between leaves duplicates, never a loss.
@@ -44,6 +44,9 @@ public final class ProcessKeeper implements Keeper {
   private static final int WRITE_END = 4;
   private static final int LONGEST_LABEL = 200;
   private static final Duration FOR_EVER = Duration.ofDays(36_500);
+
+  /** From one attempt to replace the process to the next. */
+  private static final Duration AGAIN = Duration.ofMillis(200);
 
   /**
    * Room for some tens of thousands of descriptors; memory is taken by those that are there only.
@@ -173,23 +176,50 @@ public final class ProcessKeeper implements Keeper {
                 });
   }
 
-  private synchronized boolean replace() {
-    if (closed) {
-      return false;
-    }
+  /**
+   * Starts another process, and writes down which it is: without either, the next agent would find
+   * nothing that is kept. What is missing for it now, such as a descriptor or room in the file
+   * system, may be there again later.
+   *
+   * @return false if this keeper is closed
+   */
+  private boolean replace() {
     LOG.get()
         .log(
             System.Logger.Level.WARNING,
             "the keeper, process " + identity + ", died; replacing it");
-    ChildProcess child = spawn(linux, reader.fd(), writer.fd());
-    try {
-      identity = Identity.of(child.pid());
-      writeRecord();
-    } catch (IOException e) {
-      LOG.get().log(System.Logger.Level.ERROR, "another agent would not find the new keeper", e);
+    Optional<ChildProcess> started = Optional.empty();
+    boolean told = false;
+    while (true) {
+      synchronized (this) {
+        if (closed) {
+          started.ifPresent(ChildProcess::close);
+          return false;
+        }
+        try {
+          if (started.isPresent() && started.get().reap().isPresent()) {
+            started.get().close();
+            started = Optional.empty();
+          }
+          if (started.isEmpty()) {
+            started = Optional.of(spawn(linux, reader.fd(), writer.fd()));
+          }
+          identity = Identity.of(started.get().pid());
+          writeRecord();
+          watch(started.get());
+          return true;
+        } catch (IOException | RuntimeException e) {
+          if (!told) {
+            String what =
+                "the keeper cannot be replaced yet, and an agent that is killed now loses"
+                    + " what is kept; it is tried again until it succeeds";
+            LOG.get().log(System.Logger.Level.ERROR, what, e);
+          }
+          told = true;
+        }
+      }
+      var _ = linux.poll(List.of(closing.reader()), AGAIN);
     }
-    watch(child);
-    return true;
   }
 
   private void readQueue() {

@@ -2,6 +2,7 @@ package io.holdfast.host.keeper;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import java.io.IOException;
@@ -12,6 +13,7 @@ import java.util.HashSet;
 import java.util.Map;
 import java.util.Random;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -103,20 +105,70 @@ class ProcessKeeperTest {
     }
     for (int i = 0; i < 3; i++) {
       String killed = Files.readString(record);
-      ProcessHandle process =
-          ProcessHandle.of(Long.parseLong(killed.split("@", 2)[0])).orElseThrow();
-      assertThat(process.destroyForcibly()).isTrue();
-      long end = System.nanoTime() + 10_000_000_000L;
-      while (Files.readString(record).equals(killed)) {
-        assertThat(System.nanoTime()).as("another keeper in place of " + killed).isLessThan(end);
-        Thread.sleep(1);
-      }
+      kill(killed);
+      awaitTrue(
+          "another keeper in place of " + killed, () -> !Files.readString(record).equals(killed));
       keeper.close();
       keeper = ProcessKeeper.open(linux, record);
       assertThat(found(keeper)).isEqualTo(Map.of("kept", 8192L));
     }
     keeper.end();
     assertThat(descriptors()).isEqualTo(before);
+  }
+
+  /** As without a free descriptor, and on a full file system. */
+  @Test
+  void aKeeperThatCannotBeReplacedAtFirstIsReplacedLater()
+      throws IOException, InterruptedException {
+    Path record = directory.resolve("keeper");
+    long before = descriptors();
+    AtomicInteger refused = new AtomicInteger();
+    AtomicInteger left = new AtomicInteger();
+    Linux scarce =
+        new Linux(
+            (call, a, b, c, d, e, f) -> {
+              if (call == io.holdfast.linux.Call.POSIX_SPAWNP && left.getAndDecrement() > 0) {
+                refused.incrementAndGet();
+                return -Errno.EMFILE.number();
+              }
+              return linux.kernel().call(call, a, b, c, d, e, f);
+            });
+    ProcessKeeper keeper = ProcessKeeper.open(scarce, record);
+    try (Fd fd = linux.memfd("kept", 8192)) {
+      keeper.keep("kept", fd);
+    }
+    String killed = Files.readString(record);
+    Path inTheWay = Files.createDirectory(directory.resolve("keeper.new"));
+    left.set(2);
+    kill(killed);
+    awaitTrue("another attempt", () -> left.get() < 0);
+    assertThat(refused.get()).isEqualTo(2);
+    assertThat(Files.readString(record)).isEqualTo(killed);
+    Files.delete(inTheWay);
+    awaitTrue("another keeper", () -> !Files.readString(record).equals(killed));
+    keeper.close();
+    keeper = ProcessKeeper.open(linux, record);
+    assertThat(found(keeper)).isEqualTo(Map.of("kept", 8192L));
+    keeper.end();
+    assertThat(descriptors()).isEqualTo(before);
+  }
+
+  private interface Condition {
+    boolean holds() throws IOException;
+  }
+
+  private static void awaitTrue(String what, Condition condition)
+      throws IOException, InterruptedException {
+    long end = System.nanoTime() + 10_000_000_000L;
+    while (!condition.holds()) {
+      assertThat(System.nanoTime()).as(what).isLessThan(end);
+      Thread.sleep(1);
+    }
+  }
+
+  private static void kill(String record) {
+    long pid = Long.parseLong(record.split("@", 2)[0]);
+    assertThat(ProcessHandle.of(pid).orElseThrow().destroyForcibly()).isTrue();
   }
 
   @Test
