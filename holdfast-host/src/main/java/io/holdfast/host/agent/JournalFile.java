@@ -40,7 +40,12 @@ final class JournalFile implements Journal, AutoCloseable {
       linux.resize(file, JournalText.decode(Files.readAllBytes(path)).soundBytes());
       return new JournalFile(linux, path, file);
     } catch (IOException | RuntimeException e) {
-      file.close();
+      try (file) {
+        if (linux.size(file) == 0) {
+          // Nobody is left who would remove one that says nothing.
+          Files.deleteIfExists(path);
+        }
+      }
       throw e;
     }
   }
