@@ -8,11 +8,13 @@ import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Linux;
+import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
@@ -118,6 +120,52 @@ class HangsTest {
     assertThat(vm.string("reason")).contains("kill -CONT " + Host.recordedProcess(host.run()));
     goOn();
     assertUndone(report.string("id"));
+  }
+
+  /** The agent is killed at this record, and the QEMU that the guest goes to is stopped. */
+  private long hangSuccessor(boolean after, String record) throws IOException {
+    rehearse();
+    long predecessor = Host.recordedProcess(host.run());
+    host.arm(new Fault(after, Call.WRITE, record, Victim.AGENT));
+    assertThatThrownBy(() -> host.update(Host.qemu()))
+        .isInstanceOf(VarlinkConnectionException.class);
+    host.awaitAgentDeath();
+    List<Long> others = new ArrayList<>(Host.qemus(host.run()));
+    others.remove(predecessor);
+    assertThat(others).hasSize(1);
+    long successor = others.getFirst();
+    StallingFile.signal("-STOP", successor);
+    Host.await("a stopped successor", () -> Host.stopped(successor));
+    host.startAgent();
+    return successor;
+  }
+
+  private void goOn(long successor) {
+    StallingFile.signal("-CONT", successor);
+    Host.await("the guest runs", () -> host.show().string("state").equals("running"));
+    host.assertWhole();
+    assertThat(host.show().number("generation")).isEqualTo(2);
+  }
+
+  @Test
+  void updateIsFinishedWhenTheSuccessorAnswersTheNextAgentAgain() throws IOException {
+    runVm(host.disk().toString());
+    long successor = hangSuccessor(true, "^fact \\S+ vm1 runs ");
+    JsonObject vm = host.show();
+    assertThat(vm.string("state")).as("%s", vm).isEqualTo("stuck");
+    assertThat(vm.string("reason")).contains("process " + successor + " does not answer");
+    goOn(successor);
+  }
+
+  /** The record names the successor already. */
+  @Test
+  void vmIsTakenBackWhenTheSuccessorAnswersTheNextAgentAgain() throws IOException {
+    runVm(host.disk().toString());
+    long successor = hangSuccessor(false, "^entered \\S+ NORMAL ");
+    JsonObject vm = host.show();
+    assertThat(vm.string("state")).as("%s", vm).isEqualTo("unknown");
+    assertThat(vm.string("reason")).contains("kill -CONT " + successor);
+    goOn(successor);
   }
 
   /** The guest's disk is on a FUSE file system whose daemon hangs when the guest is stopped. */

@@ -165,7 +165,7 @@ public final class Agent implements AutoCloseable {
     List<String> story = new ArrayList<>();
     String why = "the agent died while it took it back";
     try {
-      vms.recover(story, updates::committed, updates::recover);
+      vms.recover(story, updates::fenced, updates::recover);
       updates.recover(story);
     } catch (RuntimeException e) {
       why = String.valueOf(e.getMessage());
@@ -253,7 +253,7 @@ public final class Agent implements AutoCloseable {
 
   private void takeBack(String name) {
     List<String> story = new ArrayList<>();
-    if (!closed && vms.takeBack(name, story, updates::committed)) {
+    if (!closed && vms.takeBack(name, story, updates::fenced)) {
       try {
         boolean _ = updates.recover(name, story);
       } finally {

@@ -424,7 +424,7 @@ final class KernelUpdates {
     if (arrival.isPresent() && holds(id.toString())) {
       // At the agent's start this was tried just before.
       for (String box : arrival.get().retry()) {
-        if (vms.takeBack(box, story, _ -> false)) {
+        if (vms.takeBack(box, story, (_, _) -> false)) {
           vms.recovered(box);
         }
       }

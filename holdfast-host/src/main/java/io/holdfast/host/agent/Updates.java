@@ -26,6 +26,7 @@ import io.holdfast.host.qemu.GuestClock;
 import io.holdfast.host.qemu.Hurry;
 import io.holdfast.host.qemu.Memory;
 import io.holdfast.host.qemu.Promise;
+import io.holdfast.host.qemu.QemuProcess;
 import io.holdfast.host.qemu.Vm;
 import io.holdfast.host.qemu.VmId;
 import io.holdfast.host.qemu.VmUpdate;
@@ -962,13 +963,13 @@ final class Updates {
   }
 
   /**
-   * Whether an update of this VM that an earlier agent left is committed: its predecessor may be
-   * fenced by SIGSTOP.
+   * Whether an update of this VM that an earlier agent left is committed, and may have fenced this
+   * process by SIGSTOP: not if that is its successor.
    */
-  boolean committed(VmId vm) {
+  boolean fenced(VmId vm, QemuProcess.Identity process) {
     try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
       for (Path path : journals) {
-        if (committed(path)
+        if (fences(path, process)
             && began(path).filter(update -> update.of(vm.name(), vm.instance())).isPresent()) {
           return true;
         }
@@ -979,17 +980,23 @@ final class Updates {
     return false;
   }
 
-  private static boolean committed(Path journal) {
+  private static boolean fences(Path journal, QemuProcess.Identity process) {
+    boolean committed = false;
+    boolean successor = false;
     try {
-      return JournalText.decode(Files.readAllBytes(journal)).records().stream()
-          .anyMatch(
-              record ->
-                  record instanceof JournalRecord.Entered entered
-                      && entered.state() == UpdateState.COMMITTED);
+      for (JournalRecord record : JournalText.decode(Files.readAllBytes(journal)).records()) {
+        if (record instanceof JournalRecord.Entered entered) {
+          committed |= entered.state() == UpdateState.COMMITTED;
+        } else if (record instanceof JournalRecord.Fact fact) {
+          successor |=
+              fact.key().equals(VmUpdate.SUCCESSOR) && fact.value().equals(process.toString());
+        }
+      }
     } catch (IOException | RuntimeException e) {
       // Its recovery says so. Until then its VM is unknown if its QEMU is stopped.
       return false;
     }
+    return committed && !successor;
   }
 
   private static Optional<JournalRecord.Began> began(Path journal) throws IOException {

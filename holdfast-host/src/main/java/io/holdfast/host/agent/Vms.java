@@ -19,6 +19,7 @@ import io.holdfast.host.qemu.PortDevice;
 import io.holdfast.host.qemu.Promise;
 import io.holdfast.host.qemu.QemuBinary;
 import io.holdfast.host.qemu.QemuProbe;
+import io.holdfast.host.qemu.QemuProcess;
 import io.holdfast.host.qemu.QemuUnusableException;
 import io.holdfast.host.qemu.Qmp;
 import io.holdfast.host.qemu.QmpException;
@@ -55,7 +56,7 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.Predicate;
+import java.util.function.BiPredicate;
 import java.util.stream.Collectors;
 
 /**
@@ -161,7 +162,8 @@ final class Vms {
    *
    * @return whether that was done; if not, it is as unknown as before
    */
-  boolean takeBack(String name, List<String> story, Predicate<VmId> committed) {
+  boolean takeBack(
+      String name, List<String> story, BiPredicate<VmId, QemuProcess.Identity> fenced) {
     Map<String, Map<String, Fd>> kept = Map.of();
     synchronized (this) {
       if (!unknown.containsKey(name) || busy.putIfAbsent(name, RECOVERY) != null) {
@@ -170,7 +172,7 @@ final class Vms {
     }
     try {
       kept = kept();
-      recover(name, places.vm(name), kept, story, committed);
+      recover(name, places.vm(name), kept, story, fenced);
       synchronized (this) {
         unknown.remove(name);
       }
@@ -217,10 +219,11 @@ final class Vms {
    * Takes back the VMs that are {@linkplain #expect expected}, each by itself; what an earlier
    * agent left half started is removed.
    *
-   * @param committed whether an update of a VM is, so that its QEMU may be fenced
+   * @param fenced whether an update of a VM is committed, and may have fenced this process of it
    */
-  void recover(List<String> story, Predicate<VmId> committed, Then then) {
-    List<String> names = List.copyOf(recovering());
+  void recover(
+      List<String> story, BiPredicate<VmId, QemuProcess.Identity> fenced, Then then) {
+    List<String> names = recovering().stream().sorted().toList();
     Map<String, Map<String, Fd>> kept = kept();
     List<List<String>> stories = new ArrayList<>();
     names.forEach(_ -> stories.add(new ArrayList<>()));
@@ -228,7 +231,7 @@ final class Vms {
     Runnable loop =
         () -> {
           for (int i = next.getAndIncrement(); i < names.size(); i = next.getAndIncrement()) {
-            recoverOrHold(names.get(i), kept, stories.get(i), committed, then);
+            recoverOrHold(names.get(i), kept, stories.get(i), fenced, then);
             close(kept, names.get(i));
           }
         };
@@ -256,10 +259,10 @@ final class Vms {
       String name,
       Map<String, Map<String, Fd>> kept,
       List<String> story,
-      Predicate<VmId> committed,
+      BiPredicate<VmId, QemuProcess.Identity> fenced,
       Then then) {
     try {
-      recover(name, places.vm(name), kept, story, committed);
+      recover(name, places.vm(name), kept, story, fenced);
     } catch (IOException | RuntimeException e) {
       // One VM that can't be recovered must not keep the agent from the others.
       synchronized (this) {
@@ -280,7 +283,7 @@ final class Vms {
       Path directory,
       Map<String, Map<String, Fd>> kept,
       List<String> story,
-      Predicate<VmId> committed)
+      BiPredicate<VmId, QemuProcess.Identity> fenced)
       throws IOException {
     Optional<String> aside = aside(name);
     if (aside.isPresent()) {
@@ -326,7 +329,7 @@ final class Vms {
         box.close();
       }
     }
-    if (vm.process().stopped() && !committed.test(id)) {
+    if (vm.process().stopped() && !fenced.test(id, vm.process().identity())) {
       int pid = vm.process().identity().pid();
       vm.close();
       throw new IOException(

@@ -394,14 +394,17 @@ public final class QemuProcess implements AutoCloseable {
   /**
    * Its control channel.
    *
-   * @throws QmpException if it had ended, or was fenced, before this agent found it
+   * @throws QmpException if it had ended, or a signal had stopped it, when this agent found it
    */
   public Qmp qmp() throws QmpException {
     return qmp.orElseThrow(
         () ->
             new QmpException(
                 "Closed",
-                "process " + identity.pid() + " does not answer: it has ended or is fenced"));
+                "process "
+                    + identity.pid()
+                    + " does not answer: it had ended, or was stopped by a signal, when this agent"
+                    + " found it"));
   }
 
   /** Passes its QMP events on, if it answers at all. */

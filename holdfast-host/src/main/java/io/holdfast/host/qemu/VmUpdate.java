@@ -626,9 +626,12 @@ public final class VmUpdate implements Participant {
   }
 
   private Optional<QemuProcess> findSuccessor(Step step) throws IOException {
-    if (successor.isPresent()) {
+    if (successor.isPresent() && !successor.get().stopped()) {
       return successor.get().hasExited() ? Optional.empty() : successor;
     }
+    // One that was stopped by a signal when it was found may have been let go on since.
+    successor.ifPresent(QemuProcess::close);
+    successor = Optional.empty();
     Optional<String> recorded = step.recorded(SUCCESSOR);
     if (recorded.isEmpty()) {
       return Optional.empty();
