@@ -57,6 +57,14 @@ public final class Witness {
   private long last;
   private long lastTsc;
 
+  /** Parts of the console may be missing. */
+  private boolean gaps;
+
+  /** A link that may be cut: it counts if the next one follows from it. 0 if there is none. */
+  private long candidate;
+
+  private long candidateChain;
+
   /** A witness of a console that is still empty. */
   public Witness() {}
 
@@ -101,6 +109,15 @@ public final class Witness {
     }
   }
 
+  /**
+   * Tells whether parts of the console may be missing from here on, as in a log whose file system
+   * is full. If so, cut lines and skipped numbers are no faults; forks, repeats and reboots are.
+   */
+  public void mayHaveGaps(boolean may) {
+    gaps = may;
+    candidate = 0;
+  }
+
   private void take(String text) {
     String said = text.endsWith("\r") ? text.substring(0, text.length() - 1) : text;
     Matcher seq = SEQ.matcher(said);
@@ -129,7 +146,7 @@ public final class Witness {
       // What booting has to say is no update's doing: ten guests that boot on two slow processors
       // have soft lockups. A guest whose kernel panics there never gets ready.
       return;
-    } else if (!said.startsWith("note: ")) {
+    } else if (!gaps && !said.startsWith("note: ")) {
       // A pattern page found wrong, the kernel's panic, and lines of which a part is missing.
       fault(
           "console line %d: %s".formatted(lineNumber, said.isEmpty() ? "empty" : printable(said)));
@@ -150,6 +167,9 @@ public final class Witness {
   private void link(long n, long chain) {
     if (!booted) {
       fault("console line %d: seq %d before a boot line".formatted(lineNumber, n));
+      return;
+    }
+    if (gaps && !whole(n, chain)) {
       return;
     }
     if (n <= last) {
@@ -180,6 +200,36 @@ public final class Witness {
     grow(n);
     chains[(int) n] = chain;
     last = n;
+  }
+
+  /**
+   * Returns whether a line of a console with gaps is the guest's own, and not the beginning of one
+   * and the end of another: it was there before, or follows from the last one, or from the line
+   * before it, which is taken then.
+   */
+  private boolean whole(long n, long chain) {
+    if (n <= last && chains[(int) n] == chain) {
+      return true;
+    }
+    if (n == last + 1 && near(GuestFormat.tsc(chains[(int) last], n, chain))) {
+      return true;
+    }
+    boolean follows =
+        candidate > 0 && n == candidate + 1 && near(GuestFormat.tsc(candidateChain, n, chain));
+    if (follows && candidate > last) {
+      grow(candidate);
+      Arrays.fill(chains, (int) last + 1, (int) candidate, 0);
+      chains[(int) candidate] = candidateChain;
+      last = candidate;
+    }
+    candidate = n;
+    candidateChain = chain;
+    return follows;
+  }
+
+  /** Of numbers that mean nothing one in half a million is that near. */
+  private boolean near(long tsc) {
+    return Math.abs(tsc - lastTsc) < MOST_TICKS;
   }
 
   private void grow(long n) {

@@ -92,6 +92,64 @@ class WitnessTest {
     assertThat(witness(start()).consoleCheck()).isEqualTo(new ChainCheck.Unbroken(BOOT, 0, 0));
   }
 
+  /** What a log whose file system is full has of a guest's lines, cut at any byte. */
+  private static String cut(String text, Random random) {
+    StringBuilder log = new StringBuilder(text);
+    for (int i = 0; i < 5; i++) {
+      int from = random.nextInt(log.length() - 700);
+      log.delete(from, from + random.nextInt(500));
+    }
+    return log.toString();
+  }
+
+  private static Witness withGaps(String before, String text) {
+    Witness witness = witness(before);
+    witness.mayHaveGaps(true);
+    byte[] bytes = text.getBytes(StandardCharsets.ISO_8859_1);
+    witness.console(bytes, 0, bytes.length);
+    witness.mayHaveGaps(false);
+    return witness;
+  }
+
+  private static String lines(List<Link> links) {
+    StringBuilder text = new StringBuilder();
+    links.forEach(link -> text.append(link.line()));
+    return text.toString();
+  }
+
+  @Test
+  void consoleWithGaps() {
+    List<Link> links = links(3000);
+    for (int seed = 0; seed < 300; seed++) {
+      String text = cut(lines(links.subList(20, 2900)), new Random(seed));
+      text += lines(links.subList(2900, 2950));
+      Witness witness = withGaps(log(links.subList(0, 20)), text);
+      byte[] rest = lines(links.subList(2950, 3000)).getBytes(StandardCharsets.ISO_8859_1);
+      witness.console(rest, 0, rest.length);
+      assertThat(witness.consoleCheck())
+          .as("seed %d", seed)
+          .isEqualTo(new ChainCheck.Unbroken(BOOT, 1, 3000));
+    }
+  }
+
+  @Test
+  void forkAndRepeatInAConsoleWithGaps() {
+    List<Link> links = links(400);
+    String before = log(links.subList(0, 100));
+    String gone = lines(links.subList(150, 200));
+    assertBroken(withGaps(before, gone + links.get(160).line()).consoleCheck(), "seq 161 again");
+    Link fork = links.get(180).next(12_345);
+    assertBroken(
+        withGaps(before, gone + fork.line() + fork.next(7).line()).consoleCheck(),
+        "seq 183 again, with another chain: the guest forked");
+    fork = links.get(198).next(12_345);
+    assertBroken(
+        withGaps(before, gone + fork.line() + fork.next(7).line()).consoleCheck(),
+        "of seq 201 does not follow from");
+    assertBroken(
+        withGaps(before, "boot %016x\n".formatted(BOOT + 1)).consoleCheck(), "the guest rebooted");
+  }
+
   @Test
   void bytesMayComeInAnyPiece() {
     byte[] bytes =
