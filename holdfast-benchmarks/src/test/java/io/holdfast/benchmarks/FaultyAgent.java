@@ -205,7 +205,7 @@ final class FaultyAgent {
     try (Agent agent =
         new Agent(new Linux(faulty::call), new Places(run, Places.defaultSocket(run)))) {
       agent.recovered().forEach(System.err::println);
-      System.err.println(Host.READY);
+      System.err.println("faulty " + Host.READY);
       new CountDownLatch(1).await();
     }
   }

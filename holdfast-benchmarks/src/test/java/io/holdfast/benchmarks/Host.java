@@ -31,7 +31,9 @@ import java.util.stream.Stream;
  */
 final class Host implements AutoCloseable {
   static final String VM = "vm1";
-  static final String READY = "faulty agent: ready";
+  static final String READY = "agent: ready";
+
+  private static final String AGENT = "io.holdfast.host.agent.Agent";
 
   /** What has not come about by then never will, on however busy a machine. */
   private static final int HANG_SECONDS = 90;
@@ -42,7 +44,8 @@ final class Host implements AutoCloseable {
   private final Path run;
   private final Path disk;
   private final List<String> prefix;
-  private Optional<Process> agent = Optional.empty();
+  private final String main;
+  private volatile Optional<Process> agent = Optional.empty();
   private Witness witness = new Witness();
   private Optional<State> whole = Optional.empty();
 
@@ -54,20 +57,17 @@ final class Host implements AutoCloseable {
       Map<String, Long> keeper,
       long held) {}
 
-  private Host(Path directory, List<String> prefix) throws IOException, InterruptedException {
+  private Host(Path directory, Path run, List<String> prefix, String main) {
     this.directory = directory;
     this.prefix = List.copyOf(prefix);
-    this.run = directory.resolve("run");
+    this.main = main;
+    this.run = run;
     this.disk = directory.resolve("disk.qcow2");
-    Process made =
-        new ProcessBuilder("qemu-img", "create", "-q", "-f", "qcow2", disk.toString(), "64M")
-            .inheritIO()
-            .start();
-    assertThat(made.waitFor()).as("qemu-img create").isZero();
+    RunningGuest.image(disk);
   }
 
   /** A host whose agent runs; no VM yet. */
-  static Host start() throws IOException, InterruptedException {
+  static Host start() throws IOException {
     return start(List.of());
   }
 
@@ -76,10 +76,21 @@ final class Host implements AutoCloseable {
    *
    * @param prefix what runs a command there, in its own place
    */
-  static Host start(List<String> prefix) throws IOException, InterruptedException {
-    Host host = new Host(Files.createTempDirectory("holdfast-host"), prefix);
+  static Host start(List<String> prefix) throws IOException {
+    Path directory = Files.createTempDirectory("holdfast-host");
+    Host host = new Host(directory, directory.resolve("run"), prefix, FaultyAgent.class.getName());
     host.startAgent();
     return host;
+  }
+
+  /**
+   * A host without an agent yet, whose agents are the real ones: {@link #arm} does nothing.
+   *
+   * @param directory an existing one, from now on this host's
+   * @param run the run directory, in it
+   */
+  static Host in(Path directory, Path run) {
+    return new Host(directory, run, List.of(), AGENT);
   }
 
   /** The folder with the test guest, as {@code ./test} sets it. */
@@ -157,12 +168,23 @@ final class Host implements AutoCloseable {
         });
   }
 
+  /** Starts the agent; {@link #agentListens} tells what comes of it. */
+  void launchAgent() throws IOException {
+    Process _ = agent();
+  }
+
+  /** Waits until the agent listens: false if it has ended, and says why. */
+  boolean agentListens() {
+    await("the agent's start or end", () -> said().contains(READY) || !agentIsAlive());
+    return said().contains(READY);
+  }
+
   private Process agent() throws IOException {
-    Process process =
-        java(
-            FaultyAgent.class.getName(),
-            directory.resolve("agent.err"),
-            List.of(run.toString(), fault().toString()));
+    List<String> arguments =
+        main.equals(AGENT)
+            ? List.of("--run", run.toString())
+            : List.of(run.toString(), fault().toString());
+    Process process = java(main, directory.resolve("agent.err"), arguments);
     agent = Optional.of(process);
     return process;
   }
@@ -177,6 +199,17 @@ final class Host implements AutoCloseable {
   /** The agent's process. */
   long agentPid() {
     return agent.orElseThrow().pid();
+  }
+
+  /** Whether the last agent that was started runs. */
+  boolean agentIsAlive() {
+    return agent.filter(Process::isAlive).isPresent();
+  }
+
+  /** Ends the agent in good order. */
+  void endAgent() {
+    agent.ifPresent(Process::destroy);
+    awaitAgentDeath();
   }
 
   /** The process that keeps descriptors for the agent. */
@@ -196,7 +229,7 @@ final class Host implements AutoCloseable {
   /** Runs an agent that is expected to give up, and returns what it said. */
   String runAgain(List<String> arguments) throws IOException {
     Path output = directory.resolve("again.err");
-    Process process = java("io.holdfast.host.agent.Agent", output, arguments);
+    Process process = java(AGENT, output, arguments);
     await("the end of an agent that can't run", () -> !process.isAlive());
     assertThat(process.exitValue()).isEqualTo(1);
     return Files.readString(output);
@@ -466,7 +499,7 @@ final class Host implements AutoCloseable {
   }
 
   /** The processes of this host with their command lines, for people. */
-  private List<String> commands() {
+  List<String> commands() {
     return processes().stream()
         .map(pid -> pid + " " + read(Path.of("/proc/" + pid + "/cmdline")).replace('\0', ' '))
         .toList();
@@ -474,11 +507,20 @@ final class Host implements AutoCloseable {
 
   /** Processes that run a VM of this run directory: what they print goes to a log in it. */
   static List<Long> qemus(Path run) {
+    return printingTo(run.resolve("vms"));
+  }
+
+  /** Likewise, of one VM. */
+  static List<Long> qemus(Path run, String vm) {
+    return printingTo(run.resolve("vms").resolve(vm));
+  }
+
+  private static List<Long> printingTo(Path directory) {
     return pids(
         pid -> {
           try {
             Path output = Files.readSymbolicLink(Path.of("/proc/" + pid + "/fd/1"));
-            return output.startsWith(run.resolve("vms"));
+            return output.startsWith(directory);
           } catch (IOException _) {
             return false;
           }
@@ -487,7 +529,12 @@ final class Host implements AutoCloseable {
 
   /** The process that the VM's record names. */
   static long recordedProcess(Path run) {
-    String record = read(run.resolve("vms/" + VM + "/vm.json"));
+    return recordedProcess(run, VM);
+  }
+
+  /** The process that this VM's record names. */
+  static long recordedProcess(Path run, String vm) {
+    String record = read(run.resolve("vms/" + vm + "/vm.json"));
     return Long.parseLong(Json.parse(record).string("process").split("@", 2)[0]);
   }
 
@@ -570,9 +617,8 @@ final class Host implements AutoCloseable {
     }
   }
 
-  /** Ends every process of this host and removes its directory. */
-  @Override
-  public void close() throws IOException {
+  /** Ends every process of this host. */
+  void endProcesses() {
     await(
         "the end of this host's processes",
         () -> {
@@ -581,6 +627,12 @@ final class Host implements AutoCloseable {
           left.forEach(pid -> ProcessHandle.of(pid).ifPresent(ProcessHandle::destroyForcibly));
           return left.isEmpty();
         });
+  }
+
+  /** Ends every process of this host and removes its directory. */
+  @Override
+  public void close() throws IOException {
+    endProcesses();
     try (Stream<Path> all = Files.walk(directory)) {
       for (Path each : all.sorted(java.util.Comparator.reverseOrder()).toList()) {
         Files.delete(each);
