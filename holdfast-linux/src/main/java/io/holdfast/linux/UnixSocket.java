@@ -173,6 +173,22 @@ public final class UnixSocket implements AutoCloseable {
   }
 
   /**
+   * Takes the next packet out of the queue and drops it, with its descriptors. These never become
+   * this process's, so it needs none that is free.
+   *
+   * @return false if there is none
+   */
+  public boolean discardNow() {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment header =
+          new Message(arena, MemorySegment.NULL).header(arena.allocate(1), false);
+      long n = calls.attemptOn(Call.RECVMSG, fd, header.address(), MSG_DONTWAIT);
+      return n != -Errno.EAGAIN.number()
+          && SystemCallException.check(n, Call.RECVMSG, fd.what()) > 0;
+    }
+  }
+
+  /**
    * As {@link #receiveNow}, but leaves everything in the queue: what comes out are copies of the
    * bytes and duplicates of the descriptors, and the same again the next time unless {@link
    * #peekFrom} was called.

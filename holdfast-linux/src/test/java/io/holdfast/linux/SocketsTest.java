@@ -134,6 +134,26 @@ class SocketsTest {
   }
 
   @Test
+  void aPacketIsDroppedWithItsDescriptors() {
+    try (Ends ends = Ends.of(linux, SocketType.SEQPACKET);
+        Fd a = linux.memfd("a", 10);
+        Pipe pipe = linux.pipe()) {
+      assertThat(ends.right.discardNow()).isFalse();
+      ends.left.send(new byte[] {1, 2, 3}, 0, 3, List.of(pipe.writer()));
+      ends.left.send(new byte[] {4}, 0, 1, List.of(a));
+      pipe.writer().close();
+      assertThat(ends.right.discardNow()).isTrue();
+      assertThat(linux.read(pipe.reader(), MemorySegment.ofArray(new byte[1])))
+          .as("the end of a pipe of which nobody has the other end")
+          .isZero();
+      Received next = ends.right.receiveNow(new byte[10]).orElseThrow();
+      assertThat(next.descriptors()).extracting(linux::identity).containsExactly(linux.identity(a));
+      next.closeDescriptors();
+      assertThat(ends.right.discardNow()).isFalse();
+    }
+  }
+
+  @Test
   void aWholeQueueCanBePeeked() {
     try (Ends ends = Ends.of(linux, SocketType.SEQPACKET)) {
       List<FileIdentity> sent = new ArrayList<>();

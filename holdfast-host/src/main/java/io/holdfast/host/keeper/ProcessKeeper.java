@@ -306,9 +306,8 @@ public final class ProcessKeeper implements Keeper {
   private void requeue() {
     int before = queued;
     mirror.forEach((label, fd) -> queue(label.getBytes(StandardCharsets.UTF_8), List.of(fd)));
-    byte[] buffer = new byte[LONGEST_LABEL];
-    for (int i = 0; i < before; i++) {
-      reader.receiveNow(buffer).ifPresent(Received::closeDescriptors);
+    // Not received: without a free descriptor a message would be gone, and its place not known.
+    for (int i = 0; i < before && reader.discardNow(); i++) {
       queued--;
     }
   }

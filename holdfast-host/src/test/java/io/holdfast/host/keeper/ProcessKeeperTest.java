@@ -6,6 +6,9 @@ import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
@@ -19,6 +22,9 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** The keeper with a real process; another agent is another {@link ProcessKeeper#open}. */
 class ProcessKeeperTest {
+  /** RLIMIT_NOFILE. */
+  private static final int NOFILE = 7;
+
   private final Linux linux = Linux.system();
 
   @TempDir Path directory;
@@ -151,6 +157,52 @@ class ProcessKeeperTest {
     assertThat(found(keeper)).isEqualTo(Map.of("kept", 8192L));
     keeper.end();
     assertThat(descriptors()).isEqualTo(before);
+  }
+
+  @Test
+  void dropsWithoutAFreeDescriptorAndLosesNothing() throws IOException {
+    Path record = directory.resolve("keeper");
+    ProcessKeeper keeper = ProcessKeeper.open(linux, record);
+    for (int i = 0; i < 5; i++) {
+      try (Fd fd = linux.memfd("m" + i, 4096L * (i + 1))) {
+        keeper.keep("m" + i, fd);
+      }
+    }
+    // Once before, so that all classes are loaded.
+    keeper.drop(Set.of("m4"));
+    long limit = limit(1024);
+    long _ = limit(limit);
+    try {
+      long _ = limit(0);
+      keeper.drop(Set.of("m3"));
+    } finally {
+      long _ = limit(limit);
+    }
+    keeper.drop(Set.of("m2"));
+    keeper.close();
+    keeper = ProcessKeeper.open(linux, record);
+    assertThat(found(keeper)).isEqualTo(Map.of("m0", 4096L, "m1", 8192L));
+    keeper.end();
+  }
+
+  /** Sets how many descriptors this process may have, and returns how many it might have. */
+  private long limit(long descriptors) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment limits = arena.allocate(ValueLayout.JAVA_LONG, 2);
+      long got =
+          linux
+              .kernel()
+              .call(io.holdfast.linux.Call.GETRLIMIT, NOFILE, limits.address(), 0, 0, 0, 0);
+      assertThat(got).isZero();
+      long before = limits.getAtIndex(ValueLayout.JAVA_LONG, 0);
+      limits.setAtIndex(ValueLayout.JAVA_LONG, 0, descriptors);
+      long set =
+          linux
+              .kernel()
+              .call(io.holdfast.linux.Call.SETRLIMIT, NOFILE, limits.address(), 0, 0, 0, 0);
+      assertThat(set).isZero();
+      return before;
+    }
   }
 
   private interface Condition {
