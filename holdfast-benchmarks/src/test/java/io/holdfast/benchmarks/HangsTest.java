@@ -226,6 +226,26 @@ class HangsTest {
     assertThat(report.string("outcome")).as("%s", report).isEqualTo("recovered");
   }
 
+  /** Its record names the predecessor, which has ended, and the guest is in the successor. */
+  @Test
+  void vmWhoseUpdateHasYetToEndIsNotShownAsLost() throws IOException {
+    runVm(host.disk().toString());
+    Path inTheWay = host.run().resolve("vms/" + Host.VM + "/vm.json.new");
+    Files.createDirectory(inTheWay);
+    JsonObject report = host.update(Host.qemu());
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("stuck");
+    host.killAgent();
+    long successor = Host.qemus(host.run()).getFirst();
+    StallingFile.signal("-STOP", successor);
+    Host.await("a stopped successor", () -> Host.stopped(successor));
+    host.startAgent();
+    JsonObject vm = host.show();
+    assertThat(vm.string("state")).as("%s", vm).isEqualTo("stuck");
+    assertThat(vm.string("reason")).contains("update " + report.string("id") + " can't go on");
+    Files.delete(inTheWay);
+    goOn(successor);
+  }
+
   @Test
   void stopEndsAVmThatIsStuck() throws IOException {
     runVm(host.disk().toString());

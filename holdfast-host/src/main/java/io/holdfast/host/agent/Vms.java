@@ -1107,11 +1107,12 @@ final class Vms {
     Optional<String> reason = lost;
     Stuck in = stuck.get(promise.name());
     Optional<String> update = updating(promise.name());
-    if (lost.isEmpty() && in != null) {
-      // Not asked: one that hangs would make whoever lists it wait.
+    if (in != null) {
+      // Not asked: one that hangs would make whoever lists it wait. Nor lost, if the process of its
+      // record has ended: it may have a successor, which only the update's end tells.
       state = "stuck";
       reason = Optional.of(in.words(promise.name()));
-    } else if (lost.isEmpty() && update.isPresent()) {
+    } else if (update.isPresent()) {
       // Not asked: in its blackout, or fenced, QEMU would not answer.
       state = "updating";
       reason = Optional.of(update.get() + " is under way");
