@@ -67,6 +67,7 @@ final class CommandLineInterface {
     root.addSubcommand("status", AgentCommands.status());
     root.addSubcommand("vm", VmCommands.group());
     root.addSubcommand("update", UpdateCommands.group());
+    root.addSubcommand("rescue", RescueCommand.rescue());
     root.addSubcommand("box", BoxCommands.group());
     root.addSubcommand("kho", KhoCommands.group());
     root.addSubcommand("debugfs", DebugfsCommand.debugfs());

@@ -875,4 +875,67 @@ class CommandLineInterfaceTest {
     assertThat(run("states")).isEqualTo(Exit.OK);
     assertThat(out()).isEqualTo(io.holdfast.core.StateTables.print());
   }
+
+  // What waits after a kexec.
+
+  private void rescued(String... states) {
+    handlers.put(
+        "io.holdfast.Agent.Status",
+        call ->
+            call.reply(
+                JsonObject.of(
+                    "version", "1",
+                    "pid", 812,
+                    "uptime", 1,
+                    "runDirectory", directory.toString(),
+                    "keeper", "process 813",
+                    "heldDescriptors", 1,
+                    "vms", 1,
+                    "updates", 0,
+                    "recovered", List.of(),
+                    "refusedConnections", 0)));
+    List<JsonObject> vms = new ArrayList<>();
+    for (String state : states) {
+      vms.add(
+          Samples.RUNNING
+              .with("name", state)
+              .with("state", state)
+              .with("reason", "the reason of " + state));
+    }
+    handlers.put("io.holdfast.Vm.List", call -> call.reply(JsonObject.of("vms", vms)));
+  }
+
+  @Test
+  void nothingWaitsWhereAnAgentHasAllVms() {
+    rescued("running", "paused");
+    assertThat(run("rescue", "--run", directory.toString())).isEqualTo(Exit.OK);
+    assertThat(out())
+        .startsWith("Nothing waits: an agent has all VMs.\n")
+        .contains("running   1 GiB  the agent, process 812, has it: running");
+    assertThat(err()).isEmpty();
+  }
+
+  @Test
+  void aVmThatTheAgentCannotBringBackWaits() {
+    rescued("running", "stuck");
+    assertThat(run("rescue", "--run", directory.toString(), "--json")).isEqualTo(Exit.REFUSED);
+    JsonObject found = Json.parse(out());
+    assertThat(found.bool("waits")).isTrue();
+    assertThat(found.array("boxes").objects().getLast().string("where"))
+        .endsWith("has it: stuck: the reason of stuck");
+    assertThat(found.array("steps").strings())
+        .anyMatch(step -> step.contains("holdfast update retry"));
+  }
+
+  @Test
+  void rescueNeedsNoAgentAndMakesNoRunDirectory() {
+    Path missing = directory.resolve("missing");
+    Exit exit = run(missing.resolve("agent.sock"), "rescue", "--run", missing.toString(), "--json");
+    assertThat(exit).isIn(Exit.OK, Exit.REFUSED);
+    JsonObject found = Json.parse(out());
+    assertThat(found.string("runDirectory")).isEqualTo(missing.toString());
+    assertThat(found.has("agent")).isFalse();
+    assertThat(missing).doesNotExist();
+    assertThat(err()).isEmpty();
+  }
 }

@@ -27,6 +27,7 @@ import io.holdfast.testbed.scenarios.NestedGuest;
 import io.holdfast.testbed.scenarios.PreserveCallsReplayed;
 import io.holdfast.testbed.scenarios.PreservingCosts;
 import io.holdfast.testbed.scenarios.Provoked;
+import io.holdfast.testbed.scenarios.RescueAfterKexec;
 import io.holdfast.testbed.scenarios.SetAsideInRestore;
 import io.holdfast.testbed.scenarios.SystemdAgentKilled;
 import io.holdfast.testbed.scenarios.SystemdEndsVms;
@@ -89,6 +90,7 @@ public final class Scenarios {
         new BoxesCross(),
         new KilledInRestore(),
         new SetAsideInRestore(),
+        new RescueAfterKexec(),
         new KernelRefusals(),
         new Forced.WithoutLiveupdate(),
         new Forced.OtherLuo(),

@@ -114,7 +114,7 @@ public final class Departure implements Participant, Crossing {
 
   private Outgoing outgoing(String name) {
     synchronized (boxes) {
-      Outgoing box = new Outgoing(linux.liveUpdate(), holder, name, boxes.size() + 1);
+      Outgoing box = new Outgoing(linux, holder, name, boxes.size() + 1);
       boxes.add(box);
       return box;
     }

@@ -5,6 +5,7 @@ import io.holdfast.fdt.FdtException;
 import io.holdfast.fdt.FdtNode;
 import io.holdfast.fdt.FdtProperty;
 import io.holdfast.fdt.FdtTree;
+import io.holdfast.host.qemu.VmId;
 import io.holdfast.linux.InterfaceAddress;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -13,6 +14,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalLong;
 
 /**
  * What the next kernel's agent is told: which sessions there are, and what is in them. A flattened
@@ -42,6 +44,12 @@ record Manifest(
   /** The manifest's token: "holdfast" in ASCII. */
   static final long TOKEN = 0x686f_6c64_6661_7374L;
 
+  /** What names of plain boxes begin with. */
+  private static final String PLAIN = "@box/";
+
+  /** The label of a VM's RAM. */
+  private static final String RAM = "ram";
+
   private static final String COMPATIBLE = "holdfast-v2";
 
   /** Its boxes have no instances in their names; else the same. */
@@ -63,6 +71,21 @@ record Manifest(
     CrossedBox {
       entries = List.copyOf(entries);
     }
+
+    /** The size of a VM's RAM, or of all entries of a plain box; empty if it is not known. */
+    OptionalLong memory() {
+      boolean vm = !name.startsWith(PLAIN);
+      long bytes = 0;
+      for (CrossedEntry entry : entries) {
+        if (!vm || entry.label().equals(RAM)) {
+          if (entry.bytes().isEmpty()) {
+            return OptionalLong.empty();
+          }
+          bytes += entry.bytes().getAsLong();
+        }
+      }
+      return bytes == 0 ? OptionalLong.empty() : OptionalLong.of(bytes);
+    }
   }
 
   /**
@@ -70,8 +93,19 @@ record Manifest(
    *
    * @param label in its box
    * @param token in its session
+   * @param bytes its size; empty in a manifest of a version that did not write it
    */
-  record CrossedEntry(String label, long token) {}
+  record CrossedEntry(String label, long token, OptionalLong bytes) {
+    /** One whose size is not known. */
+    CrossedEntry(String label, long token) {
+      this(label, token, OptionalLong.empty());
+    }
+  }
+
+  /** A box's name as people know it: a VM's without its instance. */
+  static String shown(String box) {
+    return VmId.ofKeys(box).name();
+  }
 
   /** The tree as a blob. */
   byte[] toBlob() {
@@ -96,6 +130,7 @@ record Manifest(
         FdtNode _ = each.set("label", entry.label());
         FdtNode _ = each.set("kind", "memfd");
         FdtNode _ = each.set("token", entry.token());
+        entry.bytes().ifPresent(bytes -> each.set("bytes", bytes));
       }
     }
     FdtNode networks = root.add("bridges");
@@ -140,7 +175,12 @@ record Manifest(
         List<CrossedEntry> entries = new ArrayList<>();
         for (FdtNode each : node.children()) {
           entries.add(
-              new CrossedEntry(property(each, "label").string(), property(each, "token").u64()));
+              new CrossedEntry(
+                  property(each, "label").string(),
+                  property(each, "token").u64(),
+                  each.property("bytes")
+                      .map(bytes -> OptionalLong.of(bytes.u64()))
+                      .orElse(OptionalLong.empty())));
         }
         boxes.add(
             new CrossedBox(

@@ -3,16 +3,18 @@ package io.holdfast.host.carrier;
 import io.holdfast.host.qemu.CrossingBox;
 import io.holdfast.host.qemu.VmId;
 import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
 import io.holdfast.linux.LiveUpdate;
 import io.holdfast.linux.OutgoingSession;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 
 /** A box on its way: a session, made when the first thing is put in. Any thread may use it. */
 final class Outgoing implements CrossingBox {
-  private final LiveUpdate luo;
+  private final Linux linux;
   private final SessionHolder holder;
   private final String name;
   private final String sessionName;
@@ -24,8 +26,8 @@ final class Outgoing implements CrossingBox {
    * @param name the box's, {@link VmId#keys} of a VM
    * @param number unique among the boxes of the update
    */
-  Outgoing(LiveUpdate luo, SessionHolder holder, String name, int number) {
-    this.luo = luo;
+  Outgoing(Linux linux, SessionHolder holder, String name, int number) {
+    this.linux = linux;
     this.holder = holder;
     this.name = name;
     this.sessionName = sessionName(name, number);
@@ -42,13 +44,13 @@ final class Outgoing implements CrossingBox {
   @Override
   public synchronized void put(String label, Fd fd) {
     if (session.isEmpty()) {
-      OutgoingSession made = luo.create(sessionName);
+      OutgoingSession made = linux.liveUpdate().create(sessionName);
       session = Optional.of(made);
       holder.hold(sessionName, made.fd());
     }
     long token = entries.size() + 1L;
     session.get().preserve(fd, token);
-    entries.add(new Manifest.CrossedEntry(label, token));
+    entries.add(new Manifest.CrossedEntry(label, token, OptionalLong.of(linux.size(fd))));
   }
 
   @Override

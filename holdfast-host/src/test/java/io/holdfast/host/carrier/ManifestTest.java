@@ -15,6 +15,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
@@ -30,7 +31,7 @@ final class ManifestTest {
                   "holdfast/web",
                   List.of(
                       new Manifest.CrossedEntry("ram", 1),
-                      new Manifest.CrossedEntry("console@crossed+0", 2))),
+                      new Manifest.CrossedEntry("console@crossed+0", 2, OptionalLong.of(4096)))),
               new Manifest.CrossedBox("@box/cache", "holdfast/#2", List.of())),
           List.of(
               new Bridge(

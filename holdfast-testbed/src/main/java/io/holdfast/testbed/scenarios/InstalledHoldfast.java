@@ -115,6 +115,18 @@ final class InstalledHoldfast {
     return agent;
   }
 
+  /** Starts the agent with another root file system, and returns when it is ready. */
+  Process startAgentIn(String root) throws IOException {
+    Files.deleteIfExists(LOG);
+    Process agent =
+        new ProcessBuilder("chroot", root, command().toString(), "agent")
+            .redirectErrorStream(true)
+            .redirectOutput(ProcessBuilder.Redirect.appendTo(LOG.toFile()))
+            .start();
+    awaitAgent(agent);
+    return agent;
+  }
+
   /** Starts a scenario's own program as the agent, and does not wait; see {@link #serve}. */
   Process startAgent(Class<?> main, String... arguments) throws IOException {
     Files.createDirectories(RUN);
@@ -190,11 +202,16 @@ final class InstalledHoldfast {
   /** What a command came to. */
   record Answer(int exit, String out) {}
 
-  /** Runs a command to its end. */
-  Answer holdfast(String... arguments) throws IOException {
+  /** Starts a command. */
+  Process start(String... arguments) throws IOException {
     List<String> line = new ArrayList<>(List.of(command().toString()));
     line.addAll(List.of(arguments));
-    Process process = new ProcessBuilder(line).redirectErrorStream(true).start();
+    return new ProcessBuilder(line).redirectErrorStream(true).start();
+  }
+
+  /** Runs a command to its end. */
+  Answer holdfast(String... arguments) throws IOException {
+    Process process = start(arguments);
     process.getOutputStream().close();
     String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
     try {
