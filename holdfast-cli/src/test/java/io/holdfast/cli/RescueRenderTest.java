@@ -14,7 +14,8 @@ import java.util.OptionalLong;
 import org.junit.jupiter.api.Test;
 
 class RescueRenderTest {
-  private static Rescue found(Sessions sessions, Optional<Rescue.Agent> agent, Rescue.Box... boxes) {
+  private static Rescue found(
+      Sessions sessions, Optional<Rescue.Agent> agent, Rescue.Box... boxes) {
     return new Rescue(
         sessions,
         "so says the kernel",

@@ -67,6 +67,7 @@ public final class Scenarios {
         new PreservingCosts(),
         new Provoked.Oops(),
         new Provoked.Lockdep(),
+        new RescueAfterKexec.Named(),
         new SystemdLinuxGuest(),
         new SystemdUpdateFails.ForLong());
   }

@@ -16,7 +16,12 @@ import java.util.stream.Collectors;
  * @param beforeSwitch whether the boot has yet to switch from an initrd to the real root
  * @param unbound what has to be bound below the root file system that an agent is to run on
  */
-record RescueSteps(Rescue found, Set<Integer> storing, boolean initrd, boolean beforeSwitch, List<String> unbound) {
+record RescueSteps(
+    Rescue found,
+    Set<Integer> storing,
+    boolean initrd,
+    boolean beforeSwitch,
+    List<String> unbound) {
   private static final Path RUN = Path.of("/run/holdfast");
   private static final Path ROOT = Path.of("/");
 

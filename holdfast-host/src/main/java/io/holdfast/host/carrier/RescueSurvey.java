@@ -63,7 +63,7 @@ public final class RescueSurvey {
   private final List<String> missing = new ArrayList<>();
   private final List<String> unknown = new ArrayList<>();
   private final Set<Integer> storing = new TreeSet<>();
-  private OpenSessions open;
+  private final OpenSessions open;
 
   private RescueSurvey(
       Linux linux, Arrival.Places places, Path root, Optional<Agent> agent, Path host, Path kcore) {
@@ -476,7 +476,7 @@ public final class RescueSurvey {
           "the previous kernel handed no state of the Live Update Orchestrator over: there is no "
               + handed.resolve("LUO"));
     }
-    if (registered().isPresent() && registered().get().isEmpty()) {
+    if (!registered().orElse(true)) {
       return handover.certain()
           ? new Verdict(
               Sessions.LOST,
@@ -507,14 +507,12 @@ public final class RescueSurvey {
     }
   }
 
-  /** The minor number of the device; empty in it if the kernel has none; empty if unknown. */
-  private Optional<Optional<String>> registered() {
+  /** Whether the kernel has the device; empty if that cannot be told. */
+  private Optional<Boolean> registered() {
     try {
       return Optional.of(
           Files.readAllLines(host.resolve("proc/misc")).stream()
-              .filter(line -> line.endsWith(" liveupdate"))
-              .map(line -> line.strip().split(" ", 2)[0])
-              .findFirst());
+              .anyMatch(line -> line.endsWith(" liveupdate")));
     } catch (IOException e) {
       return Optional.empty();
     }
@@ -567,12 +565,11 @@ public final class RescueSurvey {
       return;
     }
     Path device = host.resolve(DEVICE);
-    Optional<Optional<String>> minor = registered();
-    if (minor.isEmpty()) {
+    if (registered().isEmpty()) {
       missing.add("proc is not mounted: " + host.resolve("proc/misc") + " cannot be read");
     }
     if (!Files.exists(device)) {
-      missing.add(device + " does not exist (ENOENT)");
+      missing.add(device + " does not exist (ENOENT): is devtmpfs mounted on /dev?");
     } else if (!Files.isReadable(device) || !Files.isWritable(device)) {
       missing.add(device + " may not be opened (EACCES)");
     } else if (!open.device().isEmpty() && !open.device().equals(Set.of(1))) {

@@ -5,8 +5,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.holdfast.host.carrier.Rescue.Place;
 import io.holdfast.host.carrier.Rescue.Sessions;
 import io.holdfast.host.keeper.ProcessKeeper;
+import io.holdfast.host.qemu.QemuProcess.Identity;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.PidFd;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -18,6 +20,7 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.TreeMap;
+import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -147,6 +150,16 @@ class RescueTest {
                     OptionalLong.of(MEMORY),
                     state,
                     Optional.of(reason).filter(text -> !text.isEmpty())))));
+  }
+
+  private void awaitDeath(Identity identity) {
+    long end = System.nanoTime() + Duration.ofSeconds(10).toNanos();
+    for (Optional<PidFd> found = identity.find(linux);
+        found.isPresent() && System.nanoTime() - end < 0;
+        found = identity.find(linux)) {
+      found.get().close();
+      LockSupport.parkNanos(1_000_000);
+    }
   }
 
   private Map<String, String> files() throws IOException {
@@ -280,6 +293,7 @@ class RescueTest {
     Path record = run.resolve("keeper");
     String named = Files.readString(record);
     keeper.orElseThrow().end();
+    awaitDeath(Identity.parse(named.strip()));
     Files.writeString(record, named);
     Rescue found = read();
     assertThat(found.boxes().getFirst().place()).isEqualTo(Place.NOT_FOUND);

@@ -1,6 +1,7 @@
 package io.holdfast.testbed.scenarios;
 
 import io.holdfast.testbed.Inside;
+import io.holdfast.testbed.Kernel;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
 import io.holdfast.testbed.Setup;
@@ -22,7 +23,7 @@ import java.util.stream.Stream;
  * the wrong root loses nothing; the one that is started in a chroot, as docs/rescue.md says, brings
  * the guest back.
  */
-public final class RescueAfterKexec implements Scenario {
+public class RescueAfterKexec implements Scenario {
   private static final String VM = "web";
   private static final String LINES = "lines";
   private static final String COUNT = "count";
@@ -58,6 +59,38 @@ public final class RescueAfterKexec implements Scenario {
   public void prepare(Outside out) throws IOException {
     InstalledHoldfast.require();
     CountingGuest.install(out.disk(0));
+  }
+
+  /**
+   * The same on a kernel that shows its memory: there the VM that waits is named. The agent's root
+   * is the right one.
+   */
+  public static final class Named extends RescueAfterKexec {
+    @Override
+    public String name() {
+      return "rescue-names";
+    }
+
+    @Override
+    public String title() {
+      return "a kernel that shows its memory: holdfast rescue names the VM that waits";
+    }
+
+    @Override
+    public Setup setup() {
+      return super.setup().withKernel(Kernel.Config.DEBUG);
+    }
+
+    @Override
+    public void after(Inside in) throws IOException {
+      InstalledHoldfast holdfast = new InstalledHoldfast(in);
+      String found = rescue(in, holdfast, "before any agent");
+      in.check("it says that VMs wait", found.startsWith("VMs wait"));
+      in.check("it names the VM and its memory", found.matches("(?s).*\nweb +64 MiB .*"));
+      in.check("it says where that is", found.contains("its session is in the kernel"));
+      Process _ = holdfast.startAgent();
+      goesOn(in, holdfast);
+    }
   }
 
   @Override
@@ -142,6 +175,12 @@ public final class RescueAfterKexec implements Scenario {
     in.check("it says how to start the agent", bound.contains("chroot /mnt holdfast agent"));
 
     Process right = holdfast.startAgentIn(MENDED);
+    in.check("the agent is there", right.isAlive());
+    goesOn(in, holdfast);
+  }
+
+  /** Checks that the guest goes on where it stood, and that nothing waits any more. */
+  private static void goesOn(Inside in, InstalledHoldfast holdfast) throws IOException {
     CountingGuest guest = new CountingGuest(in, holdfast, VM);
     long before = Long.parseLong(in.recall(COUNT));
     long now = guest.count();
@@ -152,7 +191,6 @@ public final class RescueAfterKexec implements Scenario {
         "its console goes on, nothing left out and nothing twice: %d lines, then %d"
             .formatted(lines, more),
         more >= lines + SOME && lines >= Integer.parseInt(in.recall(LINES)));
-    in.check("the agent is there", right.isAlive());
     InstalledHoldfast.Answer end = holdfast.holdfast("rescue");
     in.note(end.out().replace('\n', '|'));
     in.same("nothing waits any more", 0, end.exit());
