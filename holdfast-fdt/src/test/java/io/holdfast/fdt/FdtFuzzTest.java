@@ -34,7 +34,7 @@ import org.junit.jupiter.api.io.TempDir;
 @Timeout(value = 4, unit = TimeUnit.HOURS)
 class FdtFuzzTest {
   private static final int INPUTS = 3000;
-  private static final int NIGHTLY_SECONDS = 540;
+  private static final int NIGHTLY_SECONDS = 180;
   private static final Pattern DONE = Pattern.compile("Done (\\d+) runs in");
   private static final Pattern COVERED = Pattern.compile("cov: (\\d+)");
 

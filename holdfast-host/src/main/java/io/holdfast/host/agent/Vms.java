@@ -221,8 +221,7 @@ final class Vms {
    *
    * @param fenced whether an update of a VM is committed, and may have fenced this process of it
    */
-  void recover(
-      List<String> story, BiPredicate<VmId, QemuProcess.Identity> fenced, Then then) {
+  void recover(List<String> story, BiPredicate<VmId, QemuProcess.Identity> fenced, Then then) {
     List<String> names = recovering().stream().sorted().toList();
     Map<String, Map<String, Fd>> kept = kept();
     List<List<String>> stories = new ArrayList<>();

@@ -119,10 +119,7 @@ public class RescueAfterKexec implements Scenario {
     try (VarlinkClient agent = holdfast.agent()) {
       in.remember(
           QEMU,
-          agent
-              .call("io.holdfast.Vm.Show", JsonObject.of("name", VM))
-              .object("vm")
-              .string("qemu"));
+          agent.call("io.holdfast.Vm.Show", JsonObject.of("name", VM)).object("vm").string("qemu"));
     }
     in.remember(LINES, lines);
     in.remember(COUNT, guest.count());
