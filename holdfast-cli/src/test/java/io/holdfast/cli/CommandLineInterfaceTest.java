@@ -417,7 +417,7 @@ class CommandLineInterfaceTest {
       delimiter = '|',
       quoteCharacter = '"',
       value = {
-        "\"\"|a command is missing, one of agent, status, vm, update, box, kho, debugfs, states. How it is used: holdfast --help",
+        "\"\"|a command is missing, one of agent, status, vm, update, rescue, box, kho, debugfs, states. How it is used: holdfast --help",
         "vm|vm: a command is missing, one of run, adopt, list, show, console, pause, resume, stop, media, qmp. How it is used: holdfast vm --help",
         "vm lst|vm: 'lst' is not known here. Did you mean list? How it is used: holdfast vm --help",
         "updaet vmm a|'updaet' is not known here. Did you mean update? How it is used: holdfast --help",
@@ -891,6 +891,7 @@ class CommandLineInterfaceTest {
                     "keeper", "process 813",
                     "heldDescriptors", 1,
                     "vms", 1,
+                    "recovering", 0,
                     "updates", 0,
                     "recovered", List.of(),
                     "refusedConnections", 0)));
