@@ -285,7 +285,8 @@ class ArrivalTest {
     assertThat(kept())
         .containsExactlyInAnyOrder("web/ram", "db/ram", "@box/cache/index", "@box/cache/data");
     // And so it is for the next agent.
-    nextAgent();
+    keeper.close();
+    keeper = ProcessKeeper.open(linux, run.resolve("keeper"));
     assertThat(kept()).hasSize(4).noneMatch(label -> label.startsWith("@session/"));
   }
 
