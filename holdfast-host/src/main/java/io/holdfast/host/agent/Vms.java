@@ -900,7 +900,8 @@ final class Vms {
 
   /** As {@link #claim}, for what belongs to the recovery of a VM that was taken back. */
   synchronized Vm claimRecovered(String name, String what) {
-    if (busy.remove(name, RECOVERY)) {
+    // Not before it is there: whoever is taking it back still has it, and would leave it taken.
+    if (vms.containsKey(name) && busy.remove(name, RECOVERY)) {
       busy.put(name, what);
       return get(name);
     }
