@@ -106,6 +106,19 @@ class UnknownTest {
     assertTakenBack();
   }
 
+  /** Here the log before its console's: what is there is no file. */
+  @Test
+  void aVmOfWhichNotAllCanBeOpened() throws IOException {
+    host.runVm(Host.qemu());
+    host.killAgent();
+    Path log = vm().resolve("console.log.1");
+    Linux.system().listen(log, 1).close();
+    host.startAgent();
+    assertHeld(log.toString());
+    Files.delete(log);
+    assertTakenBack();
+  }
+
   /** Those that hang are waited for together, and the others are listed as ever. */
   @Test
   void qemusThatHangAreUnknownAmongTheOthers() throws IOException {

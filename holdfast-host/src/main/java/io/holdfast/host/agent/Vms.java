@@ -311,16 +311,16 @@ final class Vms {
         id.instance().isPresent()
             ? Set.of()
             : CommandLine.images(record.get().object("promise").array("arguments").strings());
-    descriptors.forEach(
-        (label, fd) -> {
-          // What has an @ is the backends', which find it by themselves.
-          if (!label.equals(DeviceStates.LABEL) && !label.contains("@")) {
-            box.put(label, images.contains(label) ? own(id, label, fd) : fd.duplicate(), "memfd");
-          }
-        });
     Vm vm;
     boolean attached = false;
     try {
+      descriptors.forEach(
+          (label, fd) -> {
+            // What has an @ is the backends', which find it by themselves.
+            if (!label.equals(DeviceStates.LABEL) && !label.contains("@")) {
+              box.put(label, images.contains(label) ? own(id, label, fd) : fd.duplicate(), "memfd");
+            }
+          });
       vm = Vm.attach(context(id), record.get(), box);
       attached = true;
     } finally {

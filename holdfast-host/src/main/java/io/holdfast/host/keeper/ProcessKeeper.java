@@ -322,13 +322,18 @@ public final class ProcessKeeper implements Keeper {
   @Override
   public synchronized Map<String, Fd> kept(String prefix) {
     Map<String, Fd> copies = new LinkedHashMap<>();
-    mirror.forEach(
-        (label, fd) -> {
-          if (label.startsWith(prefix)) {
-            copies.put(label, fd.duplicate());
-          }
-        });
-    return copies;
+    try {
+      mirror.forEach(
+          (label, fd) -> {
+            if (label.startsWith(prefix)) {
+              copies.put(label, fd.duplicate());
+            }
+          });
+      return copies;
+    } catch (RuntimeException e) {
+      copies.values().forEach(Fd::close);
+      throw e;
+    }
   }
 
   @Override

@@ -197,7 +197,7 @@ public final class Vm implements AutoCloseable {
   /**
    * Finds a VM again that another agent started.
    *
-   * @param box with its descriptors, owned by the VM from now on
+   * @param box with its descriptors; owned by the VM if this returns, by the caller if it throws
    */
   public static Vm attach(BackendContext context, JsonObject record, Box box) throws IOException {
     Promise promise = Promise.fromJson(record.object("promise"));
@@ -213,22 +213,32 @@ public final class Vm implements AutoCloseable {
             "QEMU of " + promise.name());
     Backends backends = Backends.of(context, promise);
     boolean arriving = identity.nobody();
-    if (!arriving) {
-      backends.attached(generation);
+    boolean attached = false;
+    try {
+      if (!arriving) {
+        backends.attached(generation);
+      }
+      Vm vm =
+          new Vm(
+              context.id(),
+              promise,
+              record.optionalObject("credentials").map(Credentials::fromJson),
+              box,
+              backends,
+              context.directory(),
+              generation,
+              process);
+      vm.arriving = arriving;
+      vm.images = record.optionalObject("images").map(Images::fromJson).orElse(Images.NONE);
+      attached = true;
+      return vm;
+    } finally {
+      if (!attached) {
+        // A QEMU answers one client at a time, and the next attempt is to be that.
+        process.close();
+        backends.close();
+      }
     }
-    Vm vm =
-        new Vm(
-            context.id(),
-            promise,
-            record.optionalObject("credentials").map(Credentials::fromJson),
-            box,
-            backends,
-            context.directory(),
-            generation,
-            process);
-    vm.arriving = arriving;
-    vm.images = record.optionalObject("images").map(Images::fromJson).orElse(Images.NONE);
-    return vm;
   }
 
   /**
