@@ -85,15 +85,15 @@ class VmsTest {
     String name = "adopted";
     Path record = Files.createDirectories(places.vm(name)).resolve("vm.json");
     Files.writeString(record, "{\"format\":99}");
-    vms.recover(new ArrayList<>(), (_, _) -> false);
+    vms.expect();
+    vms.recover(new ArrayList<>(), (_, _) -> false, (_, _) -> true);
     assertThat(vms.unknown()).containsExactly(name);
     try (InputStream golden = VmsTest.class.getResourceAsStream("/format-0/vm-adopted.json")) {
       Files.write(record, Objects.requireNonNull(golden).readAllBytes());
     }
     keeper.slow = true;
     CompletableFuture<Boolean> taken =
-        CompletableFuture.supplyAsync(
-            () -> vms.takeBack(name, new ArrayList<>(), (_, _) -> false));
+        CompletableFuture.supplyAsync(() -> vms.takeBack(name, new ArrayList<>(), (_, _) -> false));
     keeper.asked.await();
     assertThatThrownBy(() -> vms.claimRecovered(name, "update u1"))
         .isInstanceOf(VarlinkError.class);
