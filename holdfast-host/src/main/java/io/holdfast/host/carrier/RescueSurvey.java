@@ -208,11 +208,15 @@ public final class RescueSurvey {
             place(vm) == Place.SERVED ? List.of() : needs(record(vm.name()))));
   }
 
+  /**
+   * Where a VM of an agent is. One whose update by kexec has not ended is not lost, whatever its
+   * state: the agent shows one as lost that nothing runs, also while its memory is stored.
+   */
   private Place place(Seen vm) {
     return switch (vm.state()) {
       case "running", "paused", "stopped" -> Place.SERVED;
       case "updating" -> retrieved().isPresent() ? Place.NOT_BACK : Place.SERVED;
-      case "lost" -> Place.NOT_FOUND;
+      case "lost" -> retrieved().isPresent() ? Place.NOT_BACK : Place.NOT_FOUND;
       default -> Place.NOT_BACK;
     };
   }

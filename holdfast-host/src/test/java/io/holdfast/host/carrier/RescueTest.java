@@ -332,6 +332,19 @@ class RescueTest {
     assertThat(found.steps()).anyMatch(each -> each.contains("holdfast update retry"));
   }
 
+  /** What the agent calls lost may be stored, and then it must not be run anew. */
+  @Test
+  void aVmOfAnUpdateThatHasNotEndedIsNotLost() throws IOException {
+    handedOver(true);
+    arrive("/bin/sh", "/dev/null");
+    assertThat(read(Optional.of(agent("lost", "its QEMU was killed"))).lost()).isTrue();
+    unpack();
+    Rescue found = read(Optional.of(agent("lost", "it does not run yet")));
+    assertThat(found.lost()).isFalse();
+    assertThat(found.waits()).isTrue();
+    assertThat(found.boxes().getFirst().place()).isEqualTo(Place.NOT_BACK);
+  }
+
   @Test
   void anAgentThatDoesNotAnswerIsWaitedFor() throws IOException {
     handedOver(true);
