@@ -69,6 +69,9 @@ public final class Agent implements AutoCloseable {
   /** How many attempts at that there may be at the same time. */
   private static final int TRIED = 16;
 
+  /** How long the rehearsal waits for what is taken back. */
+  private static final Duration REHEARSED = Duration.ofSeconds(5);
+
   /** How long an agent that is to end goes on taking back VMs. */
   private static final Duration ENDING = Duration.ofSeconds(5);
 
@@ -107,6 +110,7 @@ public final class Agent implements AutoCloseable {
   private final Updates updates;
   private final DebugView debugView;
   private final List<String> recovered = new CopyOnWriteArrayList<>();
+  private final boolean arrived;
   private final CountDownLatch recovery = new CountDownLatch(1);
   private final long started = System.nanoTime();
   private final VarlinkServer server;
@@ -148,6 +152,7 @@ public final class Agent implements AutoCloseable {
       new StoredSessions(keeper, StoredSessions.boot()).sort(places.run().resolve("sorted"));
     }
     Optional<Arrival> arrival = Arrival.unpack(linux, keeper, guard, places);
+    this.arrived = arrival.isPresent();
     this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()), arrival);
     this.boxes = new Boxes(linux, keeper, arrival);
     this.updates = new Updates(linux, places, vms, boxes, keeper, arrival);
@@ -162,42 +167,51 @@ public final class Agent implements AutoCloseable {
   }
 
   private void recover() {
+    while (!closed && !tookBack()) {
+      LockSupport.parkNanos(AGAIN.toNanos());
+    }
     List<String> story = new ArrayList<>();
-    String why = "the agent died while it took it back";
+    updates.recover(story);
+    recovered.addAll(story);
+    vms.allRecovered();
+    recovery.countDown();
+  }
+
+  /** Whether the keeper could be asked what it has; no VM is free before. */
+  private boolean tookBack() {
     try {
-      vms.recover(story, updates::fenced, updates::recover);
-      updates.recover(story);
+      vms.recover(recovered::add, updates::fenced, updates::recover);
+      return true;
     } catch (RuntimeException e) {
-      why = String.valueOf(e.getMessage());
-      LOG.get().log(System.Logger.Level.ERROR, "the recovery", e);
-    } finally {
-      recovered.addAll(story);
-      vms.allRecovered(why);
-      recovery.countDown();
+      LOG.get().log(System.Logger.Level.ERROR, "VMs are taken back in some seconds", e);
+      return false;
     }
   }
 
   /** Prepares for what may be asked for, when no guest waits any more. */
   private void prepare() {
-    awaitRecovery();
+    // Guests that came from another kernel are paused until then.
+    boolean _ = awaitRecovery(arrived ? READY : REHEARSED);
+    updates.rehearse();
+    boolean _ = awaitRecovery(READY);
     try {
       if (manager.isPresent()) {
         manager.get().tell("READY=1", List.of());
       }
-    } catch (IOException e) {
+    } catch (IOException | RuntimeException e) {
       LOG.get().log(System.Logger.Level.ERROR, "the service manager is not told of the start", e);
     }
-    updates.rehearse();
     Loading.load(budgets());
     takeBack();
   }
 
-  /** Waits until all is taken back, but not for what hangs. */
-  private void awaitRecovery() {
+  /** Waits until all is taken back, but not for what hangs; whether it is. */
+  private boolean awaitRecovery(Duration limit) {
     try {
-      boolean _ = recovery.await(READY.toSeconds(), TimeUnit.SECONDS);
+      return recovery.await(limit.toMillis(), TimeUnit.MILLISECONDS);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
+      return false;
     }
   }
 
@@ -234,7 +248,8 @@ public final class Agent implements AutoCloseable {
    */
   private void takeBack() {
     Set<String> tried = ConcurrentHashMap.newKeySet();
-    while (!closed && (recovery.getCount() > 0 || !vms.unknown().isEmpty())) {
+    while (!closed
+        && (recovery.getCount() > 0 || !vms.recovering().isEmpty() || !vms.unknown().isEmpty())) {
       LockSupport.parkNanos(AGAIN.toNanos());
       for (String name : vms.unknown()) {
         if (tried.size() < TRIED && tried.add(name)) {
@@ -243,8 +258,11 @@ public final class Agent implements AutoCloseable {
               .name("takes back VM " + name)
               .start(
                   () -> {
-                    takeBack(name);
-                    tried.remove(name);
+                    try {
+                      takeBack(name);
+                    } finally {
+                      tried.remove(name);
+                    }
                   });
         }
       }
@@ -254,11 +272,7 @@ public final class Agent implements AutoCloseable {
   private void takeBack(String name) {
     List<String> story = new ArrayList<>();
     if (!closed && vms.takeBack(name, story, updates::fenced)) {
-      try {
-        boolean _ = updates.recover(name, story);
-      } finally {
-        vms.recovered(name);
-      }
+      vms.takenBack(name, updates.recover(name, story));
       story.forEach(line -> LOG.get().log(System.Logger.Level.INFO, line));
     }
   }
@@ -400,8 +414,19 @@ public final class Agent implements AutoCloseable {
     call.reply(vms.adopt(call.parameters()));
   }
 
-  private void retry(Call call) {
+  /** Waits for the VMs of the agent before, and for its updates of the kernel. */
+  private void awaitAll() {
     vms.awaitRecovered();
+    if (!awaitRecovery(READY)) {
+      throw Vms.notPossible(
+          "the agent is taking up the updates of the agent before, and has not ended within "
+              + READY.toSeconds()
+              + " s; try again");
+    }
+  }
+
+  private void retry(Call call) {
+    awaitAll();
     call.reply(JsonObject.of("reports", updates.retry()));
   }
 
@@ -489,7 +514,7 @@ public final class Agent implements AutoCloseable {
 
   private void updateKernel(Call call) {
     JsonObject asked = call.parameters();
-    vms.awaitRecovered();
+    awaitAll();
     JsonObject report =
         updates.kernel(
             KernelWish.of(asked),
@@ -553,13 +578,9 @@ public final class Agent implements AutoCloseable {
     closed = true;
     updates.close();
     server.close();
-    try {
-      // What is not done by then the next agent does.
-      boolean _ = recovery.await(ENDING.toSeconds(), TimeUnit.SECONDS);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-    }
-    boolean nothing = recovery.getCount() == 0 && vms.all().isEmpty() && keeper.size() == 0;
+    // What is not done by then the next agent does.
+    boolean ended = awaitRecovery(ENDING) && vms.recovering().isEmpty();
+    boolean nothing = ended && vms.all().isEmpty() && keeper.size() == 0;
     vms.close();
     try {
       Files.deleteIfExists(places.socket());
@@ -568,7 +589,9 @@ public final class Agent implements AutoCloseable {
       } else {
         keeper.close();
       }
-      lockFile.close();
+      if (ended) {
+        lockFile.close();
+      } // Else when this process ends, and with it what takes back VMs.
       manager.ifPresent(ServiceManager::close);
     } catch (IOException e) {
       System.getLogger(Agent.class.getName()).log(System.Logger.Level.WARNING, "at the end", e);
@@ -582,7 +605,7 @@ public final class Agent implements AutoCloseable {
    * @return what there was, and what became of it so far; empty if nothing
    */
   public List<String> recovered() {
-    awaitRecovery();
+    boolean _ = awaitRecovery(READY);
     return List.copyOf(recovered);
   }
 
@@ -634,8 +657,15 @@ public final class Agent implements AutoCloseable {
       System.exit(1);
       return;
     }
-    agent.recovered().forEach(line -> System.err.println("holdfast agent: " + line));
-    System.err.println("holdfast agent: ready on " + places.socket());
+    // Aside: it may be told to end before it is ready.
+    Thread.ofPlatform()
+        .daemon()
+        .name("ready")
+        .start(
+            () -> {
+              agent.recovered().forEach(line -> System.err.println("holdfast agent: " + line));
+              System.err.println("holdfast agent: ready on " + places.socket());
+            });
     end.await();
     agent.close();
     gone.countDown();

@@ -35,6 +35,7 @@ import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
+import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -70,6 +71,10 @@ final class Updates {
       DateTimeFormatter.ofPattern("yyyyMMdd-HHmmss").withZone(ZoneOffset.UTC);
 
   private static final UpdateId REHEARSAL = new UpdateId("rehearsal");
+
+  /** What the id of an update of the kernel has in place of a VM's name. */
+  private static final String KERNEL = "kernel";
+
   private static final String BY_USER = "cancelled by the user";
   private static final String REPAIR = "Repair that and try again; nothing was changed.";
   private static final int PROCESSORS = Runtime.getRuntime().availableProcessors();
@@ -88,6 +93,9 @@ final class Updates {
   private final CountDownLatch rehearsed = new CountDownLatch(1);
   private final AtomicInteger next = new AtomicInteger();
   private final Retries retries = new Retries();
+
+  /** The journals that an earlier agent left. */
+  private final Set<Path> left = ConcurrentHashMap.newKeySet();
 
   private final KernelUpdates kernels;
 
@@ -111,7 +119,7 @@ final class Updates {
    * @return a {@code Report} of interface io.holdfast.Update
    */
   JsonObject kernel(KernelUpdates.Wanted wanted, Consumer<JsonObject> progress) {
-    UpdateId id = id("kernel");
+    UpdateId id = id(KERNEL);
     try {
       if (wanted.dryRun()) {
         Path nowhere = Files.createTempFile(places.updates(), "plan", ".journal");
@@ -842,41 +850,38 @@ final class Updates {
    * VMs that are gone.
    */
   void recover(List<String> story) {
-    try {
-      for (Path path : journals()) {
-        if (!ofOneThatIsThere(path)) {
-          recoverOrHold(path, story);
-        }
+    for (Path path : left()) {
+      if (!ofOneThatIsThere(path)) {
+        recoverOrHold(path, story);
       }
-    } catch (IOException e) {
-      story.add("the journals in " + places.updates() + " can't be listed: " + e.getMessage());
-      LOG.get().log(System.Logger.Level.ERROR, "journals of updates", e);
     }
   }
 
   /**
-   * Checks that the journals of an earlier agent can be listed, before anything is done without
-   * them. One that was killed in its rehearsal left nothing to take up.
+   * Finds out which journals an earlier agent left, before this one has any of its own. One that
+   * was killed in its rehearsal left nothing to take up.
    *
-   * @throws IOException if they can't
+   * @throws IOException if that can't be told: nothing may be done without them
    */
   void expect() throws IOException {
     Files.deleteIfExists(journal(REHEARSAL));
-    List<Path> _ = journals();
+    try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
+      journals.forEach(left::add);
+    } catch (DirectoryIteratorException e) {
+      throw e.getCause();
+    }
   }
 
-  private List<Path> journals() throws IOException {
-    try (DirectoryStream<Path> journals = Files.newDirectoryStream(places.updates(), "*.journal")) {
-      List<Path> all = new ArrayList<>();
-      journals.forEach(all::add);
-      return all;
-    }
+  /** Those of them that are still there. */
+  private List<Path> left() {
+    return left.stream().filter(path -> !Files.notExists(path)).toList();
   }
 
   private void recoverOrHold(Path path, List<String> story) {
     try {
       recover(path, story);
-    } catch (IOException | RuntimeException e) {
+    } catch (Throwable e) {
+      // Errors too, such as one for want of a thread: it is tried again.
       story.add(
           "update journal " + path.getFileName() + " could not be taken up: " + e.getMessage());
       LOG.get().log(System.Logger.Level.ERROR, "update journal " + path, e);
@@ -887,6 +892,7 @@ final class Updates {
   /** Whether a journal is that of a VM's own update, with which the VM is taken back. */
   private boolean ofOneThatIsThere(Path journal) {
     Set<String> there = new HashSet<>(vms.unknown());
+    there.addAll(vms.recovering());
     vms.all().forEach(vm -> there.add(vm.promise().name()));
     try {
       return began(journal)
@@ -899,25 +905,38 @@ final class Updates {
   }
 
   /** The VM of an update that can't be taken up may be paused by it: nobody else may have it. */
-  private void hold(Path path, Exception why) {
+  private void hold(Path path, Throwable why) {
     UpdateId id = id(path);
+    boolean any = named(path, KERNEL);
     List<String> names =
         vms.all().stream()
             .map(vm -> vm.promise().name())
-            .filter(name -> named(path, name))
+            .filter(name -> any || named(path, name))
             .toList();
-    names.forEach(
-        name ->
-            vms.stuck(name, id, "its journal " + path + " can't be taken up: " + why.getMessage()));
+    String reason = "its journal " + path + " can't be taken up: " + why.getMessage();
+    names.forEach(name -> vms.stuck(name, id, reason));
     retries.add(
         id,
         () -> {
-          if (Files.exists(path)) {
+          if (Files.notExists(path)) {
+            names.forEach(vms::unstuck);
+            return true;
+          }
+          boolean done = false;
+          try {
+            if (any) {
+              // Readable, so it names those that it has.
+              Optional<JournalRecord.Began> _ = began(path);
+              names.forEach(vms::unstuck);
+            }
             List<String> story = new ArrayList<>();
             recover(path, story);
             story.forEach(line -> LOG.get().log(System.Logger.Level.INFO, line));
-          } else {
-            names.forEach(vms::unstuck);
+            done = true;
+          } finally {
+            if (any && !done) {
+              names.forEach(name -> vms.stuck(name, id, reason));
+            }
           }
           return true;
         });
@@ -941,23 +960,20 @@ final class Updates {
   boolean recover(String name, List<String> story) {
     boolean free = true;
     kernels.cameBack(name);
-    try {
-      for (Path path : journals()) {
-        List<String> participants;
-        try {
-          participants = of(path);
-        } catch (IOException | RuntimeException e) {
-          participants = named(path, name) ? List.of(name) : List.of();
-        }
-        if (participants.equals(List.of(name))) {
-          recoverOrHold(path, story);
-        } else {
-          free &= !participants.contains(name);
-        }
+    for (Path path : left()) {
+      List<String> participants;
+      try {
+        participants = of(path);
+      } catch (IOException | RuntimeException e) {
+        // One of the kernel may have had it.
+        free &= !named(path, KERNEL);
+        participants = named(path, name) ? List.of(name) : List.of();
       }
-    } catch (IOException e) {
-      story.add("the updates of VM " + name + " could not be taken up: " + e.getMessage());
-      LOG.get().log(System.Logger.Level.ERROR, "updates of VM " + name, e);
+      if (participants.equals(List.of(name))) {
+        recoverOrHold(path, story);
+      } else {
+        free &= !participants.contains(name);
+      }
     }
     return free;
   }
@@ -1035,7 +1051,8 @@ final class Updates {
     try {
       participants = of(path);
     } catch (IOException | RuntimeException e) {
-      participants = named(path, name) ? List.of(name) : List.of();
+      boolean its = named(path, name) && !named(path, KERNEL);
+      participants = its ? List.of(name) : List.of();
     }
     UpdateId id = id(path);
     if (participants.equals(List.of(name))) {

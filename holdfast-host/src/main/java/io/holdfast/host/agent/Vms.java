@@ -3,7 +3,6 @@ package io.holdfast.host.agent;
 import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
 import io.holdfast.core.Obstacle;
-import io.holdfast.core.PlatformWorkers;
 import io.holdfast.core.UpdateId;
 import io.holdfast.host.adopt.Adoption;
 import io.holdfast.host.carrier.Arrival;
@@ -55,8 +54,11 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BiPredicate;
+import java.util.function.Consumer;
 import java.util.stream.Collectors;
 
 /**
@@ -109,6 +111,9 @@ final class Vms {
 
   /** VMs of an earlier agent that are being taken back since this one's start. */
   private final Set<String> recovering = new TreeSet<>();
+
+  /** Updates of the kernel that an earlier agent left have yet to be taken up. */
+  private boolean expecting = true;
 
   /** VMs in updates that can't go on. */
   private final Map<String, Stuck> stuck = new ConcurrentHashMap<>();
@@ -177,7 +182,8 @@ final class Vms {
         unknown.remove(name);
       }
       return true;
-    } catch (IOException | RuntimeException e) {
+    } catch (Throwable e) {
+      // Errors too, such as one for want of a thread: another attempt follows.
       synchronized (this) {
         unknown.put(name, String.valueOf(e.getMessage()));
         busy.remove(name);
@@ -217,31 +223,51 @@ final class Vms {
 
   /**
    * Takes back the VMs that are {@linkplain #expect expected}, each by itself; what an earlier
-   * agent left half started is removed.
+   * agent left half started is removed. Those that hang are taken back later, after this has
+   * returned.
    *
+   * @param story hears of all, also later; any thread
    * @param fenced whether an update of a VM is committed, and may have fenced this process of it
+   * @throws RuntimeException if the keeper can't be asked; nothing is done then
    */
-  void recover(List<String> story, BiPredicate<VmId, QemuProcess.Identity> fenced, Then then) {
+  void recover(Consumer<String> story, BiPredicate<VmId, QemuProcess.Identity> fenced, Then then) {
     List<String> names = recovering().stream().sorted().toList();
     Map<String, Map<String, Fd>> kept = kept();
-    List<List<String>> stories = new ArrayList<>();
-    names.forEach(_ -> stories.add(new ArrayList<>()));
+    kept.keySet().stream()
+        .map(keys -> VmId.ofKeys(keys).name())
+        .filter(name -> !names.contains(name))
+        .forEach(name -> close(kept, name));
     AtomicInteger next = new AtomicInteger();
-    Runnable loop =
+    CountDownLatch done = new CountDownLatch(names.size());
+    Runnable lane =
         () -> {
           for (int i = next.getAndIncrement(); i < names.size(); i = next.getAndIncrement()) {
-            recoverOrHold(names.get(i), kept, stories.get(i), fenced, then);
-            close(kept, names.get(i));
+            try {
+              recoverOrHold(names.get(i), kept, story, fenced, then);
+            } finally {
+              close(kept, names.get(i));
+              done.countDown();
+            }
           }
         };
-    // A QEMU that hangs keeps the agent from its own VM only.
-    try (PlatformWorkers workers = new PlatformWorkers()) {
-      workers.together(Collections.nCopies(Math.min(TOGETHER, names.size()), loop));
-      dropEnded(kept, story);
-    } finally {
-      kept.values().forEach(descriptors -> descriptors.values().forEach(Fd::close));
+    int lanes = 0;
+    try {
+      for (; lanes < Math.min(TOGETHER, names.size()); lanes++) {
+        Thread _ = Thread.ofPlatform().daemon().name("takes back VMs").start(lane);
+      }
+    } catch (OutOfMemoryError e) {
+      // No thread can be had: those that there are do it, or this one.
+      LOG.get().log(System.Logger.Level.WARNING, lanes + " threads take back VMs", e);
     }
-    stories.forEach(story::addAll);
+    if (lanes == 0) {
+      lane.run();
+    }
+    try {
+      boolean _ = done.await(TAKEN_BACK.toMillis(), TimeUnit.MILLISECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    dropEnded(kept, story);
   }
 
   /** A VM whose recovery hangs does not keep the others' descriptors open. */
@@ -257,23 +283,39 @@ final class Vms {
   private void recoverOrHold(
       String name,
       Map<String, Map<String, Fd>> kept,
-      List<String> story,
+      Consumer<String> story,
       BiPredicate<VmId, QemuProcess.Identity> fenced,
       Then then) {
+    List<String> its = new ArrayList<>();
     try {
-      recover(name, places.vm(name), kept, story, fenced);
-    } catch (IOException | RuntimeException e) {
-      // One VM that can't be recovered must not keep the agent from the others.
+      recover(name, places.vm(name), kept, its, fenced);
+    } catch (Throwable e) {
+      // One VM that can't be recovered must not keep the agent from the others, nor an error, such
+      // as one for want of a thread, make it absent.
       synchronized (this) {
         unknown.put(name, String.valueOf(e.getMessage()));
       }
-      story.add("VM " + name + " could not be taken back: " + e.getMessage());
+      story.accept("VM " + name + " could not be taken back: " + e.getMessage());
       LOG.get().log(System.Logger.Level.ERROR, "VM " + name + " could not be taken back", e);
       recovered(name);
       return;
     }
-    if (then.takenBack(name, story)) {
+    boolean free = then.takenBack(name, its);
+    its.forEach(story);
+    takenBack(name, free);
+  }
+
+  /**
+   * A VM is there again, and its own update is taken up.
+   *
+   * @param free whether no update of the kernel has it: such a one is taken up when all VMs are
+   *     there, if it has not been yet
+   */
+  synchronized void takenBack(String name, boolean free) {
+    if (free || !expecting) {
       recovered(name);
+    } else {
+      boolean _ = recovering.add(name);
     }
   }
 
@@ -366,14 +408,14 @@ final class Vms {
   }
 
   /** Drops what is left of VMs that have ended: an agent died before it could. */
-  private void dropEnded(Map<String, Map<String, Fd>> kept, List<String> story) {
+  private void dropEnded(Map<String, Map<String, Fd>> kept, Consumer<String> story) {
     kept.forEach(
         (keys, descriptors) -> {
           VmId id = VmId.ofKeys(keys);
-          if (id.instance().isPresent() && !Files.exists(places.vm(id.name()))) {
+          if (id.instance().isPresent() && Files.notExists(places.vm(id.name()))) {
             try {
               drop(id, descriptors.keySet());
-              story.add("what was left of VM " + id.name() + ", which was stopped, is removed");
+              story.accept("what was left of VM " + id.name() + ", which was stopped, is removed");
             } catch (RuntimeException e) {
               LOG.get().log(System.Logger.Level.WARNING, "left over: what VM " + id + " had", e);
             }
@@ -916,17 +958,14 @@ final class Vms {
     }
   }
 
-  /**
-   * The recovery of all has ended.
-   *
-   * @param why what kept it from those that it did not come to
-   */
-  synchronized void allRecovered(String why) {
+  /** Updates of the kernel are taken up too: nobody waits for more than the VMs that hang. */
+  synchronized void allRecovered() {
+    expecting = false;
     for (String name : recovering()) {
-      if (!vms.containsKey(name) && Files.exists(places.vm(name))) {
-        unknown.putIfAbsent(name, why);
+      // What has another one has it still.
+      if (vms.containsKey(name)) {
+        recovered(name);
       }
-      recovered(name);
     }
   }
 

@@ -48,9 +48,11 @@ final class Outgoing implements CrossingBox {
       session = Optional.of(made);
       holder.hold(sessionName, made.fd());
     }
+    // Before anything is preserved: what has a token and is not listed would be in the way.
+    long bytes = linux.size(fd);
     long token = entries.size() + 1L;
     session.get().preserve(fd, token);
-    entries.add(new Manifest.CrossedEntry(label, token, OptionalLong.of(linux.size(fd))));
+    entries.add(new Manifest.CrossedEntry(label, token, OptionalLong.of(bytes)));
   }
 
   @Override

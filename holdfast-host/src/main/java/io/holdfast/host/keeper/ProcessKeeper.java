@@ -176,6 +176,24 @@ public final class ProcessKeeper implements Keeper {
                 });
   }
 
+  /** Without a record no next agent finds the process that has everything. */
+  private void recordAtLast() {
+    try {
+      writeRecord();
+    } catch (IOException | RuntimeException e) {
+      LOG.get()
+          .log(
+              System.Logger.Level.ERROR,
+              "the keeper, process "
+                  + identity
+                  + ", has all that is kept and cannot be written down: make room, and write \""
+                  + identity
+                  + "\" to "
+                  + record,
+              e);
+    }
+  }
+
   /**
    * Starts another process, and writes down which it is: without either, the next agent would find
    * nothing that is kept. What is missing for it now, such as a descriptor or room in the file
@@ -193,7 +211,10 @@ public final class ProcessKeeper implements Keeper {
     while (true) {
       synchronized (this) {
         if (closed) {
-          started.ifPresent(ChildProcess::close);
+          if (started.isPresent()) {
+            recordAtLast();
+            started.get().close();
+          }
           return false;
         }
         try {

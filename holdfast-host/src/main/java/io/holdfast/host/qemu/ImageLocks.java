@@ -3,6 +3,7 @@ package io.holdfast.host.qemu;
 import io.holdfast.linux.LateLogger;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -11,6 +12,7 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -94,6 +96,16 @@ final class ImageLocks {
    * @throws IOException if the QEMU has ended, or the locks can't be read
    */
   static List<Conflict> conflicts(long running, Set<Long> ours) throws IOException {
+    List<Conflict> found = once(running, ours);
+    if (found.isEmpty()) {
+      return found;
+    }
+    // A lock that changed while it was read may look like somebody else's.
+    List<Conflict> still = once(running, ours);
+    return found.stream().filter(still::contains).toList();
+  }
+
+  private static List<Conflict> once(long running, Set<Long> ours) throws IOException {
     Map<String, Path> images = new HashMap<>();
     List<Lock> mine = new ArrayList<>();
     try (DirectoryStream<Path> descriptors =
@@ -102,9 +114,12 @@ final class ImageLocks {
         List<Lock> found = inFdinfo(each);
         mine.addAll(found);
         for (Lock lock : found) {
-          var _ = images.putIfAbsent(lock.file(), link(running, each.getFileName().toString()));
+          link(running, each.getFileName().toString())
+              .ifPresent(image -> images.putIfAbsent(lock.file(), image));
         }
       }
+    } catch (DirectoryIteratorException e) {
+      throw e.getCause();
     }
     Map<String, Set<Long>> needed = needed(mine);
     Map<Lock, Integer> candidates = new HashMap<>();
@@ -155,6 +170,8 @@ final class ImageLocks {
           }
         }
       }
+    } catch (DirectoryIteratorException e) {
+      throw e.getCause();
     }
     Map<String, Conflict> conflicts = new TreeMap<>();
     for (Lock lock : locks) {
@@ -177,7 +194,7 @@ final class ImageLocks {
       for (Path each : descriptors) {
         locks.addAll(inFdinfo(each));
       }
-    } catch (IOException e) {
+    } catch (IOException | DirectoryIteratorException e) {
       LOG.get().log(System.Logger.Level.DEBUG, process + " has ended, or is somebody else's", e);
     }
     return locks;
@@ -211,8 +228,13 @@ final class ImageLocks {
     return List.of(new Lock(fields[5], fields[3].equals(WRITE), Long.parseLong(fields[6]), end));
   }
 
-  private static Path link(long pid, String descriptor) throws IOException {
-    return Files.readSymbolicLink(PROC.resolve(pid + "/fd/" + descriptor));
+  /** What a descriptor is called; empty if it was closed meanwhile. */
+  private static Optional<Path> link(long pid, String descriptor) {
+    try {
+      return Optional.of(Files.readSymbolicLink(PROC.resolve(pid + "/fd/" + descriptor)));
+    } catch (IOException e) {
+      return Optional.empty();
+    }
   }
 
   private static String words(Path process) {

@@ -341,8 +341,13 @@ public final class VmDeparture implements Participant {
     prepared = false;
     stopping.forget();
     saved.ifPresent(Qmp.Expectation::forget);
+    saved = Optional.empty();
     state.ifPresent(Fd::close);
     memory.ifPresent(Fd::close);
+    memory = Optional.empty();
+    written = 0;
+    torn = false;
+    packed.clear();
     try {
       crossing.undo();
     } finally {

@@ -546,8 +546,11 @@ public final class VmUpdate implements Participant {
    */
   private void restoreAgain(Step step) throws IOException {
     Optional<QemuProcess> found = findSuccessor(step);
-    if (found.isPresent() && found.get().runState() == RunState.PAUSED) {
+    if (found.isPresent()) {
+      // Before it is asked: a QEMU talks to one client, and this one is needed if it hangs.
       successor = found;
+    }
+    if (found.isPresent() && found.get().runState() == RunState.PAUSED) {
       return;
     }
     if (found.isPresent()) {
@@ -644,7 +647,11 @@ public final class VmUpdate implements Participant {
     QemuProcess found =
         QemuProcess.attach(
             linux, QemuProcess.Identity.parse(recorded.get()), knownBinary(), directory, who);
-    return found.hasExited() ? Optional.empty() : Optional.of(found);
+    if (found.hasExited()) {
+      found.close();
+      return Optional.empty();
+    }
+    return Optional.of(found);
   }
 
   /**

@@ -86,7 +86,7 @@ class VmsTest {
     Path record = Files.createDirectories(places.vm(name)).resolve("vm.json");
     Files.writeString(record, "{\"format\":99}");
     vms.expect();
-    vms.recover(new ArrayList<>(), (_, _) -> false, (_, _) -> true);
+    vms.recover(_ -> {}, (_, _) -> false, (_, _) -> true);
     assertThat(vms.unknown()).containsExactly(name);
     try (InputStream golden = VmsTest.class.getResourceAsStream("/format-0/vm-adopted.json")) {
       Files.write(record, Objects.requireNonNull(golden).readAllBytes());
