@@ -60,10 +60,12 @@ public final class VmDeparture implements Participant {
   private Optional<Fd> memory = Optional.empty();
 
   private Optional<Qmp.Expectation> saved = Optional.empty();
-  private long written;
+  private final MemorySegment buffer = Arena.ofAuto().allocate(CHUNK);
 
-  /** Bytes were read from {@link #state} that may not be in {@link #memory}. */
-  private boolean torn;
+  /** Bytes in {@link #buffer} that may not be in {@link #memory}, where {@link #written} are. */
+  private int pending;
+
+  private long written;
 
   /** What was put into the box since the guest stopped. */
   private final Set<String> packed = new HashSet<>();
@@ -281,29 +283,23 @@ public final class VmDeparture implements Participant {
 
   /** Takes what QEMU writes, to its end. */
   private void receive(Step step, Fd from, Fd to) throws IOException {
-    if (torn) {
-      throw new IOException(
-          "a part of the device state of VM "
-              + name()
-              + " is lost, and its QEMU writes it once only: cancel the update");
-    }
-    try (Arena arena = Arena.ofConfined()) {
-      MemorySegment buffer = arena.allocate(CHUNK);
-      while (true) {
+    while (true) {
+      if (pending == 0) {
         Duration left = step.remaining();
         if (!left.isPositive() || linux.poll(List.of(from), left).isEmpty()) {
           throw new IOException(
               "QEMU wrote " + written + " bytes of device state and then no more in time");
         }
-        int bytes = linux.read(from, buffer);
-        if (bytes == 0) {
-          return;
-        }
-        torn = true;
-        linux.write(to, buffer.asSlice(0, bytes));
-        torn = false;
-        written += bytes;
+        pending = linux.read(from, buffer);
       }
+      if (pending == 0) {
+        return;
+      }
+      // An earlier attempt may have written a part of it.
+      linux.seek(to, written);
+      linux.write(to, buffer.asSlice(0, pending));
+      written += pending;
+      pending = 0;
     }
   }
 
