@@ -603,10 +603,15 @@ final class Host implements AutoCloseable {
 
   /** Waits for a condition that comes about by itself. */
   static void await(String what, BooleanSupplier condition) {
-    long end = System.nanoTime() + HANG_SECONDS * 1_000_000_000L;
+    await(HANG_SECONDS, what, condition);
+  }
+
+  /** As {@link #await(String, BooleanSupplier)}, for what may take longer. */
+  static void await(int seconds, String what, BooleanSupplier condition) {
+    long end = System.nanoTime() + seconds * 1_000_000_000L;
     while (!condition.getAsBoolean()) {
       if (System.nanoTime() - end > 0) {
-        throw new AssertionError("waited " + HANG_SECONDS + " s in vain for " + what);
+        throw new AssertionError("waited " + seconds + " s in vain for " + what);
       }
       try {
         Thread.sleep(20);

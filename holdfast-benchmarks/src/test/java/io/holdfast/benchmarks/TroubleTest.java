@@ -57,6 +57,9 @@ class TroubleTest {
   /** Any operation has ended by then, whatever befalls the host. */
   private static final int OPERATION_SECONDS = 240;
 
+  /** A stuck update is tried again every 30 s at most, and an attempt has deadlines. */
+  private static final int SETTLED_SECONDS = 300;
+
   private final List<Guest> guests = new ArrayList<>();
   private final Map<Kind, Integer> struck = new EnumMap<>(Kind.class);
   private final Map<String, Integer> ends = new TreeMap<>();
@@ -248,9 +251,15 @@ class TroubleTest {
       } catch (AssertionError | RuntimeException e) {
         System.out.println(summary(number, begun));
         throw new AssertionError(
-            "seed %d, round %d: %s: %s; processes: %s; agents: %s"
+            "seed %d, round %d: %s: %s; processes: %s; journals: %s; agents: %s"
                 .formatted(
-                    seed, number, round, e.getMessage(), host().commands(), troubles().said()),
+                    seed,
+                    number,
+                    round,
+                    e.getMessage(),
+                    host().commands(),
+                    troubles().journals(),
+                    troubles().said()),
             e);
       }
     }
@@ -519,6 +528,7 @@ class TroubleTest {
     JsonObject[] last = {JsonObject.empty()};
     try {
       Host.await(
+          SETTLED_SECONDS,
           guest.name,
           () -> {
             last[0] = show(guest);

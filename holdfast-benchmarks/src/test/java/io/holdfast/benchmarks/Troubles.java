@@ -301,7 +301,8 @@ final class Troubles {
     }
   }
 
-  private List<String> journals() throws IOException {
+  /** The journals of updates that have not ended. */
+  List<String> journals() throws IOException {
     List<String> texts = new ArrayList<>();
     try (DirectoryStream<Path> found =
         Files.newDirectoryStream(host.run().resolve("updates"), "*.journal")) {

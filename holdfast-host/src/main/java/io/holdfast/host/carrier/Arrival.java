@@ -345,6 +345,8 @@ public final class Arrival {
           finish(linux.liveUpdate().adoptIncoming(fd.duplicate()));
           kept.drop(name);
         }
+        // An earlier call may have failed when the keeper had dropped one in part.
+        kept.drop(Manifest.SESSION);
       } finally {
         sessions.values().forEach(Fd::close);
       }

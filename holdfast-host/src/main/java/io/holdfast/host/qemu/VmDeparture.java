@@ -342,7 +342,7 @@ public final class VmDeparture implements Participant {
     memory.ifPresent(Fd::close);
     memory = Optional.empty();
     written = 0;
-    torn = false;
+    pending = 0;
     packed.clear();
     try {
       crossing.undo();
