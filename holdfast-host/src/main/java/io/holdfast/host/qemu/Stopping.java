@@ -169,6 +169,11 @@ final class Stopping {
       vm.backends().frozen(vm.generation());
       return false;
     }
+    if (guest == RunState.HANDED_OVER && sending.isPresent()) {
+      // An earlier call of this update came as far as that.
+      vm.backends().frozen(vm.generation());
+      return again;
+    }
     if (guest != RunState.RUNNING && guest != RunState.PAUSED) {
       // By itself, since the plan.
       throw new IOException(guest.why() + ". " + guest.advice(name()));
