@@ -185,6 +185,9 @@ class UnknownTest {
     assertThat(host.call("Agent.Status", JsonObject.empty()).number("recovering")).isEqualTo(1);
     JsonObject report = host.update(Host.qemu());
     assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+    // As that of an update that has just been asked for.
+    Path live = host.run().resolve("updates/20260101-000000-" + Host.VM + "-1.journal");
+    Files.createFile(live);
     // Who names it waits, and is told what became of it.
     CompletableFuture<JsonObject> waiting = CompletableFuture.supplyAsync(() -> show("hung"));
     Path damaged = Files.writeString(hung.resolve("damaged"), "{");
@@ -193,6 +196,8 @@ class UnknownTest {
       writer.write('{');
     }
     assertThat(waiting.join().string("reason")).contains("vm.json is damaged");
+    Host.await("the agent is ready", () -> host.said().contains(Host.READY));
+    Files.delete(live);
     Files.delete(record);
     Host.await(
         "what is left of it is removed",

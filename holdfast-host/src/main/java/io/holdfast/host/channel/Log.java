@@ -89,6 +89,7 @@ final class Log implements AutoCloseable {
     }
     Linux linux = kept.linux();
     Fd nowhere = linux.open(Path.of("/dev/null"), OpenFlag.WRITE);
+    Optional<Fd> written = Optional.empty();
     boolean done = false;
     try {
       if (files.isEmpty()) {
@@ -105,6 +106,7 @@ final class Log implements AutoCloseable {
         kept.drop(Set.of(CROSSED + start));
       }
       Map.Entry<Long, Fd> newest = files.pollLastEntry();
+      written = Optional.of(newest.getValue());
       Segment now = new Segment(newest.getKey(), newest.getValue());
       Log log = new Log(kept, path, limit, now, nowhere);
       if (!files.isEmpty()) {
@@ -120,6 +122,7 @@ final class Log implements AutoCloseable {
     } finally {
       if (!done) {
         nowhere.close();
+        written.ifPresent(Fd::close);
       }
       files.values().forEach(Fd::close);
       crossed.values().forEach(Fd::close);
