@@ -13,6 +13,7 @@ home=@JAVA_HOME@ # where the JDK was when this was built
 [ -x "$home/bin/java" ] || home=$("$lib/find-jdk")
 main=io.holdfast.cli/io.holdfast.cli.Holdfast
 heap=64m
+statistics=-XX:-UsePerfData # a command writes no file that it was not asked for, in /tmp neither
 native=io.holdfast.linux,org.cryptomator.jfuse.linux.amd64
 cache=$lib/command.aot # what each command loads and links when it starts
 case " $* " in
@@ -22,6 +23,7 @@ if [ "${1:-}" = agent ]; then
   shift
   main=io.holdfast.host/io.holdfast.host.agent.Agent
   native=io.holdfast.linux
+  statistics=-XX:+UsePerfData # so that jcmd(1) lists it
   # On a new kernel guests may be waiting for their QEMUs, of which nothing has been read yet: that is done while the JVM starts, and
   # gives way to it. In a shell of its own, as the agent looks after its own children only.
   [ -e /run/holdfast/agent.lock ] || (nice -n 19 qemu-system-x86_64 -version >/dev/null 2>&1 &)
@@ -33,4 +35,4 @@ fi
 # paths would outlive a move, but an agent whose folder is replaced while it runs could load nothing more.
 # Small and quick to start: one collector thread, the first compiler only.
 exec "$home/bin/java" ${cache:+"-XX:AOTCache=$cache" -Xlog:aot=off -Xlog:cds=off} --module-path "$lib" "--enable-native-access=$native" \
-  -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Xmx$heap" -m "$main" "$@"
+  -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $statistics "-Xmx$heap" -m "$main" "$@"

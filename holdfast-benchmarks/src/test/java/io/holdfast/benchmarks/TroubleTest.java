@@ -159,12 +159,18 @@ class TroubleTest {
       // A QEMU that waits for it could not even be killed.
       storage.get().goOn();
     }
-    made.ifPresent(Host::endProcesses);
-    if (storage.isPresent()) {
-      storage.get().close();
-    }
-    if (space.isPresent()) {
-      space.get().close();
+    try {
+      made.ifPresent(Host::endProcesses);
+    } finally {
+      try {
+        if (storage.isPresent()) {
+          storage.get().close();
+        }
+      } finally {
+        if (space.isPresent()) {
+          space.get().close();
+        }
+      }
     }
     if (made.isPresent()) {
       made.get().close();

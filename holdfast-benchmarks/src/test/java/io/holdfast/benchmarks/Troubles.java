@@ -228,8 +228,11 @@ final class Troubles {
     Optional<String> most = mostDescriptors(agent);
     if (most.isPresent()) {
       limit(agent, Integer.toString(FEW_DESCRIPTORS));
-      RunningGuest.pause(millis);
-      limit(agent, most.get());
+      try {
+        RunningGuest.pause(millis);
+      } finally {
+        limit(agent, most.get());
+      }
     }
   }
 

@@ -33,6 +33,7 @@ final class VmWatch implements AutoCloseable {
   private final Map<String, Integer> seen;
   private final Thread thread;
   private volatile boolean enough;
+  private volatile boolean answered;
   private volatile Optional<VarlinkClient> client = Optional.empty();
   private volatile Optional<String> fault = Optional.empty();
 
@@ -73,6 +74,7 @@ final class VmWatch implements AutoCloseable {
   }
 
   private void check(List<JsonObject> vms, Set<String> pausedBefore, long seconds) {
+    answered = true;
     if (seconds > ANSWER_SECONDS) {
       fault = Optional.of("listing VMs took " + seconds + " s");
     }
@@ -129,6 +131,9 @@ final class VmWatch implements AutoCloseable {
       throw new AssertionError(e);
     }
     fault.ifPresent(faults::add);
+    if (!answered) {
+      faults.add("listing VMs was never answered");
+    }
     if (!faults.isEmpty()) {
       throw new AssertionError(String.join("; ", faults));
     }
