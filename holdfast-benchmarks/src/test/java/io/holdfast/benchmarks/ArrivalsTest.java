@@ -103,7 +103,7 @@ class ArrivalsTest {
 
   private void assertHeld() {
     JsonObject vm = host().show();
-    assertThat(vm.string("state")).as("%s", vm).isEqualTo("lost");
+    assertThat(vm.string("state")).as("%s", vm).isEqualTo("stuck");
     assertThat(vm.string("reason")).contains("holdfast update retry");
   }
 

@@ -1155,6 +1155,12 @@ final class Vms {
       // Not asked: in its blackout, or fenced, QEMU would not answer.
       state = "updating";
       reason = Optional.of(update.get() + " is under way");
+    } else if (vm.arriving()) {
+      // All of it is there, so it is not lost.
+      state = "stuck";
+      reason =
+          lost.map(
+              why -> why + ", or holdfast vm stop " + promise.name() + " to give the guest up");
     } else if (lost.isEmpty()) {
       try {
         RunState guest = asked.isPresent() ? RunState.of(asked.get().await(limit)) : vm.runState();

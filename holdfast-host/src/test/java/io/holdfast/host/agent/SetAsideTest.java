@@ -127,7 +127,7 @@ class SetAsideTest {
       kernel.allow();
       assertThat(retry(client)).containsExactly("stuck");
       JsonObject back = vms(client).getFirst();
-      assertThat(back.string("state")).as("no QEMU runs here: %s", back).isEqualTo("lost");
+      assertThat(back.string("state")).as("no QEMU runs here: %s", back).isEqualTo("stuck");
       assertThat(back.string("reason")).contains("came from the previous kernel");
     }
     assertThat(kernel.finished()).isEmpty();
@@ -145,7 +145,7 @@ class SetAsideTest {
     kernel.allow();
     try (Agent _ = agent();
         VarlinkClient client = VarlinkClient.connect(linux, socket)) {
-      assertThat(vms(client).getFirst().string("state")).isEqualTo("lost");
+      assertThat(vms(client).getFirst().string("state")).isEqualTo("stuck");
     }
     assertThat(kernel.finished()).isEmpty();
   }

@@ -186,8 +186,8 @@ public final class BoxesCross implements Scenario {
       session.finish();
     }
     // Its disk is not there: its QEMU does not come up, and what it is restored from is held.
-    String lost = holdfast.must("vm", "list");
-    in.check("the VM is held: " + lost.replace('\n', '|'), lost.contains("lost"));
+    String held = holdfast.must("vm", "list");
+    in.check("the VM is held: " + held.replace('\n', '|'), held.contains("stuck"));
     in.same("trying again, in vain", 1, holdfast.holdfast("update", "retry").exit());
     String _ = holdfast.must("vm", "stop", GIVEN_UP);
     in.check(
