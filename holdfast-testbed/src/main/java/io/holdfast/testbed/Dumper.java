@@ -76,6 +76,12 @@ final class Dumper implements AutoCloseable {
             "-x",
             script.toString(),
             vmlinux.toString());
+    // QEMU may not have come to that yet, on a busy machine.
+    for (long waited = 0;
+        Files.notExists(stub) && waited < PATIENCE_SECONDS * 1000;
+        waited += POLL_MILLIS) {
+      Inside.sleep(POLL_MILLIS);
+    }
     Process gdb =
         new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile()).start();
     gdb.getOutputStream().close();
