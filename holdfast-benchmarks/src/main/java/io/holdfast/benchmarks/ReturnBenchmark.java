@@ -205,11 +205,16 @@ public final class ReturnBenchmark {
     return 0;
   }
 
-  private static JsonObject report(VarlinkClient agent) {
-    return agent
-        .call("io.holdfast.Update.List", JsonObject.empty())
-        .array("reports")
-        .objects()
-        .getFirst();
+  /** The agent answers before the update has ended. */
+  private static JsonObject report(VarlinkClient agent) throws InterruptedException {
+    long end = System.nanoTime() + PATIENCE.toNanos();
+    while (true) {
+      List<JsonObject> reports =
+          agent.call("io.holdfast.Update.List", JsonObject.empty()).array("reports").objects();
+      if (!reports.isEmpty() || System.nanoTime() > end) {
+        return reports.getFirst();
+      }
+      Thread.sleep(20);
+    }
   }
 }
