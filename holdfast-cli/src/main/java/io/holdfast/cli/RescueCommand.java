@@ -48,7 +48,7 @@ final class RescueCommand {
                     .paramLabel("DIR")
                     .description(
                         "Another root file system, mounted here, on which the VMs are to run: their QEMUs and images are"
-                            + " looked for below it.")
+                            + " searched for below it.")
                     .build());
     spec.usageMessage()
         .footer(

@@ -48,7 +48,7 @@ final class Outgoing implements CrossingBox {
       session = Optional.of(made);
       holder.hold(sessionName, made.fd());
     }
-    // Before anything is preserved: what has a token and is not listed would be in the way.
+    // Before anything is preserved: a token that is not listed could not be used again.
     long bytes = linux.size(fd);
     long token = entries.size() + 1L;
     session.get().preserve(fd, token);

@@ -452,7 +452,7 @@ public final class RescueSurvey {
               + ")");
     }
     if (answers()) {
-      return new Verdict(Sessions.NONE, agent.orElseThrow().named() + " has looked for them");
+      return new Verdict(Sessions.NONE, agent.orElseThrow().named() + " has searched for them");
     }
     if (open.sessions().keySet().stream()
         .anyMatch(

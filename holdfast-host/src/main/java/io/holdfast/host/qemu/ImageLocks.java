@@ -74,7 +74,7 @@ final class ImageLocks {
   }
 
   /**
-   * A lock in the way of a successor.
+   * A lock that blocks a successor.
    *
    * @param image as the predecessor's descriptor is called
    * @param holder for people: {@code process 123 (backup)}
