@@ -9,6 +9,7 @@ import io.holdfast.testbed.scenarios.FiveKernels;
 import io.holdfast.testbed.scenarios.Forced;
 import io.holdfast.testbed.scenarios.HandoverDecoded;
 import io.holdfast.testbed.scenarios.HandoverDecodedOfOlderKernel;
+import io.holdfast.testbed.scenarios.ImagesCross;
 import io.holdfast.testbed.scenarios.KernelRefusals;
 import io.holdfast.testbed.scenarios.KernelSelftest;
 import io.holdfast.testbed.scenarios.KernelUndone;
@@ -90,6 +91,7 @@ public final class Scenarios {
         new KernelUpdate(),
         new BoxesCross(),
         new KilledInRestore(),
+        new ImagesCross(),
         new SetAsideInRestore(),
         new RescueAfterKexec(),
         new KernelRefusals(),

@@ -371,7 +371,11 @@ final class InstalledHoldfast {
    * about guests. A part of its memory is filled with what {@link #checkFirmware} looks for.
    */
   void runFirmware(String name) throws IOException {
-    Path disk = disk(name);
+    runFirmware(name, disk(name));
+  }
+
+  /** The same with this raw image. */
+  void runFirmware(String name, Path disk) throws IOException {
     String _ =
         must(
             "vm",
