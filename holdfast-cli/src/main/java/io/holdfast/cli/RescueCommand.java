@@ -7,6 +7,7 @@ import io.holdfast.host.carrier.Rescue;
 import io.holdfast.host.carrier.RescueSurvey;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.JsonObject;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
@@ -72,6 +73,12 @@ final class RescueCommand {
             .option("--root", String.class)
             .map(directory -> Path.of(invocation.shell().absolute(directory)).normalize())
             .orElse(Path.of("/"));
+    if (!Files.isDirectory(root)) {
+      throw new Failure(
+          Exit.USAGE,
+          "io.holdfast.cli.Usage",
+          "--root " + root + " is not a directory; mount the root file system there first");
+    }
     Rescue found =
         RescueSurvey.read(Linux.system(), new Places(run, socket), root, agent(invocation, socket));
     invocation.print(RescueRender.json(found), () -> RescueRender.text(found));

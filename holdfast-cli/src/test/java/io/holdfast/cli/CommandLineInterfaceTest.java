@@ -939,4 +939,11 @@ class CommandLineInterfaceTest {
     assertThat(missing).doesNotExist();
     assertThat(err()).isEmpty();
   }
+
+  @Test
+  void rescueRefusesARootThatIsNoDirectory() {
+    assertThat(run("rescue", "--run", directory.toString(), "--root", "/nowhere"))
+        .isEqualTo(Exit.USAGE);
+    assertThat(err()).contains("--root /nowhere is not a directory", "mount the root file system");
+  }
 }
