@@ -6,10 +6,12 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import io.holdfast.host.qemu.Credentials;
 import io.holdfast.host.qemu.Qmp;
 import io.holdfast.host.qemu.QmpException;
+import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.Reply;
 import io.holdfast.varlink.VarlinkClient;
+import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.io.OutputStream;
@@ -184,6 +186,42 @@ class AdoptTest {
       JsonObject status = client.call("io.holdfast.Agent.Status", JsonObject.empty());
       assertThat(status.number("heldDescriptors")).isZero();
       assertThat(directory.resolve("run/vms")).isEmptyDirectory();
+    }
+  }
+
+  /** Its QEMU hangs when it has been sent a command of the adoption; nothing is left of that. */
+  @ParameterizedTest
+  @ValueSource(strings = {"query-named-block-nodes", "query-pci"})
+  void leavesAQemuThatHangsAsItWas(String command) throws IOException, InterruptedException {
+    try (Host host = Host.start();
+        Started qemu = bare(host.directory(), FILE)) {
+      Path socket = host.directory().resolve("qmp.sock");
+      await("QEMU", () -> Files.exists(socket));
+      Files.writeString(host.directory().resolve(FaultyAgent.ADOPTED), Long.toString(qemu.pid()));
+      host.arm(
+          new FaultyAgent.Fault(
+              false,
+              Call.SENDMSG,
+              "\"execute\": ?\"" + command + "\"",
+              FaultyAgent.Victim.ADOPTED_HANGS));
+      JsonObject adoption = JsonObject.of("name", "found", "qmp", socket.toString());
+      String said;
+      try {
+        // What is found on a successor that was tried is an obstacle.
+        said = host.call("Vm.Adopt", adoption).toString();
+      } catch (VarlinkException e) {
+        said = String.valueOf(e.getMessage());
+      }
+      assertThat(said).contains("did not answer " + command);
+      assertThat(host.armed()).isFalse();
+      host.assertEmpty();
+      StallingFile.signal("-CONT", qemu.pid());
+      JsonObject adopted = host.call("Vm.Adopt", adoption);
+      assertThat(adopted.array("obstacles").objects()).isEmpty();
+      assertThat(adopted.object("vm").number("pid")).isEqualTo(qemu.pid());
+      JsonObject report = host.call("Update.Vmm", JsonObject.of("name", "found")).object("report");
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+      JsonObject _ = host.call("Vm.Stop", JsonObject.of("name", "found"));
     }
   }
 

@@ -36,11 +36,17 @@ final class FaultyAgent {
     /** The predecessor is stopped by SIGSTOP, and hangs until a test lets it go on. */
     PREDECESSOR_HANGS,
 
+    /** The process whose id is in the file {@link #ADOPTED} is stopped by SIGSTOP. */
+    ADOPTED_HANGS,
+
     /** Nobody: the thread that made the call waits for {@link #LATE}, as on a busy host. */
     NOBODY
   }
 
   static final Duration LATE = Duration.ofSeconds(2);
+
+  /** A file beside the run directory. */
+  static final String ADOPTED = "adopted";
 
   /**
    * A moment and a victim.
@@ -168,20 +174,23 @@ final class FaultyAgent {
   }
 
   private void kill(Victim victim) throws IOException {
-    long predecessor = Host.recordedProcess(run);
     switch (victim) {
       case AGENT -> killed(ProcessHandle.current().pid());
-      case PREDECESSOR -> killed(predecessor);
-      case SUCCESSOR -> killSuccessor(predecessor);
+      case PREDECESSOR -> killed(Host.recordedProcess(run));
+      case SUCCESSOR -> killSuccessor(Host.recordedProcess(run));
       case SUCCESSOR_AND_AGENT -> {
-        killSuccessor(predecessor);
+        killSuccessor(Host.recordedProcess(run));
         killed(ProcessHandle.current().pid());
       }
-      case PREDECESSOR_HANGS -> {
-        var _ = Kernel.system().call(Call.KILL, predecessor, SIGSTOP, 0, 0, 0, 0);
-      }
+      case PREDECESSOR_HANGS -> stop(Host.recordedProcess(run));
+      case ADOPTED_HANGS ->
+          stop(Long.parseLong(Files.readString(run.resolveSibling(ADOPTED)).strip()));
       case NOBODY -> RunningGuest.pause(LATE.toMillis());
     }
+  }
+
+  private static void stop(long pid) {
+    var _ = Kernel.system().call(Call.KILL, pid, SIGSTOP, 0, 0, 0, 0);
   }
 
   private void killSuccessor(long predecessor) {

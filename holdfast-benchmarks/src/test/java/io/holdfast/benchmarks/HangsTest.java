@@ -16,6 +16,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -35,9 +36,16 @@ class HangsTest {
   }
 
   private void runVm(String disk) {
+    runVm(disk, JsonObject.empty());
+  }
+
+  private void runVm(String disk, JsonObject more) {
     // A guest whose QEMU was stopped by a signal finds that time has passed: 26 s, for which its
     // watchdog would bark at half of this.
     JsonObject definition = host.definition(Host.qemu());
+    for (String key : more.keys()) {
+      definition = definition.with(key, more.get(key).orElseThrow());
+    }
     String append = definition.string("append") + " watchdog_thresh=60";
     JsonObject image = JsonObject.of("path", disk, "format", "qcow2");
     var _ = host.runVm(definition.with("append", append).with("disks", List.of(image)));
@@ -175,6 +183,7 @@ class HangsTest {
     try (StallingFile image = StallingFile.over(host.disk())) {
       runVm(image.path().toString());
       assertKeepsFromAKexec(image.path());
+      assertRefusedWhileStorageStalls(image);
       rehearse();
       host.arm(new Fault(true, Call.WRITE, "^entered \\S+ PREPARED ", Victim.NOBODY));
       Thread stall =
@@ -189,8 +198,101 @@ class HangsTest {
       JsonObject _ = stuck(report);
       image.goOn();
       assertUndone(report.string("id"));
+      assertGoesOnWhenStorageStallsBeforeTheCommit(image);
       host.stopVm();
     }
+  }
+
+  /** The successor's images are compared with the guest's once more then. */
+  private void assertGoesOnWhenStorageStallsBeforeTheCommit(StallingFile image)
+      throws IOException, InterruptedException {
+    host.arm(new Fault(true, Call.WRITE, "^entered \\S+ RESTORING ", Victim.NOBODY));
+    AtomicBoolean ended = new AtomicBoolean();
+    Thread stall =
+        Thread.ofPlatform()
+            .start(
+                () -> {
+                  try {
+                    Host.await("the state's way", () -> !host.armed());
+                    image.stall();
+                    // An agent that waited for storage would be in the update for ever.
+                    Host.await("the end", () -> !host.show().string("state").equals("updating"));
+                    ended.set(true);
+                  } finally {
+                    image.goOn();
+                  }
+                });
+    JsonObject report = host.update(Host.qemu());
+    stall.join();
+    assertThat(ended).as("the update ended while storage was stalled: %s", report).isTrue();
+    assertThat(report.string("outcome")).as("%s", report).isIn("cancelled", "stuck");
+    Host.await("the guest runs", () -> host.show().string("state").equals("running"));
+    host.assertWhole();
+  }
+
+  /** A plan is refused that cannot read the images. */
+  private void assertRefusedWhileStorageStalls(StallingFile image) {
+    image.stall();
+    try {
+      JsonObject dry = JsonObject.of("name", Host.VM, "qemu", Host.qemu(), "dryRun", true);
+      // The kernel knows the file's attributes for a moment.
+      Host.await(
+          "a refusal",
+          () -> host.call("Update.Vmm", dry).object("report").string("outcome").equals("refused"));
+    } finally {
+      image.goOn();
+    }
+    rehearse();
+  }
+
+  /** A command that changes the machine, whose QEMU hangs when {@code moment} is sent to it. */
+  private void late(String moment, String command, JsonObject arguments) throws IOException {
+    String sent = "\"execute\": ?\"" + moment + "\"";
+    host.arm(new Fault(false, Call.SENDMSG, sent, Victim.PREDECESSOR_HANGS));
+    JsonObject call = JsonObject.of("name", Host.VM, "command", command, "arguments", arguments);
+    assertThatThrownBy(() -> host.call("Vm.Qmp", call))
+        .isInstanceOf(VarlinkException.class)
+        .hasMessageContaining("did not answer " + moment)
+        .hasMessageContaining("is taken until QEMU answers");
+    assertThat(host.armed()).isFalse();
+    assertThatThrownBy(() -> host.update(Host.qemu()))
+        .isInstanceOf(VarlinkException.class)
+        .hasMessageContaining(command + ", which QEMU has not answered yet");
+  }
+
+  private boolean free() {
+    try {
+      JsonObject _ = host.call("Vm.Resume", JsonObject.of("name", Host.VM));
+      return true;
+    } catch (VarlinkException e) {
+      return false;
+    }
+  }
+
+  /** Successors have a device that was plugged in when nobody waited for that any more. */
+  @Test
+  void recordsADeviceThatQemuPlugsInLate() throws IOException {
+    runVm(host.disk().toString(), JsonObject.of("hotplugPorts", 2));
+    int port = 0;
+    // As it is told, and as it is asked where it has put the device.
+    for (String moment : List.of("device_add", "qom-list")) {
+      String id = "late" + port;
+      late(
+          moment,
+          "device_add",
+          JsonObject.of("driver", "virtio-rng-pci", "id", id, "bus", "port" + port++));
+      goOn();
+      Host.await("the answer", this::free);
+      JsonObject report = host.update(Host.qemu());
+      assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+      host.assertWhole();
+      JsonObject list = JsonObject.of("path", "/machine/peripheral");
+      JsonObject ask = JsonObject.of("name", Host.VM, "command", "qom-list", "arguments", list);
+      assertThat(host.call("Vm.Qmp", ask).toString()).contains(id);
+    }
+    late("object-add", "object-add", JsonObject.of("qom-type", "iothread", "id", "worker"));
+    host.stopVm();
+    host.assertEmpty();
   }
 
   /** The daemon would end before the guest freezes. */

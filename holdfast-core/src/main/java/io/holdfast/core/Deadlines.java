@@ -68,6 +68,25 @@ public record Deadlines(Map<Action, Duration> limits) {
     return new Deadlines(changed);
   }
 
+  /**
+   * Multiplies every limit.
+   *
+   * @throws IllegalArgumentException if {@code factor} is not positive
+   */
+  public Deadlines times(int factor) {
+    Map<Action, Duration> changed = new EnumMap<>(limits);
+    changed.replaceAll((_, limit) -> limit.multipliedBy(factor));
+    return new Deadlines(changed);
+  }
+
+  /** Extends the limits of the actions that {@code least} has, where they are shorter. */
+  public Deadlines atLeast(Map<Action, Duration> least) {
+    Map<Action, Duration> changed = new EnumMap<>(limits);
+    least.forEach(
+        (action, limit) -> changed.merge(action, limit, (a, b) -> a.compareTo(b) < 0 ? b : a));
+    return new Deadlines(changed);
+  }
+
   /** The limit of one action. */
   public Duration of(Action action) {
     return limits.getOrDefault(action, Duration.ZERO);

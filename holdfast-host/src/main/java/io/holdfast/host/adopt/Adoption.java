@@ -1,7 +1,10 @@
 package io.holdfast.host.adopt;
 
 import io.holdfast.core.Obstacle;
+import io.holdfast.host.file.StorageCalls;
+import io.holdfast.host.file.StorageHangsException;
 import io.holdfast.host.option.OptionText;
+import io.holdfast.host.option.Patience;
 import io.holdfast.host.option.QemuCommand;
 import io.holdfast.host.qemu.Adopted;
 import io.holdfast.host.qemu.CommandLine;
@@ -45,7 +48,7 @@ import java.util.regex.Pattern;
  * <p>Its descriptors are this object's until {@link #release}.
  */
 public final class Adoption implements AutoCloseable {
-  private static final Duration GREETING = Duration.ofSeconds(5);
+  private static final Duration GREETING = Patience.of(Duration.ofSeconds(5));
   private static final Pattern ADDRESS = Pattern.compile("\\(([^)]*)\\) is (0x[0-9a-f]+)");
   private static final Set<String> IDLE = Set.of("none", "completed", "failed", "cancelled");
 
@@ -57,6 +60,10 @@ public final class Adoption implements AutoCloseable {
   private final List<String> preserved = new ArrayList<>();
   private final Map<String, Fd> descriptors = new LinkedHashMap<>();
   private final List<Device> devices = new ArrayList<>();
+
+  /** How long the storage of its images may take to answer. */
+  private static final Duration STORAGE = Patience.of(Duration.ofSeconds(10));
+
   private Optional<Promise> promise = Optional.empty();
   private Optional<QemuBinary> binary = Optional.empty();
 
@@ -100,21 +107,24 @@ public final class Adoption implements AutoCloseable {
           socket + ": " + e.getMessage() + "; name the socket of a running QEMU's QMP monitor", e);
     }
     int likely = connected.peer().pid();
-    Adoption adoption;
+    Optional<Adoption> adoption = Optional.empty();
     try (Qmp qmp = Qmp.over(linux, connected, "QEMU on " + socket, GREETING)) {
       int pid = ProcessFiles.listeningOn(socket, likely).orElse(likely);
-      adoption = new Adoption(linux, name, new ProcessFiles(pid), QemuProcess.Identity.of(pid));
+      Adoption found =
+          new Adoption(linux, name, new ProcessFiles(pid), QemuProcess.Identity.of(pid));
+      adoption = Optional.of(found);
       boolean done = false;
       try {
-        adoption.look(qmp, program, console, more);
+        found.look(qmp, program, console, more);
         done = true;
       } finally {
         if (!done) {
-          adoption.close();
+          found.close();
         }
       }
+      return found;
     } catch (QmpException e) {
-      throw e.errorClass().equals("Timeout")
+      throw e.late() && adoption.isEmpty()
           ? new IOException(
               socket
                   + ": nobody answers there; a monitor serves one at a time: if libvirt or another"
@@ -122,7 +132,6 @@ public final class Adoption implements AutoCloseable {
               e)
           : e;
     }
-    return adoption;
   }
 
   /** What is in the way, all of it; empty if it can be adopted. */
@@ -504,12 +513,29 @@ public final class Adoption implements AutoCloseable {
             + " (kernel.yama.ptrace_scope).");
   }
 
-  /** Image files, which must be for the agent what they are for the process. */
+  /**
+   * Image files, which must be for the agent what they are for the process.
+   *
+   * @throws StorageHangsException if their storage does not answer
+   */
   private void disks(Qmp qmp) throws IOException {
     List<JsonObject> nodes =
         qmp.execute("query-named-block-nodes", JsonObject.of("flat", true))
             .array("return")
             .objects();
+    try (StorageCalls storage = new StorageCalls("images of " + name)) {
+      boolean _ =
+          storage.make(
+              "reading the images of " + process,
+              STORAGE,
+              () -> {
+                disks(nodes);
+                return true;
+              });
+    }
+  }
+
+  private void disks(List<JsonObject> nodes) throws IOException {
     Set<Object> open = new HashSet<>();
     for (int number : process.descriptors().keySet()) {
       process.file(number).ifPresent(open::add);

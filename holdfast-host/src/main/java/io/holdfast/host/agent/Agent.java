@@ -8,6 +8,7 @@ import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.keeper.ProcessKeeper;
 import io.holdfast.host.keeper.ServiceManager;
 import io.holdfast.host.keeper.SystemdKeeper;
+import io.holdfast.host.option.Patience;
 import io.holdfast.host.qemu.ConnectionBudget;
 import io.holdfast.host.qemu.QemuProbe;
 import io.holdfast.host.qemu.Vm;
@@ -98,7 +99,9 @@ public final class Agent implements AutoCloseable {
                 --run=DIR       Its run directory; else HOLDFAST_RUN, else /run/holdfast for root,
                                 else the user's own.
                 --socket=PATH   Where it listens; else HOLDFAST_SOCKET, else agent.sock in the run
-                                directory.""";
+                                directory.
+          HOLDFAST_PATIENCE=N in its environment multiplies the deadlines of updates and of QEMUs'
+          answers by N, for hosts that are slower than others (1 to 100).""";
 
   private final Linux linux;
   private final Places places;
@@ -632,6 +635,9 @@ public final class Agent implements AutoCloseable {
         System.exit(help ? 0 : 2);
       }
     }
+    // Not refused: guests may wait for this agent, after a kexec.
+    Patience.mistake()
+        .ifPresent(mistake -> System.err.println("holdfast agent: " + mistake + "; it is ignored"));
     Path directory = run.orElseGet(Places::defaultRun);
     Places places = new Places(directory, socket.orElse(Places.defaultSocket(directory)));
     // Before there is anything to leave behind: a signal may come as soon as the socket is there.

@@ -1,7 +1,6 @@
 package io.holdfast.host.agent;
 
 import io.holdfast.core.Action;
-import io.holdfast.core.Deadlines;
 import io.holdfast.core.JournalRecord;
 import io.holdfast.core.Orchestrator;
 import io.holdfast.core.Outcome;
@@ -211,7 +210,7 @@ final class KernelUpdates {
           participants,
           journal,
           workers,
-          Deadlines.kexec().with(Action.SHUT_DOWN, shutdown.limit()),
+          Limits.kernel().with(Action.SHUT_DOWN, shutdown.limit()),
           departure,
           listener);
     }
@@ -393,7 +392,7 @@ final class KernelUpdates {
       }
       Optional<Orchestrator> recovery =
           Orchestrator.recovery(
-              journal.read(), participants, journal, workers, Deadlines.kexec(), _ -> {});
+              journal.read(), participants, journal, workers, Limits.kernel(), _ -> {});
       Outcome outcome = recovery.isPresent() ? recovery.get().run() : open.first();
       if (recovery.isPresent() && outcome instanceof Outcome.Stuck stuck) {
         keepUndoing(id, open.participants(), claimed, stuck);
@@ -446,7 +445,7 @@ final class KernelUpdates {
           Arrival.host(linux, keeper, arrival, new HashSet<>(participants.keySet())));
       Optional<Orchestrator> recovery =
           Orchestrator.recovery(
-              records, participants.values(), journal, workers, Deadlines.kexec(), _ -> {});
+              records, participants.values(), journal, workers, Limits.kernel(), _ -> {});
       if (recovery.isEmpty()) {
         return new Recovered(true, Optional.empty(), List.of());
       }

@@ -1,13 +1,12 @@
 package io.holdfast.host.agent;
 
-import io.holdfast.core.UpdateId;
 import io.holdfast.linux.LateLogger;
 import java.time.Duration;
 import java.util.concurrent.locks.LockSupport;
 
 /**
- * Updates that could not end. Each is tried again on a thread of its own, so that none waits for a
- * QEMU of another, until it ends or its VM is stopped.
+ * What could not be done, such as the end of an update. Each is tried again on a thread of its own,
+ * so that none waits for a QEMU of another, until it is done or its VM is stopped.
  */
 final class Retries implements AutoCloseable {
   private static final LateLogger LOG = new LateLogger(Retries.class);
@@ -29,12 +28,19 @@ final class Retries implements AutoCloseable {
     boolean ended() throws Exception;
   }
 
-  /** Tries an update again from now on, first in a second, then less and less often. */
-  void add(UpdateId id, Attempt attempt) {
-    Thread.ofPlatform().daemon().name("tries " + id + " again").start(() -> repeat(id, attempt));
+  /**
+   * Tries something again from now on, first in a second, then less and less often.
+   *
+   * @param what for people: "update ID"
+   */
+  void add(String what, Attempt attempt) {
+    Thread.ofPlatform()
+        .daemon()
+        .name("tries " + what + " again")
+        .start(() -> repeat(what, attempt));
   }
 
-  private void repeat(UpdateId id, Attempt attempt) {
+  private void repeat(String what, Attempt attempt) {
     Duration pause = FIRST;
     String last = "";
     while (true) {
@@ -51,7 +57,7 @@ final class Retries implements AutoCloseable {
         String text = String.valueOf(e.getMessage());
         if (!text.equals(last)) {
           last = text;
-          LOG.get().log(System.Logger.Level.WARNING, "update " + id + " is tried again", e);
+          LOG.get().log(System.Logger.Level.WARNING, what + " is tried again", e);
         }
       }
       pause = pause.plus(pause).compareTo(MOST) < 0 ? pause.plus(pause) : MOST;

@@ -20,7 +20,6 @@ import io.holdfast.core.UpdateId;
 import io.holdfast.core.UpdateState;
 import io.holdfast.core.Workers;
 import io.holdfast.host.carrier.Arrival;
-import io.holdfast.host.file.WholeFile;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.qemu.GuestClock;
 import io.holdfast.host.qemu.Hurry;
@@ -79,8 +78,8 @@ final class Updates {
   private static final String REPAIR = "Repair that and try again; nothing was changed.";
   private static final int PROCESSORS = Runtime.getRuntime().availableProcessors();
 
-  /** Reports beyond this many are removed, the oldest first. */
-  private static final int KEPT_REPORTS = 500;
+  /** How many of a VM's last updates its deadlines follow. */
+  private static final int MEASURED = 5;
 
   private final Linux linux;
   private final Places places;
@@ -93,6 +92,7 @@ final class Updates {
   private final CountDownLatch rehearsed = new CountDownLatch(1);
   private final AtomicInteger next = new AtomicInteger();
   private final Retries retries = new Retries();
+  private final ReportStore reportStore;
 
   /** The journals that an earlier agent left. */
   private final Set<Path> left = ConcurrentHashMap.newKeySet();
@@ -105,6 +105,7 @@ final class Updates {
     this.places = places;
     this.vms = vms;
     this.deviceStates = new DeviceStates(linux, keeper);
+    this.reportStore = new ReportStore(places.updates(), retries);
     this.kernels =
         new KernelUpdates(linux, vms, boxes, keeper, deviceStates, workers, arrival, places);
   }
@@ -143,7 +144,7 @@ final class Updates {
                         id.toString(),
                         new Running(id, new Reports.Subject.Host(List.of()), orchestrator)),
                 event -> progress(id, "host", event, zero).ifPresent(progress));
-        keep(id, report);
+        reportStore.keep(id, report);
         return report;
       } finally {
         running.remove(id.toString());
@@ -163,13 +164,13 @@ final class Updates {
   /** Keeps trying to undo an update of the kernel. */
   private void undo(UpdateId id) {
     retries.add(
-        id,
+        "update " + id,
         () -> {
           try (JournalFile journal = JournalFile.open(linux, journal(id))) {
             Optional<JsonObject> report =
                 kernels.undoing(id) ? kernels.undo(id, journal) : Optional.empty();
             if (report.isPresent()) {
-              keep(id, report.get());
+              reportStore.keep(id, report.get());
               LOG.get()
                   .log(
                       System.Logger.Level.INFO,
@@ -252,7 +253,7 @@ final class Updates {
                             List.of(new Nothing("nothing")),
                             journal,
                             workers,
-                            Deadlines.usual(),
+                            Limits.vmm(),
                             listener)
                         .run();
                 var _ = Reports.of(id, "nothing", outcome, Optional.empty(), false).pretty();
@@ -262,7 +263,7 @@ final class Updates {
                         List.of(new Nothing("nothing"), new Nothing("nothing-else")),
                         journal,
                         workers,
-                        Deadlines.kexec(),
+                        Limits.kernel(),
                         listener)
                     .ifPresent(Orchestrator::run);
                 journal.remove();
@@ -480,7 +481,7 @@ final class Updates {
     Path nowhere = Files.createTempFile(places.updates(), "plan", ".journal");
     try (JournalFile journal = JournalFile.open(linux, nowhere)) {
       Orchestrator orchestrator =
-          new Orchestrator(id, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
+          new Orchestrator(id, List.of(participant), journal, workers, Limits.vmm(), _ -> {});
       Orchestrator.Planned plan = orchestrator.plan();
       return Reports.planned(
           id, new Reports.Subject.OneVm(participant.name()), plan, orchestrator.timeline());
@@ -495,6 +496,7 @@ final class Updates {
     private final VmUpdate participant;
     private final JournalFile journal;
     private final Timeline.Listener listener;
+    private final Deadlines deadlines;
     private final Orchestrator orchestrator;
     private long zero;
     private boolean begun;
@@ -502,12 +504,12 @@ final class Updates {
     Single(UpdateId id, VmUpdate participant, Consumer<JsonObject> progress) throws IOException {
       this.id = id;
       this.participant = participant;
-      this.journal = JournalFile.open(linux, journal(id));
       String target = participant.name();
+      this.deadlines = Limits.vmm(vms.get(target), completed(target));
+      this.journal = JournalFile.open(linux, journal(id));
       this.listener = event -> progress(id, target, event, zero).ifPresent(progress);
       this.orchestrator =
-          new Orchestrator(
-              id, List.of(participant), journal, workers, Deadlines.usual(), turns, listener);
+          new Orchestrator(id, List.of(participant), journal, workers, deadlines, turns, listener);
       running.put(id.toString(), new Running(id, new Reports.Subject.OneVm(target), orchestrator));
     }
 
@@ -527,12 +529,7 @@ final class Updates {
         try {
           Optional<Orchestrator> again =
               Orchestrator.recovery(
-                  journal.read(),
-                  List.of(participant),
-                  journal,
-                  workers,
-                  Deadlines.usual(),
-                  listener);
+                  journal.read(), List.of(participant), journal, workers, deadlines, listener);
           if (again.isPresent()) {
             before = Optional.of(outcome);
             outcome = again.get().run();
@@ -544,7 +541,7 @@ final class Updates {
       }
       boolean lost = lost(vms.get(participant.name()), participant, outcome);
       JsonObject report = Reports.of(id, participant.name(), outcome, before, lost);
-      keep(id, report);
+      reportStore.keep(id, report);
       if (outcome instanceof Outcome.Stuck stuck && !lost) {
         journal.close();
         tryAgain(id, participant, before.orElse(stuck), stuck);
@@ -601,7 +598,7 @@ final class Updates {
    */
   private void tryAgain(UpdateId id, VmUpdate participant, Outcome first, Outcome.Stuck last) {
     vms.stuck(participant.name(), id, last.causes().getLast().toString());
-    retries.add(id, () -> endedNow(id, participant, first));
+    retries.add("update " + id, () -> endedNow(id, participant, first));
   }
 
   private boolean endedNow(UpdateId id, VmUpdate participant, Outcome before) throws IOException {
@@ -613,7 +610,12 @@ final class Updates {
     try (JournalFile journal = JournalFile.open(linux, journal(id))) {
       Optional<Orchestrator> recovery =
           Orchestrator.recovery(
-              journal.read(), List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
+              journal.read(),
+              List.of(participant),
+              journal,
+              workers,
+              Limits.vmm(vm.get(), List.of()),
+              _ -> {});
       if (recovery.isPresent()) {
         Outcome outcome = recovery.get().run();
         boolean lost = lost(vm.get(), participant, outcome);
@@ -622,7 +624,7 @@ final class Updates {
           return false;
         }
         JsonObject report = Reports.of(id, name, outcome, Optional.of(before), lost);
-        keep(id, report);
+        reportStore.keep(id, report);
         LOG.get().log(System.Logger.Level.INFO, "update " + id + ": " + report.string("message"));
       }
       vms.unstuck(name);
@@ -760,7 +762,7 @@ final class Updates {
 
     private JsonObject refused(UpdateId update, String name, Obstacle obstacle) {
       JsonObject report = Reports.refused(update, name, workers.now(), obstacle);
-      keep(update, report);
+      reportStore.keep(update, report);
       return report;
     }
 
@@ -916,7 +918,7 @@ final class Updates {
     String reason = "its journal " + path + " can't be taken up: " + why.getMessage();
     names.forEach(name -> vms.stuck(name, id, reason));
     retries.add(
-        id,
+        "update " + id,
         () -> {
           if (Files.notExists(path)) {
             names.forEach(vms::unstuck);
@@ -1087,7 +1089,7 @@ final class Updates {
     }
     if (began.get().carrier() == CarrierKind.KEXEC) {
       KernelUpdates.Recovered recovered = kernels.recover(began.get(), records, journal);
-      recovered.report().ifPresent(report -> keep(began.get().update(), report));
+      recovered.report().ifPresent(report -> reportStore.keep(began.get().update(), report));
       story.addAll(recovered.story());
       if (kernels.undoing(began.get().update())) {
         undo(began.get().update());
@@ -1121,12 +1123,12 @@ final class Updates {
               linux, vm, vms.probe(vm), target, false, deviceStates, GuestClock.Choice.CORRECT);
       Optional<Orchestrator> recovery =
           Orchestrator.recovery(
-              records, List.of(participant), journal, workers, Deadlines.usual(), _ -> {});
+              records, List.of(participant), journal, workers, Limits.vmm(vm, List.of()), _ -> {});
       if (recovery.isPresent()) {
         Outcome outcome = recovery.get().run();
         boolean lost = lost(vm, participant, outcome);
         JsonObject report = Reports.of(began.get().update(), name, outcome, Optional.empty(), lost);
-        keep(began.get().update(), report);
+        reportStore.keep(began.get().update(), report);
         story.add("update " + began.get().update() + ": " + report.string("message"));
         if (outcome instanceof Outcome.Stuck stuck && !lost) {
           tryAgain(began.get().update(), participant, stuck, stuck);
@@ -1170,28 +1172,14 @@ final class Updates {
     }
   }
 
-  /** Several updates may end at once: one at a time counts the reports. */
-  private synchronized void keep(UpdateId id, JsonObject report) {
+  /** Returns the reports of a VM's last updates that completed; none if they can't be read. */
+  private List<JsonObject> completed(String vm) {
     try {
-      WholeFile.write(places.updates().resolve(id + ".json"), report.pretty());
-      List<Path> all = reports();
-      for (Path old : all.subList(0, Math.max(0, all.size() - KEPT_REPORTS))) {
-        Files.deleteIfExists(old);
-      }
-    } catch (IOException e) {
-      // What was done is done, and whoever asked for it is told.
-      LOG.get().log(System.Logger.Level.WARNING, "the report of update " + id + " is not kept", e);
+      return reportStore.completed(vm, name(vm), MEASURED);
+    } catch (IOException | RuntimeException e) {
+      LOG.get().log(System.Logger.Level.WARNING, "the reports of VM " + vm + " are not read", e);
+      return List.of();
     }
-  }
-
-  private List<Path> reports() throws IOException {
-    List<Path> found = new ArrayList<>();
-    try (DirectoryStream<Path> files = Files.newDirectoryStream(places.updates(), "*.json")) {
-      files.forEach(found::add);
-    }
-    // Ids begin with the time of day.
-    found.sort(null);
-    return found;
   }
 
   /** A report on each update that is under way, the oldest first. */
@@ -1219,11 +1207,7 @@ final class Updates {
   /** All reports, the oldest first. */
   List<JsonObject> list() {
     try {
-      List<JsonObject> all = new ArrayList<>();
-      for (Path path : reports()) {
-        all.add(Reports.kept(path));
-      }
-      return all;
+      return reportStore.all();
     } catch (IOException e) {
       throw Vms.notPossible("reading the reports in " + places.updates() + ": " + e.getMessage());
     }

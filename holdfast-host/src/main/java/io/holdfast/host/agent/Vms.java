@@ -7,6 +7,7 @@ import io.holdfast.core.UpdateId;
 import io.holdfast.host.adopt.Adoption;
 import io.holdfast.host.carrier.Arrival;
 import io.holdfast.host.keeper.Keeper;
+import io.holdfast.host.option.Patience;
 import io.holdfast.host.qemu.BackendContext;
 import io.holdfast.host.qemu.Cdrom;
 import io.holdfast.host.qemu.CommandLine;
@@ -57,6 +58,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.BiPredicate;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
@@ -83,7 +85,10 @@ final class Vms {
   private static final Duration TAKEN_BACK = Duration.ofSeconds(30);
 
   /** Longer than an attempt at a stuck update takes, by the deadlines of its calls. */
-  private static final Duration ATTEMPT = Duration.ofSeconds(90);
+  private static final Duration ATTEMPT = Patience.of(Duration.ofSeconds(90));
+
+  /** From one look for a late answer to the next. */
+  private static final Duration LATE = Duration.ofSeconds(5);
 
   private final Linux linux;
   private final Places places;
@@ -99,6 +104,9 @@ final class Vms {
    * started.
    */
   private final Map<String, String> busy = new HashMap<>();
+
+  /** Commands that change a VM's machine and that its QEMU has not answered in time. */
+  private final Map<String, Qmp.Pending> late = new HashMap<>();
 
   /** Why no VM may be started, if so. */
   private Optional<String> closed = Optional.empty();
@@ -481,17 +489,86 @@ final class Vms {
       return get(name).process().qmp().execute(command, arguments);
     }
     Vm vm = claim(name, "the QMP command " + command);
+    boolean taken = false;
     try {
-      Qmp qmp = vm.process().qmp();
-      JsonObject reply = qmp.execute(command, arguments);
-      Promise before = vm.promise();
-      Promise after = Hotplug.after(before, command, arguments, qmp);
-      if (!after.equals(before)) {
-        vm.promises(after);
-        reopened(vm);
+      Qmp.Pending pending = vm.process().qmp().send(command, arguments, List.of());
+      try {
+        JsonObject reply = pending.await(Qmp.COMMAND);
+        executed(vm, command, arguments);
+        return reply;
+      } catch (QmpException e) {
+        if (!e.late() || !Hotplug.records(command)) {
+          throw e;
+        }
+        awaitLate(vm, command, arguments, pending);
+        taken = true;
+        throw new IOException(
+            e.getMessage()
+                + "; QEMU may execute it yet, so VM "
+                + name
+                + " is taken until QEMU answers; `holdfast vm stop "
+                + name
+                + "` ends the guest instead",
+            e);
       }
-      return reply;
     } finally {
+      if (!taken) {
+        release(name);
+      }
+    }
+  }
+
+  /** Writes down what a QMP command has changed. */
+  private void executed(Vm vm, String command, JsonObject arguments) throws IOException {
+    Promise before = vm.promise();
+    Promise after = Hotplug.after(before, command, arguments, vm.process().qmp());
+    if (!after.equals(before)) {
+      vm.promises(after);
+      reopened(vm);
+    }
+  }
+
+  /** Keeps a VM claimed until its QEMU answers a command, which it may execute until then. */
+  private void awaitLate(Vm vm, String command, JsonObject arguments, Qmp.Pending pending) {
+    String name = vm.promise().name();
+    synchronized (this) {
+      late.put(name, pending);
+      busy.put(name, "the QMP command " + command + ", which QEMU has not answered yet");
+    }
+    boolean started = false;
+    try {
+      Thread _ =
+          Thread.ofPlatform()
+              .daemon()
+              .name("late answer of " + name)
+              .start(() -> recordLate(vm, command, arguments, pending));
+      started = true;
+    } finally {
+      if (!started) {
+        synchronized (this) {
+          late.remove(name);
+        }
+      }
+    }
+  }
+
+  private void recordLate(Vm vm, String command, JsonObject arguments, Qmp.Pending pending) {
+    String name = vm.promise().name();
+    try {
+      while (!recorded(vm, command, arguments, pending)) {
+        // The answer may be there, and one to what is asked then not.
+        LockSupport.parkNanos(LATE.toNanos());
+      }
+    } catch (IOException | RuntimeException e) {
+      LOG.get().log(System.Logger.Level.WARNING, "VM " + name + ", " + command, e);
+    } finally {
+      forgetLate(name, pending);
+    }
+  }
+
+  /** Releases the VM, unless it was stopped meanwhile. */
+  private synchronized void forgetLate(String name, Qmp.Pending pending) {
+    if (late.remove(name, pending)) {
       release(name);
     }
   }
@@ -926,6 +1003,28 @@ final class Vms {
         : Optional.empty();
   }
 
+  /** Waits for a late answer once more, and returns whether nothing is left to wait for. */
+  private boolean recorded(Vm vm, String command, JsonObject arguments, Qmp.Pending pending)
+      throws IOException {
+    try {
+      var _ = pending.await(Qmp.COMMAND);
+      if (isLate(vm.promise().name(), pending)) {
+        executed(vm, command, arguments);
+      }
+      return true;
+    } catch (QmpException e) {
+      if (!e.late()) {
+        throw e;
+      }
+      return !isLate(vm.promise().name(), pending);
+    }
+  }
+
+  /** Returns whether a VM is still claimed for a late answer: it may have been stopped. */
+  private synchronized boolean isLate(String name, Qmp.Pending pending) {
+    return late.get(name) == pending;
+  }
+
   /** Takes a VM that is to be stopped; waits for the end of an attempt at a stuck update of it. */
   private synchronized Vm claimToStop(String name) {
     long end = System.nanoTime() + ATTEMPT.toNanos();
@@ -937,7 +1036,12 @@ final class Vms {
         break;
       }
     }
-    return take(get(name), name, "its stop");
+    Vm vm = get(name);
+    if (late.remove(name) != null) {
+      // Its QEMU is ended, and answers no more.
+      release(name);
+    }
+    return take(vm, name, "its stop");
   }
 
   /** As {@link #claim}, for what belongs to the recovery of a VM that was taken back. */

@@ -10,6 +10,8 @@ import io.holdfast.host.carrier.Rescue.Box;
 import io.holdfast.host.carrier.Rescue.Place;
 import io.holdfast.host.carrier.Rescue.Seen;
 import io.holdfast.host.carrier.Rescue.Sessions;
+import io.holdfast.host.file.StorageCalls;
+import io.holdfast.host.file.StorageHangsException;
 import io.holdfast.host.qemu.Needs;
 import io.holdfast.host.qemu.QemuProcess.Identity;
 import io.holdfast.host.qemu.Vm;
@@ -64,6 +66,9 @@ public final class RescueSurvey {
   private final List<String> unknown = new ArrayList<>();
   private final Set<Integer> storing = new TreeSet<>();
   private final OpenSessions open;
+
+  /** How long the storage of what VMs need may still take to answer. */
+  private Duration answer = Duration.ofSeconds(10);
 
   private RescueSurvey(
       Linux linux, Arrival.Places places, Path root, Optional<Agent> agent, Path host, Path kcore) {
@@ -345,8 +350,15 @@ public final class RescueSurvey {
     if (record.isEmpty()) {
       return List.of();
     }
-    try {
-      return Needs.missing(linux, record.get(), root);
+    // A thread for each VM: the storage of one must not keep the others from being checked.
+    long began = System.nanoTime();
+    try (StorageCalls storage = new StorageCalls("needs of a VM")) {
+      return storage.make(
+          "reading what the VM needs", answer, () -> Needs.missing(linux, record.get(), root));
+    } catch (StorageHangsException e) {
+      // All together have as long as that.
+      answer = answer.minusNanos(System.nanoTime() - began);
+      return List.of("what it needs cannot be checked: " + e.getMessage());
     } catch (IOException | RuntimeException e) {
       return List.of("what it needs cannot be checked: " + e.getMessage());
     }

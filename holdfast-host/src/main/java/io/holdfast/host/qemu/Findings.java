@@ -4,7 +4,9 @@ import io.holdfast.core.Obstacle;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 
 /** What a plan has found out so far. */
 public final class Findings {
@@ -12,6 +14,9 @@ public final class Findings {
   private final List<Obstacle> obstacles = new ArrayList<>();
   private final List<String> losses = new ArrayList<>();
   private final List<String> risks = new ArrayList<>();
+
+  /** What each image is, by path. */
+  private final Map<String, String> images = new LinkedHashMap<>();
 
   /** Nothing is found out yet. */
   Findings() {}
@@ -30,12 +35,23 @@ public final class Findings {
     obstacles.add(obstacle);
   }
 
-  /** An image file stays what it is, if it is still there. */
+  /** Adds an image file, which {@link #missing} checks. */
   void image(String what, String path) {
     preserved(what + " " + path + " stays the same file");
-    if (!Files.isReadable(Path.of(path))) {
-      obstacle(what + " " + path, "the image is not there any more", "Put it back under its name.");
-    }
+    images.put(path, what);
+  }
+
+  /** Returns the obstacles of images that are not there. Waits for their storage. */
+  List<Obstacle> missing() {
+    return images.entrySet().stream()
+        .filter(image -> !Files.isReadable(Path.of(image.getKey())))
+        .map(
+            image ->
+                new Obstacle(
+                    image.getValue() + " " + image.getKey(),
+                    "the image is not there any more",
+                    "Put it back under its name."))
+        .toList();
   }
 
   /** Something does not survive, though the guest goes on. */

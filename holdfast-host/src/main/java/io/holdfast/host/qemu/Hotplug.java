@@ -91,6 +91,11 @@ public final class Hotplug {
     return QUERIES.matcher(command).matches() || humanQuery(command, arguments);
   }
 
+  /** Returns whether a command changes the machine that successors must have. */
+  public static boolean records(String command) {
+    return RECORDED.contains(command);
+  }
+
   private static boolean humanQuery(String command, JsonObject arguments) {
     String line = arguments.optionalString("command-line").orElse("");
     return command.equals("human-monitor-command")

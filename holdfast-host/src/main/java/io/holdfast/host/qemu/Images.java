@@ -1,5 +1,7 @@
 package io.holdfast.host.qemu;
 
+import io.holdfast.host.file.StorageCalls;
+import io.holdfast.host.option.Patience;
 import io.holdfast.linux.FileIdentity;
 import io.holdfast.linux.LastingIdentity;
 import io.holdfast.linux.LateLogger;
@@ -10,6 +12,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.LinkedHashSet;
@@ -28,6 +31,10 @@ import java.util.TreeMap;
  */
 record Images(SortedMap<String, Image> files) {
   static final Images NONE = new Images(new TreeMap<>());
+
+  /** How long storage may take to tell which files the images are, while the guest runs. */
+  static final Duration PATIENCE = Patience.of(Duration.ofSeconds(10));
+
   private static final LateLogger LOG = new LateLogger(Images.class);
 
   /**
@@ -67,12 +74,19 @@ record Images(SortedMap<String, Image> files) {
    * Returns those that a QEMU has open now. One that is known stays what it is, whatever its path
    * names by now; one that was opened since is what its path names, if QEMU has that open.
    *
-   * @throws IOException if that can't be told
+   * @throws IOException if that can't be told, or storage does not answer within {@link #PATIENCE}
    */
-  Images of(Linux linux, QemuProcess running) throws IOException {
-    OpenFiles open = OpenFiles.of(running.identity().pid());
+  Images of(Linux linux, QemuProcess running, StorageCalls storage) throws IOException {
+    Set<String> paths = paths(running);
+    long pid = running.identity().pid();
+    return storage.make("reading " + paths, PATIENCE, () -> of(linux, pid, paths));
+  }
+
+  /** As the other; waits for storage. */
+  Images of(Linux linux, long running, Set<String> paths) throws IOException {
+    OpenFiles open = OpenFiles.of(running);
     SortedMap<String, Image> found = new TreeMap<>();
-    for (String path : paths(running)) {
+    for (String path : paths) {
       Image known = files.get(path);
       if (known != null && open.links().containsKey(known.now())) {
         found.put(path, known);
@@ -91,14 +105,17 @@ record Images(SortedMap<String, Image> files) {
   }
 
   /**
-   * Returns the paths that name other files now than those that QEMU opened by them.
+   * Returns the paths that name other files now than those that a process opened by them. Waits for
+   * their storage.
    *
+   * @param running the process
+   * @param paths what {@link #paths} returns of it
    * @throws IOException if that can't be told
    */
-  List<String> replaced(QemuProcess running) throws IOException {
-    OpenFiles open = OpenFiles.of(running.identity().pid());
+  List<String> replaced(long running, Set<String> paths) throws IOException {
+    OpenFiles open = OpenFiles.of(running);
     List<String> replaced = new ArrayList<>();
-    for (String path : paths(running)) {
+    for (String path : paths) {
       try {
         Optional<FileIdentity> named = OpenFiles.identity(Path.of(path));
         Optional<FileIdentity> known =
@@ -140,8 +157,17 @@ record Images(SortedMap<String, Image> files) {
    * Returns the paths that name other files on this kernel than those of these images on the
    * previous one. Of an image without a lasting identity that can't be told.
    *
-   * @throws IOException if a path can't be read
+   * @throws IOException if a path can't be read, or storage does not answer within {@link
+   *     #PATIENCE}
    */
+  List<String> othersHere(Linux linux, StorageCalls storage) throws IOException {
+    return storage.make(
+        "comparing the images with those of the previous kernel",
+        PATIENCE,
+        () -> othersHere(linux));
+  }
+
+  /** As the other; waits for storage. */
   List<String> othersHere(Linux linux) throws IOException {
     List<String> others = new ArrayList<>();
     for (Map.Entry<String, Image> each : files.entrySet()) {
@@ -166,7 +192,9 @@ record Images(SortedMap<String, Image> files) {
   static void rehearse(Linux linux, Path file) throws IOException {
     SortedMap<String, Image> one = new TreeMap<>();
     one.put(file.toString(), Image.of(linux, file, OpenFiles.identity(file).orElseThrow()));
-    List<String> _ = new Images(one).othersHere(linux);
+    try (StorageCalls storage = new StorageCalls("rehearsal")) {
+      List<String> _ = new Images(one).othersHere(linux, storage);
+    }
   }
 
   /** The paths of images of which another kernel can't tell whether they are the same. */
@@ -188,7 +216,7 @@ record Images(SortedMap<String, Image> files) {
   /** The paths by which a QEMU opened its images. */
   static Set<String> paths(QemuProcess running) throws QmpException {
     Set<String> paths = new LinkedHashSet<>();
-    for (JsonObject node : nodes(running)) {
+    for (JsonObject node : nodes(running.qmp())) {
       String driver = node.string("drv");
       String file = node.string("file");
       if (Set.of("file", "host_device", "host_cdrom").contains(driver)
@@ -200,10 +228,8 @@ record Images(SortedMap<String, Image> files) {
   }
 
   /** The block nodes of a QEMU, each once. */
-  static List<JsonObject> nodes(QemuProcess running) throws QmpException {
-    return running
-        .qmp()
-        .execute("query-named-block-nodes", JsonObject.of("flat", true))
+  static List<JsonObject> nodes(Qmp qmp) throws QmpException {
+    return qmp.execute("query-named-block-nodes", JsonObject.of("flat", true))
         .array("return")
         .objects();
   }

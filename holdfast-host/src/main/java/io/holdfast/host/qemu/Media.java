@@ -5,6 +5,8 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
 
 /** Changes the medium in a CD-ROM drive of a running guest. */
 public final class Media {
@@ -39,15 +41,25 @@ public final class Media {
 
   private static Promise change(Promise promise, Cdrom cdrom, Optional<String> path, Qmp qmp)
       throws QmpException {
+    JsonObject id = JsonObject.of("id", cdrom.device());
     Cdrom changed = new Cdrom(cdrom.id(), path, cdrom.change() + 1);
-    // Left of a change whose agent died before it was written down.
-    remove(qmp, changed);
+    // Left of changes whose agent died, or whose QEMU answered late, before they were written down.
+    // One that is in the drive stays until the drive is opened.
+    List<Cdrom> left = new ArrayList<>(List.of(cdrom));
+    Set<String> nodes =
+        Images.nodes(qmp).stream()
+            .map(node -> node.string("node-name"))
+            .collect(Collectors.toSet());
+    while (nodes.contains(changed.node()) || nodes.contains(changed.file())) {
+      left.add(changed);
+      remove(qmp, changed);
+      changed = new Cdrom(cdrom.id(), path, changed.change() + 1);
+    }
     if (path.isPresent()) {
       for (JsonObject node : changed.nodes()) {
         var _ = qmp.execute("blockdev-add", node);
       }
     }
-    JsonObject id = JsonObject.of("id", cdrom.device());
     // By force: the guest is told, but asked for nothing.
     var _ = qmp.execute("blockdev-open-tray", id.with("force", true));
     var _ = qmp.execute("blockdev-remove-medium", id);
@@ -55,7 +67,7 @@ public final class Media {
       var _ = qmp.execute("blockdev-insert-medium", id.with("node-name", changed.node()));
     }
     var _ = qmp.execute("blockdev-close-tray", id);
-    remove(qmp, cdrom);
+    left.forEach(each -> remove(qmp, each));
     return promise.with(arguments(promise, cdrom, changed), devices(promise, cdrom, changed));
   }
 

@@ -1,5 +1,6 @@
 package io.holdfast.host.qemu;
 
+import io.holdfast.host.option.Patience;
 import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.ExitStatus;
@@ -40,7 +41,10 @@ public final class QemuProcess implements AutoCloseable {
   /** What the population of a GiB may take: a host that needs longer fills 100 MiB a second. */
   private static final Duration START_OF_A_GIB = Duration.ofSeconds(10);
 
-  private static final Duration ANSWER = Duration.ofSeconds(5);
+  private static final Duration ANSWER = Patience.of(Duration.ofSeconds(5));
+
+  /** How long an orderly end may take before the process is killed. */
+  private static final Duration QUIT = Duration.ofSeconds(10);
 
   /** How long it is waited for a process that was killed. */
   static final Duration DEATH = Duration.ofSeconds(30);
@@ -217,9 +221,17 @@ public final class QemuProcess implements AutoCloseable {
    * @param memory guest RAM in bytes
    */
   static Duration limit(long memory, CommandLine.Start start, Optional<Duration> remaining) {
-    Duration limit =
-        start.populates ? START.plus(START_OF_A_GIB.multipliedBy(gibs(memory))) : START;
+    Duration limit = start.populates ? limit(memory) : Patience.of(START);
     return remaining.filter(left -> left.compareTo(limit) < 0).orElse(limit);
+  }
+
+  /**
+   * Returns how long a QEMU may take until it answers that populates the guest RAM.
+   *
+   * @param memory guest RAM in bytes
+   */
+  public static Duration limit(long memory) {
+    return Patience.of(START.plus(START_OF_A_GIB.multipliedBy(gibs(memory))));
   }
 
   private static long gibs(long bytes) {
@@ -507,12 +519,12 @@ public final class QemuProcess implements AutoCloseable {
   void quit() throws IOException {
     if (!hasExited() && qmp.isPresent()) {
       try {
-        var _ = qmp().execute("quit");
+        var _ = qmp().execute("quit", JsonObject.empty(), QUIT, List.of());
       } catch (QmpException e) {
         // It may go before it answers; what counts is whether it goes.
         System.getLogger(QemuProcess.class.getName()).log(System.Logger.Level.DEBUG, "quit", e);
       }
-      var _ = pidfd.isPresent() && pidfd.get().awaitExit(ANSWER);
+      var _ = pidfd.isPresent() && pidfd.get().awaitExit(QUIT);
     }
     end();
   }

@@ -1,5 +1,6 @@
 package io.holdfast.host.qemu;
 
+import io.holdfast.host.option.Patience;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Received;
@@ -39,7 +40,7 @@ import java.util.function.Predicate;
  */
 public final class Qmp implements AutoCloseable {
   /** How long an ordinary command may take before QEMU counts as hung. */
-  public static final Duration COMMAND = Duration.ofSeconds(10);
+  public static final Duration COMMAND = Patience.of(Duration.ofSeconds(10));
 
   private static final int BUFFER = 64 * 1024;
 
@@ -160,6 +161,7 @@ public final class Qmp implements AutoCloseable {
   public final class Pending {
     private final String command;
     private final CompletableFuture<JsonObject> reply;
+    private final long sent = System.nanoTime();
 
     private Pending(String command, CompletableFuture<JsonObject> reply) {
       this.command = command;
@@ -168,10 +170,12 @@ public final class Qmp implements AutoCloseable {
 
     /**
      * Waits for the reply; as {@link Qmp#execute(String, JsonObject, Duration, List)} returns and
-     * throws.
+     * throws. After a timeout it can be awaited again.
      */
     public JsonObject await(Duration timeout) throws QmpException {
-      JsonObject answer = Qmp.this.await(reply, command, timeout);
+      // In tenths of a second, so that messages of repeated attempts are the same.
+      Duration before = Duration.ofMillis((System.nanoTime() - sent) / 100_000_000 * 100);
+      JsonObject answer = Qmp.this.await(reply, command, timeout, before);
       if (answer.has("error")) {
         JsonObject error = answer.object("error");
         throw new QmpException(
@@ -267,11 +271,18 @@ public final class Qmp implements AutoCloseable {
 
   private <T> T await(CompletableFuture<T> future, String what, Duration timeout)
       throws QmpException {
+    return await(future, what, timeout, Duration.ZERO);
+  }
+
+  /** Waits for what has been waited for before, for a time that its message includes. */
+  private <T> T await(CompletableFuture<T> future, String what, Duration timeout, Duration before)
+      throws QmpException {
     try {
       return future.get(Math.max(1, timeout.toNanos()), TimeUnit.NANOSECONDS);
     } catch (TimeoutException e) {
       throw new QmpException(
-          "Timeout", who + " did not answer " + what + " within " + timeout.toMillis() + " ms");
+          "Timeout",
+          who + " did not answer " + what + " within " + timeout.plus(before).toMillis() + " ms");
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       throw new QmpException(

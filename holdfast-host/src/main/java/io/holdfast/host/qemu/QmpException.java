@@ -26,7 +26,7 @@ public final class QmpException extends IOException {
   }
 
   /** Whether QEMU has not answered in time, and may yet do what it was told. */
-  boolean late() {
+  public boolean late() {
     return errorClass.equals("Timeout") || errorClass.equals("Interrupted");
   }
 }

@@ -2,6 +2,8 @@ package io.holdfast.host.qemu;
 
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Step;
+import io.holdfast.host.file.StorageCalls;
+import io.holdfast.host.file.StorageHangsException;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.Json;
@@ -12,6 +14,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.locks.LockSupport;
 
 /**
@@ -39,6 +42,8 @@ final class Stopping {
 
   /** QEMU began to write the device state; expected from the first attempt to send it. */
   private Optional<Qmp.Expectation> sending = Optional.empty();
+
+  private boolean storageAnswers = true;
 
   /** The clocks before the first attempt to stop the guest. */
   private Optional<StoppedTime.Clocks> before = Optional.empty();
@@ -93,15 +98,7 @@ final class Stopping {
       findings.loss(
           "what somebody has set for migrations of its QEMU: " + String.join(", ", foreign));
     }
-    for (String path : vm.images().replaced(predecessor)) {
-      findings.obstacle(
-          path,
-          "it is another file now than the image that the guest has open, and a successor would"
-              + " write to it",
-          "Give the guest's image its name back; `ls -l /proc/"
-              + predecessor.identity().pid()
-              + "/fd` tells what it is called now.");
-    }
+    images(findings);
     for (String device : Hotplug.unaccounted(vm.promise(), predecessor.qmp())) {
       findings.obstacle(
           "VM " + name(),
@@ -110,6 +107,48 @@ final class Stopping {
               + " QEMU.");
     }
     return guest;
+  }
+
+  /** Plans the VM's devices. */
+  void devices(Findings findings) throws IOException {
+    vm.promise().devices().forEach(device -> device.plan(findings));
+    ask(findings, findings::missing).orElse(List.of()).forEach(findings::obstacle);
+  }
+
+  /**
+   * Asks storage something for a plan, unless it has not answered before. That it does not answer
+   * is an obstacle.
+   */
+  <T> Optional<T> ask(Findings findings, StorageCalls.Call<T> question) throws IOException {
+    if (!storageAnswers) {
+      return Optional.empty();
+    }
+    try {
+      return Optional.of(
+          vm.storage().make("reading the images of VM " + name(), Images.PATIENCE, question));
+    } catch (StorageHangsException e) {
+      storageAnswers = false;
+      findings.obstacle(
+          "the images of VM " + name(),
+          String.valueOf(e.getMessage()),
+          "Update when their storage answers again; the guest stays where it is.");
+      return Optional.empty();
+    }
+  }
+
+  private void images(Findings findings) throws IOException {
+    storageAnswers = true;
+    Set<String> paths = Images.paths(predecessor);
+    long pid = predecessor.identity().pid();
+    for (String path : ask(findings, () -> vm.images().replaced(pid, paths)).orElse(List.of())) {
+      findings.obstacle(
+          path,
+          "it is another file now than the image that the guest has open, and a successor would"
+              + " write to it",
+          "Give the guest's image its name back; `ls -l /proc/"
+              + pid
+              + "/fd` tells what it is called now.");
+    }
   }
 
   /** QEMU's own reasons against migrating, and what runs on its disks. */

@@ -11,6 +11,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.SortedMap;
+import java.util.TreeMap;
 
 /**
  * What a guest's images are on, and whether that works until the guest freezes for a kexec, when
@@ -62,12 +64,12 @@ final class Storage {
   private Storage() {}
 
   /**
-   * Says which images of a VM would fail before its guest freezes for a kexec.
+   * Adds an obstacle for each image that a QEMU itself reads over the network.
    *
-   * @throws IOException if QEMU does not answer, or an image can't be looked at
+   * @throws QmpException if QEMU does not answer
    */
-  static void plan(QemuProcess running, Findings findings) throws IOException {
-    for (JsonObject node : Images.nodes(running)) {
+  static void network(QemuProcess running, Findings findings) throws QmpException {
+    for (JsonObject node : Images.nodes(running.qmp())) {
       String driver = node.string("drv");
       if (CLIENTS.contains(driver)) {
         findings.obstacle(
@@ -76,19 +78,50 @@ final class Storage {
             ADVICE);
       }
     }
-    for (String path : Images.paths(running)) {
+  }
+
+  /**
+   * Adds what {@link #find} found: the images that fail before the guest freezes for a kexec, and
+   * those that end with this kernel.
+   */
+  static void plan(SortedMap<String, Finding> found, Findings findings) {
+    found.forEach(
+        (path, finding) -> {
+          finding.fails().ifPresent(why -> findings.obstacle("image " + path, why, ADVICE));
+          if (finding.ofThisKernel()) {
+            findings.loss(
+                "image "
+                    + path
+                    + ": it is in memory of this kernel, and gone with it; a file of that"
+                    + " name must be there again before the agent starts");
+          }
+        });
+  }
+
+  /**
+   * What storage tells of an image.
+   *
+   * @param fails why it fails when the rest of the host stops; empty if it does not
+   * @param ofThisKernel whether it is a file in memory of this kernel
+   */
+  record Finding(Optional<String> fails, boolean ofThisKernel) {}
+
+  /**
+   * Reads where images are. Waits for their storage.
+   *
+   * @param paths of the images; those that do not exist are left out
+   * @throws IOException if one can't be read
+   */
+  static SortedMap<String, Finding> find(Set<String> paths) throws IOException {
+    SortedMap<String, Finding> found = new TreeMap<>();
+    for (String path : paths) {
       Path image = Path.of(path);
       if (Files.exists(image)) {
-        ofImage(image).ifPresent(why -> findings.obstacle("image " + path, why, ADVICE));
-        if (Files.isRegularFile(image) && ofThisKernel(image)) {
-          findings.loss(
-              "image "
-                  + path
-                  + ": it is in memory of this kernel, and gone with it; a file of that"
-                  + " name must be there again before the agent starts");
-        }
+        found.put(
+            path, new Finding(ofImage(image), Files.isRegularFile(image) && ofThisKernel(image)));
       }
     }
+    return found;
   }
 
   /** Why an image fails when the rest of the host stops; empty if it does not. */

@@ -3,6 +3,7 @@ package io.holdfast.host.qemu;
 import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
 import io.holdfast.host.channel.Console;
+import io.holdfast.host.file.StorageCalls;
 import io.holdfast.host.file.WholeFile;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -51,10 +52,13 @@ public final class Vm implements AutoCloseable {
   /** Whose QMP events are passed on; its predecessor's are, too. */
   private Optional<QemuProcess> followed = Optional.empty();
 
+  private final StorageCalls storage;
   private Optional<String> lost = Optional.empty();
 
   /** It comes from another kernel, and its backends are not at work yet. */
   private boolean arriving;
+
+  private boolean ended;
 
   private Vm(
       VmId id,
@@ -73,6 +77,7 @@ public final class Vm implements AutoCloseable {
     this.directory = directory;
     this.generation = generation;
     this.process = process;
+    this.storage = new StorageCalls("images of " + promise.name());
     follow(process);
   }
 
@@ -88,7 +93,7 @@ public final class Vm implements AutoCloseable {
     Backends backends = Backends.of(context, promise);
     Optional<QemuProcess> started = Optional.empty();
     boolean done = false;
-    try {
+    try (StorageCalls storage = new StorageCalls("images of " + promise.name())) {
       Path directory = context.directory();
       QemuProcess process =
           launch(
@@ -101,7 +106,8 @@ public final class Vm implements AutoCloseable {
               directory,
               first,
               CommandLine.Start.BOOT,
-              Optional.empty());
+              Optional.empty(),
+              storage);
       started = Optional.of(process);
       Vm vm =
           new Vm(context.id(), promise, Optional.empty(), box, backends, directory, first, process);
@@ -138,7 +144,8 @@ public final class Vm implements AutoCloseable {
       Path directory,
       int generation,
       CommandLine.Start start,
-      Optional<Duration> remaining)
+      Optional<Duration> remaining,
+      StorageCalls storage)
       throws IOException {
     Map<String, Fd> own = new HashMap<>(backends.open(generation));
     QemuProcess process;
@@ -147,7 +154,8 @@ public final class Vm implements AutoCloseable {
       for (String label : CommandLine.images(promise.arguments())) {
         Fd image = descriptors.get(label);
         if (image != null) {
-          own.put(label, linux.reopen(image));
+          own.put(
+              label, storage.make("opening " + label, Images.PATIENCE, () -> linux.reopen(image)));
         }
       }
       descriptors.putAll(own);
@@ -191,7 +199,17 @@ public final class Vm implements AutoCloseable {
     CommandLine.Start kept =
         start.populates && Memory.hasHoles(linux, ram()) ? CommandLine.Start.SUCCEED_LATE : start;
     return launch(
-        linux, binary, promise(), credentials, box, backends, directory, next, kept, remaining);
+        linux,
+        binary,
+        promise(),
+        credentials,
+        box,
+        backends,
+        directory,
+        next,
+        kept,
+        remaining,
+        storage);
   }
 
   /**
@@ -415,13 +433,18 @@ public final class Vm implements AutoCloseable {
     return images;
   }
 
+  /** Returns what makes the calls that wait for the storage of its images. */
+  StorageCalls storage() {
+    return storage;
+  }
+
   /**
    * Its QEMU may have opened other images, or closed some; the record has yet to be written.
    *
    * @throws IOException if that can't be told
    */
   private void opened(Linux linux) throws IOException {
-    Images now = images().of(linux, process());
+    Images now = images().of(linux, process(), storage);
     synchronized (this) {
       images = now;
     }
@@ -625,6 +648,10 @@ public final class Vm implements AutoCloseable {
   }
 
   private void writeRecord() throws IOException {
+    if (ended) {
+      // Its name may be another VM's by now.
+      throw new IOException("VM " + id.name() + " has ended");
+    }
     WholeFile.write(directory.resolve("vm.json"), recordFor(process.identity()));
   }
 
@@ -643,6 +670,7 @@ public final class Vm implements AutoCloseable {
     backends.drop(generation);
     backends.close();
     box.discard();
+    ended = true;
     // Successors of an adopted one have made it without a backend.
     Files.deleteIfExists(consoleLog());
     Files.deleteIfExists(directory.resolve("vm.json"));

@@ -122,20 +122,13 @@ public final class VmDeparture implements Participant {
     }
     RunState guest = stopping.plan(findings);
     Hotplug.bound(vm.promise(), findings);
-    vm.inherited().forEach((label, fd) -> descriptor(label, fd, findings));
+    stopping.ask(findings, this::descriptors).orElse(List.of()).forEach(findings::obstacle);
     findings.preserved(
         "guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is, over the kexec");
     findings.preserved("device state, in memory");
-    vm.promise().devices().forEach(device -> device.plan(findings));
+    stopping.devices(findings);
     vm.backends().planCrossing(findings);
-    Storage.plan(vm.process(), findings);
-    for (String path : vm.images().of(linux, vm.process()).notLasting()) {
-      findings.risk(
-          "whether "
-              + path
-              + " is the same file on the next kernel cannot be told: it has no identity that lasts,"
-              + " such as a file system's UUID with a file handle");
-    }
+    storage(findings);
     if (guest == RunState.RUNNING) {
       clock.plan(findings, Optional.empty());
       counter(findings);
@@ -147,6 +140,26 @@ public final class VmDeparture implements Participant {
         findings.risks(),
         Optional.empty(),
         Optional.empty());
+  }
+
+  private void storage(Findings findings) throws IOException {
+    Storage.network(vm.process(), findings);
+    Set<String> paths = Images.paths(vm.process());
+    stopping
+        .ask(findings, () -> Storage.find(paths))
+        .ifPresent(found -> Storage.plan(found, findings));
+    long pid = vm.process().identity().pid();
+    List<String> notLasting =
+        stopping
+            .ask(findings, () -> vm.images().of(linux, pid, paths).notLasting())
+            .orElse(List.of());
+    for (String path : notLasting) {
+      findings.risk(
+          "whether "
+              + path
+              + " is the same file on the next kernel cannot be told: it has no identity that lasts,"
+              + " such as a file system's UUID with a file handle");
+    }
   }
 
   /** docs/guest-time.md says what happens to clocks. */
@@ -161,21 +174,30 @@ public final class VmDeparture implements Participant {
     }
   }
 
-  /** What is in the way of one of its descriptors. */
-  private void descriptor(String label, Fd fd, Findings findings) {
+  /** Returns the obstacles of its descriptors. */
+  private List<Obstacle> descriptors() {
+    List<Obstacle> obstacles = new ArrayList<>();
+    vm.inherited().forEach((label, fd) -> descriptor(label, fd).ifPresent(obstacles::add));
+    return obstacles;
+  }
+
+  private Optional<Obstacle> descriptor(String label, Fd fd) {
     FileSystem on = linux.fileSystem(fd);
     boolean memfd = on == FileSystem.TMPFS && linux.links(fd) == 0;
     if (memfd || COPIED.contains(label)) {
-      return;
+      return Optional.empty();
     }
-    findings.obstacle(
-        "VM " + name() + ", its descriptor " + label,
-        on == FileSystem.HUGETLBFS
-            ? "it is memory of reserved huge pages, which Linux can't carry over a kexec yet"
-            : "it is no memfd (" + fd.what() + "), and Linux can carry nothing else over a kexec",
-        on == FileSystem.HUGETLBFS
-            ? "Run such guests with small or transparent huge pages."
-            : "Stop the VM, or run it by `holdfast vm run`, which needs no such descriptor.");
+    return Optional.of(
+        new Obstacle(
+            "VM " + name() + ", its descriptor " + label,
+            on == FileSystem.HUGETLBFS
+                ? "it is memory of reserved huge pages, which Linux can't carry over a kexec yet"
+                : "it is no memfd ("
+                    + fd.what()
+                    + "), and Linux can carry nothing else over a kexec",
+            on == FileSystem.HUGETLBFS
+                ? "Run such guests with small or transparent huge pages."
+                : "Stop the VM, or run it by `holdfast vm run`, which needs no such descriptor."));
   }
 
   @Override

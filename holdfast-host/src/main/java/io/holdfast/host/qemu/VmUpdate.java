@@ -5,6 +5,7 @@ import io.holdfast.core.Obstacle;
 import io.holdfast.core.Participant;
 import io.holdfast.core.Plan;
 import io.holdfast.core.Step;
+import io.holdfast.host.option.Patience;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
@@ -76,6 +77,12 @@ public final class VmUpdate implements Participant {
    * hang in the kernel on the same storage.
    */
   private static final Duration SOON = Duration.ofSeconds(3);
+
+  /**
+   * How long the images' storage may take to answer while the guest is paused and can resume in its
+   * predecessor.
+   */
+  private static final Duration AGAIN = Patience.of(Duration.ofSeconds(2));
 
   private final Linux linux;
   private final Vm vm;
@@ -204,7 +211,7 @@ public final class VmUpdate implements Participant {
     findings.preserved("guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is");
     findings.preserved(
         "device state goes from QEMU " + predecessor.binary().version() + " to " + into);
-    vm.promise().devices().forEach(device -> device.plan(findings));
+    stopping.devices(findings);
     vm.backends().plan(findings);
     if (guest == RunState.RUNNING) {
       clock.plan(findings, Optional.of(BLACKOUT));
@@ -312,7 +319,7 @@ public final class VmUpdate implements Participant {
       there = Layout.of(started);
     }
     sameMachine(here, there);
-    sameFiles(started);
+    sameFiles(started, Images.PATIENCE);
     step.note("successor.pid", Integer.toString(started.identity().pid()));
     step.note("successor.version", binary.version());
     step.progress("connecting");
@@ -389,6 +396,20 @@ public final class VmUpdate implements Participant {
    * may have gone to another file since the plan; and when the successor has loaded the state it
    * may have opened images again, to write.
    */
+  private void sameFiles(QemuProcess opened, Duration limit) throws IOException {
+    boolean _ =
+        vm.storage()
+            .make(
+                "comparing the images of the successor with the guest's",
+                limit,
+                () -> {
+                  try (Hurry _ = new Hurry(linux)) {
+                    sameFiles(opened);
+                    return true;
+                  }
+                });
+  }
+
   private void sameFiles(QemuProcess opened) throws IOException {
     OpenFiles now = OpenFiles.of(opened.identity().pid());
     if (!vm.arriving()) {
@@ -437,7 +458,7 @@ public final class VmUpdate implements Participant {
    * say nothing here.
    */
   private void sameFilesAsBefore() throws IOException {
-    List<String> others = vm.images().othersHere(linux);
+    List<String> others = vm.images().othersHere(linux, vm.storage());
     if (!others.isEmpty()) {
       throw new IOException(
           "the guest's images are not the files that had these names on the previous kernel: "
@@ -463,6 +484,8 @@ public final class VmUpdate implements Participant {
   @Override
   public void freeze(Step step) throws IOException {
     try (Hurry _ = new Hurry(linux)) {
+      // Its thread is there then, and as urgent as this one; if storage hangs the guest runs on.
+      boolean _ = vm.storage().make("asking storage", AGAIN, () -> linux.nice(0, Hurry.MOST));
       Hurry.hurry(linux, predecessor);
       QemuProcess next = successor.orElseThrow(() -> gone());
       if (next.hasExited()) {
@@ -496,12 +519,17 @@ public final class VmUpdate implements Participant {
       restoreAgain(step);
     } else {
       try (Hurry _ = new Hurry(linux)) {
-        awaitLoad(step, "the successor");
+        awaitLoad(step, "the successor", AGAIN);
       }
     }
   }
 
-  private void awaitLoad(Step step, String who) throws IOException {
+  /**
+   * Waits until the successor has loaded the device state.
+   *
+   * @param storage how long the images' storage may take to answer then
+   */
+  private void awaitLoad(Step step, String who, Duration storage) throws IOException {
     boolean completed;
     try {
       JsonObject event = loaded.orElseThrow().await(step.remaining());
@@ -524,7 +552,7 @@ public final class VmUpdate implements Participant {
     }
     long bytes = relay.orElseThrow().await(step.remaining());
     step.note("device-state.bytes", Long.toString(bytes));
-    sameFiles(successor.orElseThrow());
+    sameFiles(successor.orElseThrow(), storage);
   }
 
   /**
@@ -597,7 +625,7 @@ public final class VmUpdate implements Participant {
       linux.adopt(again.right()).shutdown();
       boolean loads = false;
       try {
-        awaitLoad(step, "the successor, started again,");
+        awaitLoad(step, "the successor, started again,", Images.PATIENCE);
         loads = true;
       } finally {
         if (!loads) {

@@ -39,7 +39,7 @@ final class SyncThreadTest {
     try (SyncThread thread = new SyncThread(new Linux(this::call))) {
       assertThatThrownBy(() -> thread.sync(Duration.ofMillis(50)))
           .isInstanceOf(IOException.class)
-          .hasMessageContaining("not written out within 50 ms")
+          .hasMessageContaining("writing out the file systems does not end within 50 ms")
           .hasMessageContaining("unmount it");
       mended.countDown();
       thread.sync(Duration.ofMinutes(1));
