@@ -260,6 +260,40 @@ class HangsTest {
         .hasMessageContaining(command + ", which QEMU has not answered yet");
   }
 
+  /** QEMU inserts a medium when nobody waits for that any more: the record has none then. */
+  private void assertMediumCanBeChangedThatWasChangedLate() throws IOException {
+    Path late = Files.write(host.directory().resolve("late.iso"), new byte[4096]);
+    Path next = Files.write(host.directory().resolve("next.iso"), new byte[8192]);
+    host.arm(
+        new Fault(
+            false, Call.SENDMSG, "blockdev-insert-medium", Victim.PREDECESSOR_HANGS));
+    assertThatThrownBy(() -> change(late))
+        .isInstanceOf(VarlinkException.class)
+        .hasMessageContaining("did not answer blockdev-insert-medium");
+    goOn();
+    Host.await("the medium", () -> drives().contains(late.toString()));
+    assertThatThrownBy(() -> change(host.directory().resolve("missing.iso")))
+        .isInstanceOf(VarlinkException.class);
+    assertThat(drives()).contains(late.toString());
+    change(next);
+    assertThat(drives()).contains(next.toString()).doesNotContain(late.toString());
+    JsonObject report = host.update(Host.qemu());
+    assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+    assertThat(drives()).contains(next.toString()).doesNotContain(late.toString());
+  }
+
+  private void change(Path medium) {
+    JsonObject _ =
+        host.call(
+            "Vm.Media",
+            JsonObject.of("name", Host.VM, "drive", "cdrom0", "medium", medium.toString()));
+  }
+
+  private String drives() {
+    return host.call("Vm.Qmp", JsonObject.of("name", Host.VM, "command", "query-block"))
+        .toString();
+  }
+
   private boolean free() {
     try {
       JsonObject _ = host.call("Vm.Resume", JsonObject.of("name", Host.VM));
@@ -272,7 +306,8 @@ class HangsTest {
   /** Successors have a device that was plugged in when nobody waited for that any more. */
   @Test
   void recordsADeviceThatQemuPlugsInLate() throws IOException {
-    runVm(host.disk().toString(), JsonObject.of("hotplugPorts", 2));
+    JsonObject drive = JsonObject.of("cdroms", List.of(JsonObject.empty()));
+    runVm(host.disk().toString(), drive.with("hotplugPorts", 2));
     int port = 0;
     // As it is told, and as it is asked where it has put the device.
     for (String moment : List.of("device_add", "qom-list")) {
@@ -290,6 +325,7 @@ class HangsTest {
       JsonObject ask = JsonObject.of("name", Host.VM, "command", "qom-list", "arguments", list);
       assertThat(host.call("Vm.Qmp", ask).toString()).contains(id);
     }
+    assertMediumCanBeChangedThatWasChangedLate();
     late("object-add", "object-add", JsonObject.of("qom-type", "iothread", "id", "worker"));
     host.stopVm();
     host.assertEmpty();

@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import java.util.regex.Pattern;
 
@@ -42,9 +43,6 @@ final class ReportStore {
       while (unwritten.size() > MOST) {
         var _ = unwritten.pollFirstEntry();
       }
-      if (retrying) {
-        return;
-      }
     }
     try {
       boolean _ = write();
@@ -62,11 +60,19 @@ final class ReportStore {
     }
   }
 
+  /** Writes what is not written yet; one that cannot be written does not keep others from it. */
   private synchronized boolean write() throws IOException {
-    while (!unwritten.isEmpty()) {
-      Map.Entry<String, JsonObject> first = unwritten.firstEntry();
-      WholeFile.write(directory.resolve(first.getKey()), first.getValue().pretty());
-      unwritten.remove(first.getKey());
+    Optional<IOException> failure = Optional.empty();
+    for (Map.Entry<String, JsonObject> each : new TreeMap<>(unwritten).entrySet()) {
+      try {
+        WholeFile.write(directory.resolve(each.getKey()), each.getValue().pretty());
+        unwritten.remove(each.getKey());
+      } catch (IOException e) {
+        failure = Optional.of(e);
+      }
+    }
+    if (failure.isPresent()) {
+      throw failure.get();
     }
     retrying = false;
     List<String> all = names();

@@ -62,11 +62,14 @@ class ReportStoreTest {
       Path file = directory.resolve(ID + ".json");
       assertThat(Reports.kept(file).string("outcome")).isEqualTo("stuck");
       store.keep(ID, report(ID, "web", "recovered"));
+      UpdateId other = new UpdateId("20261130-120001-web-2");
+      store.keep(other, report(other, "web", "completed"));
+      assertThat(directory.resolve(other + ".json")).exists();
       Files.delete(blocker);
       while (!Reports.kept(file).string("outcome").equals("recovered")) {
         LockSupport.parkNanos(Duration.ofMillis(10).toNanos());
       }
-      assertThat(outcomes(store.all())).containsExactly("recovered");
+      assertThat(outcomes(store.all())).containsExactly("recovered", "completed");
     }
   }
 
