@@ -264,9 +264,7 @@ class HangsTest {
   private void assertMediumCanBeChangedThatWasChangedLate() throws IOException {
     Path late = Files.write(host.directory().resolve("late.iso"), new byte[4096]);
     Path next = Files.write(host.directory().resolve("next.iso"), new byte[8192]);
-    host.arm(
-        new Fault(
-            false, Call.SENDMSG, "blockdev-insert-medium", Victim.PREDECESSOR_HANGS));
+    host.arm(new Fault(false, Call.SENDMSG, "blockdev-insert-medium", Victim.PREDECESSOR_HANGS));
     assertThatThrownBy(() -> change(late))
         .isInstanceOf(VarlinkException.class)
         .hasMessageContaining("did not answer blockdev-insert-medium");
@@ -290,8 +288,7 @@ class HangsTest {
   }
 
   private String drives() {
-    return host.call("Vm.Qmp", JsonObject.of("name", Host.VM, "command", "query-block"))
-        .toString();
+    return host.call("Vm.Qmp", JsonObject.of("name", Host.VM, "command", "query-block")).toString();
   }
 
   private boolean free() {

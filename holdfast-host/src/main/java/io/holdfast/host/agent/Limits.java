@@ -12,8 +12,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The deadlines of updates on this host: the usual ones, times {@link Patience}. A VM's last updates
- * extend them.
+ * The deadlines of updates on this host: the usual ones, times {@link Patience}. A VM's last
+ * updates extend them.
  */
 final class Limits {
   /** How many times as long as it took before a call may take now. */
