@@ -6,6 +6,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -79,6 +80,7 @@ public final class StorageCalls implements AutoCloseable {
    *
    * @param what the call does, as the subject of a message: "comparing the images"
    * @param limit how long to wait; a limit that is not positive counts as 1 ms
+   * @param call whose result is the caller's; one that comes too late is closed if it can be
    * @throws StorageHangsException if the call did not return in time; it is not made any more if it
    *     had not begun
    * @throws IOException what the call throws, or if the calling thread was interrupted, which it
@@ -86,11 +88,14 @@ public final class StorageCalls implements AutoCloseable {
    */
   public <T> T make(String what, Duration limit, Call<T> call) throws IOException {
     Duration wait = limit.compareTo(Duration.ofMillis(1)) < 0 ? Duration.ofMillis(1) : limit;
-    Future<T> done = executor.submit(call::make);
+    CompletableFuture<T> done = new CompletableFuture<>();
+    executor.execute(() -> make(call, done));
     try {
       return done.get(wait.toNanos(), TimeUnit.NANOSECONDS);
     } catch (TimeoutException e) {
-      boolean _ = done.cancel(false);
+      if (!done.cancel(false) && done.state() == Future.State.SUCCESS) {
+        return done.resultNow();
+      }
       throw new StorageHangsException(
           what
               + " does not end within "
@@ -110,6 +115,20 @@ public final class StorageCalls implements AutoCloseable {
       boolean _ = done.cancel(false);
       Thread.currentThread().interrupt();
       throw new IOException(what + " was interrupted", e);
+    }
+  }
+
+  private static <T> void make(Call<T> call, CompletableFuture<T> done) {
+    if (done.isDone()) {
+      return;
+    }
+    try {
+      T result = call.make();
+      if (!done.complete(result) && result instanceof AutoCloseable late) {
+        late.close();
+      }
+    } catch (Throwable e) {
+      boolean _ = done.completeExceptionally(e);
     }
   }
 

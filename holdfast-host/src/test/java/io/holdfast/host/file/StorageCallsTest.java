@@ -60,6 +60,26 @@ class StorageCallsTest {
   }
 
   @Test
+  void closesAResultThatComesTooLate() throws IOException {
+    CountDownLatch closed = new CountDownLatch(1);
+    try (StorageCalls calls = new StorageCalls("storage")) {
+      assertThatThrownBy(
+              () ->
+                  calls.<AutoCloseable>make(
+                      "opening",
+                      Duration.ofMillis(20),
+                      () -> {
+                        int _ = hang();
+                        return closed::countDown;
+                      }))
+          .isInstanceOf(StorageHangsException.class);
+      answers.countDown();
+      assertThat(calls.make("reading", LONG, this::make)).isEqualTo(2);
+      assertThat(closed.getCount()).isZero();
+    }
+  }
+
+  @Test
   void throwsWhatTheCallThrows() throws IOException {
     try (StorageCalls calls = StorageCalls.started("storage")) {
       assertThatThrownBy(
