@@ -109,9 +109,14 @@ public final class ImagesCross implements Scenario {
     String vms = holdfast.must("vm", "list");
     in.check(
         "the other VM does not start with another image: " + vms.replace('\n', '|'),
-        vms.contains(image(MOVED).toString()) && vms.contains("give the images their names back"));
+        vms.contains(MOVED + " is stuck"));
     in.check("nothing has it open", !open(image(MOVED)));
-    in.same("trying again, in vain", 1, holdfast.holdfast("update", "retry").exit());
+    InstalledHoldfast.Answer retry = holdfast.holdfast("update", "retry");
+    in.same("trying again, in vain", 1, retry.exit());
+    in.check(
+        "it says why: " + retry.out().replace('\n', '|'),
+        retry.out().contains(image(MOVED).toString())
+            && retry.out().contains("give the images their names back"));
     in.check("nothing has it open", !open(image(MOVED)));
     Files.move(OLD, image(MOVED), StandardCopyOption.REPLACE_EXISTING);
     in.same("trying again", 0, holdfast.holdfast("update", "retry").exit());
