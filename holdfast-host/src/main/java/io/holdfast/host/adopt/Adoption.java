@@ -57,6 +57,7 @@ public final class Adoption implements AutoCloseable {
   private final ProcessFiles process;
   private final QemuProcess.Identity identity;
   private final List<Obstacle> obstacles = new ArrayList<>();
+  private final StorageCalls storage;
   private final List<String> preserved = new ArrayList<>();
   private final Map<String, Fd> descriptors = new LinkedHashMap<>();
   private final List<Device> devices = new ArrayList<>();
@@ -76,9 +77,15 @@ public final class Adoption implements AutoCloseable {
   private Optional<Credentials> credentials = Optional.empty();
   private List<String> losses = List.of();
 
-  private Adoption(Linux linux, String name, ProcessFiles process, QemuProcess.Identity identity) {
+  private Adoption(
+      Linux linux,
+      String name,
+      ProcessFiles process,
+      QemuProcess.Identity identity,
+      StorageCalls storage) {
     this.linux = linux;
     this.name = name;
+    this.storage = storage;
     this.process = process;
     this.identity = identity;
   }
@@ -92,12 +99,20 @@ public final class Adoption implements AutoCloseable {
    * @param console where a successor writes what now goes to a terminal
    * @param more whether successors may do more on the host than the process: they get the agent's
    *     namespaces and confinement where its own can't be kept
+   * @param storage makes the calls that wait for the storage of its files; not closed
    * @return to be closed; {@link #obstacles} says whether it can be adopted
+   * @throws StorageHangsException if that storage does not answer
    * @throws IOException if it can't even be looked at: nobody listens there, it does not answer, or
    *     the process is not to be found
    */
   public static Adoption of(
-      Linux linux, String name, Path socket, Optional<String> program, Path console, boolean more)
+      Linux linux,
+      String name,
+      Path socket,
+      Optional<String> program,
+      Path console,
+      boolean more,
+      StorageCalls storage)
       throws IOException {
     UnixSocket connected;
     try {
@@ -111,7 +126,7 @@ public final class Adoption implements AutoCloseable {
     try (Qmp qmp = Qmp.over(linux, connected, "QEMU on " + socket, GREETING)) {
       int pid = ProcessFiles.listeningOn(socket, likely).orElse(likely);
       Adoption found =
-          new Adoption(linux, name, new ProcessFiles(pid), QemuProcess.Identity.of(pid));
+          new Adoption(linux, name, new ProcessFiles(pid), QemuProcess.Identity.of(pid), storage);
       adoption = Optional.of(found);
       boolean done = false;
       try {
@@ -236,7 +251,10 @@ public final class Adoption implements AutoCloseable {
     if (!overlays) {
       disks(qmp);
     }
-    take(made);
+    descriptors.putAll(
+        storage
+            .make("opening the files of " + process, STORAGE, () -> inherited(made))
+            .descriptors());
     surroundings(command, more);
     if (!obstacles.isEmpty()) {
       return;
@@ -523,16 +541,14 @@ public final class Adoption implements AutoCloseable {
         qmp.execute("query-named-block-nodes", JsonObject.of("flat", true))
             .array("return")
             .objects();
-    try (StorageCalls storage = new StorageCalls("images of " + name)) {
-      boolean _ =
-          storage.make(
-              "reading the images of " + process,
-              STORAGE,
-              () -> {
-                disks(nodes);
-                return true;
-              });
-    }
+    boolean _ =
+        storage.make(
+            "reading the images of " + process,
+            STORAGE,
+            () -> {
+              disks(nodes);
+              return true;
+            });
   }
 
   private void disks(List<JsonObject> nodes) throws IOException {
@@ -587,8 +603,30 @@ public final class Adoption implements AutoCloseable {
     }
   }
 
-  /** Fetches what successors inherit. */
-  private void take(Reconstruction made) throws IOException {
+  /** What successors inherit, by label. */
+  private record Inherited(Map<String, Fd> descriptors) implements AutoCloseable {
+    @Override
+    public void close() {
+      descriptors.values().forEach(Fd::close);
+    }
+  }
+
+  /** Fetches what successors inherit; waits for the storage of files. */
+  private Inherited inherited(Reconstruction made) throws IOException {
+    Inherited inherited = new Inherited(new LinkedHashMap<>());
+    boolean done = false;
+    try {
+      take(made, inherited.descriptors());
+      done = true;
+      return inherited;
+    } finally {
+      if (!done) {
+        inherited.close();
+      }
+    }
+  }
+
+  private void take(Reconstruction made, Map<String, Fd> inherited) throws IOException {
     Set<String> images = CommandLine.images(made.arguments());
     for (Map.Entry<String, Reconstruction.Source> each : made.sources().entrySet()) {
       try {
@@ -596,12 +634,12 @@ public final class Adoption implements AutoCloseable {
           case Reconstruction.Taken(int number) -> {
             try (PidFd handle = handle()) {
               Fd taken = handle.take(number);
-              descriptors.put(each.getKey(), images.contains(each.getKey()) ? own(taken) : taken);
+              inherited.put(each.getKey(), images.contains(each.getKey()) ? own(taken) : taken);
             }
           }
           case Reconstruction.Opened(Path path) -> {
             try {
-              descriptors.put(each.getKey(), linux.open(process.seen(path), OpenFlag.READ));
+              inherited.put(each.getKey(), linux.open(process.seen(path), OpenFlag.READ));
             } catch (SystemCallException e) {
               obstacle(
                   path.toString(),

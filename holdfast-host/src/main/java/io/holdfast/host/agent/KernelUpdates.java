@@ -456,8 +456,15 @@ final class KernelUpdates {
       boolean stuck = outcome instanceof Outcome.Stuck;
       if (outcome instanceof Outcome.Stuck how && !left) {
         keepUndoing(id, List.copyOf(participants.values()), claimed, how);
-      } else if (stuck) {
+      } else if (outcome instanceof Outcome.Stuck how) {
         boolean _ = held.add(id.toString());
+        how.causes()
+            .forEach(
+                cause ->
+                    cause
+                        .participant()
+                        .flatMap(vms::find)
+                        .ifPresent(vm -> vm.keptFromRunning(cause.message())));
         // Those that came back need not wait for the others.
         claimed.stream().map(vms::get).filter(vm -> !vm.arriving()).forEach(vm -> vm.box().leave());
       } else {

@@ -6,6 +6,8 @@ import io.holdfast.core.Obstacle;
 import io.holdfast.core.UpdateId;
 import io.holdfast.host.adopt.Adoption;
 import io.holdfast.host.carrier.Arrival;
+import io.holdfast.host.file.StorageCalls;
+import io.holdfast.host.file.StorageHangsException;
 import io.holdfast.host.keeper.Keeper;
 import io.holdfast.host.option.Patience;
 import io.holdfast.host.qemu.BackendContext;
@@ -107,6 +109,12 @@ final class Vms {
 
   /** Commands that change a VM's machine and that its QEMU has not answered in time. */
   private final Map<String, Qmp.Pending> late = new HashMap<>();
+
+  /**
+   * What made a call for an adoption that hangs, by the QEMU's socket: another attempt leaves no
+   * further thread behind.
+   */
+  private final Map<Path, StorageCalls> hanging = new ConcurrentHashMap<>();
 
   /** Why no VM may be started, if so. */
   private Optional<String> closed = Optional.empty();
@@ -691,6 +699,10 @@ final class Vms {
     Box box = new Box(name, name);
     Optional<Vm> adopted = Optional.empty();
     boolean kept = false;
+    StorageCalls storage =
+        Optional.ofNullable(hanging.remove(socket))
+            .orElseGet(() -> new StorageCalls("files of " + name));
+    boolean hangs = false;
     try (Adoption found =
         Adoption.of(
             linux,
@@ -698,7 +710,8 @@ final class Vms {
             socket,
             parameters.optionalString("qemu"),
             Vm.consoleLog(places.vm(name)),
-            parameters.optionalBool("morePrivileges").orElse(false))) {
+            parameters.optionalBool("morePrivileges").orElse(false),
+            storage)) {
       refuseTwice(found);
       List<Obstacle> obstacles = new ArrayList<>(found.obstacles());
       if (obstacles.isEmpty()) {
@@ -734,8 +747,14 @@ final class Vms {
           "losses",
           found.losses());
     } catch (IOException | SystemCallException e) {
+      hangs = e instanceof StorageHangsException;
       throw notPossible("VM " + name + " could not be adopted: " + e.getMessage());
     } finally {
+      if (!hangs) {
+        storage.close();
+      } else {
+        Optional.ofNullable(hanging.put(socket, storage)).ifPresent(StorageCalls::close);
+      }
       if (!kept) {
         letGo(id, box, adopted);
       }

@@ -58,6 +58,9 @@ public final class Vm implements AutoCloseable {
   /** It comes from another kernel, and its backends are not at work yet. */
   private boolean arriving;
 
+  /** Why it still does not run after it came from another kernel. */
+  private Optional<String> kept = Optional.empty();
+
   private boolean ended;
 
   private Vm(
@@ -603,8 +606,9 @@ public final class Vm implements AutoCloseable {
   public synchronized Optional<String> lost() {
     if (arriving) {
       return Optional.of(
-          "it came from the previous kernel and does not run yet; its memory and its state are held:"
-              + " holdfast update retry");
+          "it came from the previous kernel and does not run yet"
+              + kept.map(why -> ": " + why).orElse("")
+              + "; its memory and its state are held: holdfast update retry");
     }
     if (lost.isEmpty() && process.hasExited()) {
       lost =
@@ -635,6 +639,15 @@ public final class Vm implements AutoCloseable {
   /** Whether it comes from another kernel, and has yet to run here. */
   public synchronized boolean arriving() {
     return arriving;
+  }
+
+  /**
+   * An attempt to run it here failed; {@link #lost} tells why from then on.
+   *
+   * @param why for people
+   */
+  public synchronized void keptFromRunning(String why) {
+    kept = Optional.of(why);
   }
 
   /** The guest runs in this generation, and what was not at work before is now. */

@@ -215,7 +215,12 @@ public final class VmDeparture implements Participant {
     step.progress("preserving " + (vm.promise().memory() >> 20) + " MiB");
     for (Map.Entry<String, Fd> each : vm.inherited().entrySet()) {
       if (COPIED.contains(each.getKey())) {
-        try (Fd copy = copy(each.getKey(), each.getValue())) {
+        try (Fd copy =
+            vm.storage()
+                .make(
+                    "copying the " + each.getKey() + " of VM " + name(),
+                    step.remaining(),
+                    () -> copy(each.getKey(), each.getValue()))) {
           crossing.put(each.getKey(), copy);
         }
       } else {
@@ -235,6 +240,7 @@ public final class VmDeparture implements Participant {
     prepared = true;
   }
 
+  /** Waits for the file's storage. */
   private Fd copy(String label, Fd file) {
     Fd copy = linux.memfd(label + " of " + name(), 0);
     // Opened anew: the position of the one that is held is everybody's.

@@ -117,6 +117,10 @@ public final class ImagesCross implements Scenario {
         "it says why: " + retry.out().replace('\n', '|'),
         retry.out().contains(image(MOVED).toString())
             && retry.out().contains("give the images their names back"));
+    String listed = holdfast.must("vm", "list");
+    in.check(
+        "so does the list: " + listed.replace('\n', '|'),
+        listed.contains(image(MOVED).toString()) && listed.contains("holdfast update retry"));
     in.check("nothing has it open", !open(image(MOVED)));
     Files.move(OLD, image(MOVED), StandardCopyOption.REPLACE_EXISTING);
     in.same("trying again", 0, holdfast.holdfast("update", "retry").exit());
