@@ -225,10 +225,10 @@ class AdoptTest {
     }
   }
 
-  private static final String FILE = "memory-backend-file,mem-path=/dev/shm";
+  static final String FILE = "memory-backend-file,mem-path=/dev/shm";
 
   /** A machine with its firmware only, which runs, and two monitors: ours and somebody else's. */
-  private static Started bare(Path directory, String memory, String... before) throws IOException {
+  static Started bare(Path directory, String memory, String... before) throws IOException {
     List<String> command = new ArrayList<>(List.of(before));
     command.addAll(
         List.of(
@@ -677,7 +677,7 @@ class AdoptTest {
   }
 
   /** A process that the test started, and ends if nobody else has. */
-  private record Started(Process process, Path output) implements AutoCloseable {
+  record Started(Process process, Path output) implements AutoCloseable {
     static Started of(Path directory, List<String> command) throws IOException {
       Path output = directory.resolve("started.log");
       return new Started(

@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
@@ -470,6 +471,19 @@ class FaultsTest {
     assertThat(host().runAgain(List.of("--run", host().run().toString())))
         .contains("another agent has " + host().run())
         .contains("--run DIR");
+    host().assertWhole();
+  }
+
+  /** What it multiplies is in LimitsTest of holdfast-host. */
+  @Test
+  void anAgentReadsItsPatienceFromTheEnvironment() throws IOException {
+    List<String> arguments = List.of("--run", host().run().toString());
+    assertThat(host().runAgain(arguments, Map.of("HOLDFAST_PATIENCE", "3")))
+        .contains("deadlines are 3 times the usual ones (HOLDFAST_PATIENCE)");
+    assertThat(host().runAgain(arguments, Map.of("HOLDFAST_PATIENCE", "0")))
+        .contains("HOLDFAST_PATIENCE='0' is not a whole number from 1 to 100")
+        .contains("it is ignored")
+        .doesNotContain("deadlines are");
     host().assertWhole();
   }
 

@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
 import java.util.regex.Pattern;
@@ -36,6 +37,9 @@ final class FaultyAgent {
     /** The predecessor is stopped by SIGSTOP, and hangs until a test lets it go on. */
     PREDECESSOR_HANGS,
 
+    /** The VM's other QEMUs are, such as a successor. */
+    SUCCESSOR_HANGS,
+
     /** The process whose id is in the file {@link #ADOPTED} is stopped by SIGSTOP. */
     ADOPTED_HANGS,
 
@@ -55,20 +59,26 @@ final class FaultyAgent {
    * @param call WRITE for the journal, SENDMSG for what goes to a QEMU: a command, or device state;
    *     RECVMSG for what comes from one, and then {@code after}
    * @param what a regular expression that finds something in the bytes written or read
+   * @param skip how many such calls pass before that
    */
-  record Fault(boolean after, Call call, String what, Victim victim) {
+  record Fault(boolean after, Call call, String what, Victim victim, int skip) {
+    Fault(boolean after, Call call, String what, Victim victim) {
+      this(after, call, what, victim, 0);
+    }
+
     static Fault parse(String text) {
       String[] lines = text.split("\n", -1);
       return new Fault(
           Boolean.parseBoolean(lines[0]),
           Call.valueOf(lines[1]),
           lines[2],
-          Victim.valueOf(lines[3]));
+          Victim.valueOf(lines[3]),
+          Integer.parseInt(lines[4]));
     }
 
     @Override
     public String toString() {
-      return after + "\n" + call + "\n" + what + "\n" + victim;
+      return after + "\n" + call + "\n" + what + "\n" + victim + "\n" + skip;
     }
   }
 
@@ -83,6 +93,11 @@ final class FaultyAgent {
 
   private final Path run;
   private final Path file;
+
+  /** The fault that {@link #skipped} is of. */
+  private Optional<Fault> counted = Optional.empty();
+
+  private int skipped;
 
   private FaultyAgent(Path run, Path file) {
     this.run = run;
@@ -106,6 +121,7 @@ final class FaultyAgent {
       boolean now =
           fault.call() == call
               && Pattern.compile(fault.what()).matcher(bytes(call, b, c)).find()
+              && isDue(fault)
               && Files.deleteIfExists(file);
       if (now && !fault.after()) {
         kill(fault.victim());
@@ -129,6 +145,7 @@ final class FaultyAgent {
       Optional<Fault> fault = armed().filter(each -> each.call() == Call.RECVMSG);
       if (fault.isPresent()
           && Pattern.compile(fault.get().what()).matcher(bytes(Call.RECVMSG, header, result)).find()
+          && isDue(fault.get())
           && Files.deleteIfExists(file)) {
         kill(fault.get().victim());
       }
@@ -136,6 +153,19 @@ final class FaultyAgent {
     } catch (IOException x) {
       throw new UncheckedIOException(x);
     }
+  }
+
+  /** Whether as many calls have passed as a fault skips; to be called once for each. */
+  private synchronized boolean isDue(Fault fault) {
+    if (!counted.equals(Optional.of(fault))) {
+      counted = Optional.of(fault);
+      skipped = 0;
+    }
+    boolean due = skipped++ == fault.skip();
+    if (due) {
+      counted = Optional.empty(); // armed again, it starts anew
+    }
+    return due;
   }
 
   /** Empty if another thread's call was the moment, just now. */
@@ -177,12 +207,13 @@ final class FaultyAgent {
     switch (victim) {
       case AGENT -> killed(ProcessHandle.current().pid());
       case PREDECESSOR -> killed(Host.recordedProcess(run));
-      case SUCCESSOR -> killSuccessor(Host.recordedProcess(run));
+      case SUCCESSOR -> others(Host.recordedProcess(run)).forEach(FaultyAgent::killed);
       case SUCCESSOR_AND_AGENT -> {
-        killSuccessor(Host.recordedProcess(run));
+        others(Host.recordedProcess(run)).forEach(FaultyAgent::killed);
         killed(ProcessHandle.current().pid());
       }
       case PREDECESSOR_HANGS -> stop(Host.recordedProcess(run));
+      case SUCCESSOR_HANGS -> others(Host.recordedProcess(run)).forEach(FaultyAgent::stop);
       case ADOPTED_HANGS ->
           stop(Long.parseLong(Files.readString(run.resolveSibling(ADOPTED)).strip()));
       case NOBODY -> RunningGuest.pause(LATE.toMillis());
@@ -193,12 +224,8 @@ final class FaultyAgent {
     var _ = Kernel.system().call(Call.KILL, pid, SIGSTOP, 0, 0, 0, 0);
   }
 
-  private void killSuccessor(long predecessor) {
-    for (long pid : Host.qemus(run)) {
-      if (pid != predecessor) {
-        killed(pid);
-      }
-    }
+  private List<Long> others(long predecessor) {
+    return Host.qemus(run).stream().filter(pid -> pid != predecessor).toList();
   }
 
   /** Kills a process and returns when nothing of it runs any more. */

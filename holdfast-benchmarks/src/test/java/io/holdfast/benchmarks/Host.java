@@ -218,18 +218,30 @@ final class Host implements AutoCloseable {
   }
 
   private Process java(String main, Path output, List<String> arguments) throws IOException {
+    return java(main, output, arguments, Map.of());
+  }
+
+  private Process java(
+      String main, Path output, List<String> arguments, Map<String, String> environment)
+      throws IOException {
     List<String> command = new ArrayList<>(prefix);
     command.addAll(
         Jvm.command("io.holdfast.benchmarks", main, List.of("-XX:TieredStopAtLevel=1"), arguments));
     ProcessBuilder builder = new ProcessBuilder(command);
     builder.environment().put(MARK, directory.toString());
+    builder.environment().putAll(environment);
     return builder.redirectErrorStream(true).redirectOutput(output.toFile()).start();
   }
 
   /** Runs an agent that is expected to give up, and returns what it said. */
   String runAgain(List<String> arguments) throws IOException {
+    return runAgain(arguments, Map.of());
+  }
+
+  /** As {@link #runAgain(List)}, with these variables in its environment. */
+  String runAgain(List<String> arguments, Map<String, String> environment) throws IOException {
     Path output = directory.resolve("again.err");
-    Process process = java(AGENT, output, arguments);
+    Process process = java(AGENT, output, arguments, environment);
     await("the end of an agent that can't run", () -> !process.isAlive());
     assertThat(process.exitValue()).isEqualTo(1);
     return Files.readString(output);

@@ -638,6 +638,11 @@ public final class Agent implements AutoCloseable {
     // Not refused: guests may wait for this agent, after a kexec.
     Patience.mistake()
         .ifPresent(mistake -> System.err.println("holdfast agent: " + mistake + "; it is ignored"));
+    if (Patience.factor() > 1) {
+      System.err.printf(
+          "holdfast agent: deadlines are %d times the usual ones (%s)%n",
+          Patience.factor(), Patience.VARIABLE);
+    }
     Path directory = run.orElseGet(Places::defaultRun);
     Places places = new Places(directory, socket.orElse(Places.defaultSocket(directory)));
     // Before there is anything to leave behind: a signal may come as soon as the socket is there.

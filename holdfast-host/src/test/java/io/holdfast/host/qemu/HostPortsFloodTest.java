@@ -203,6 +203,37 @@ class HostPortsFloodTest {
   }
 
   @Test
+  void whoHasSaidAllGetsTheAnswer() throws IOException {
+    Socket socket = connect(vm("vm", 1).getFirst());
+    socket.getOutputStream().write(7);
+    socket.shutdownOutput();
+    assertThat(socket.getInputStream().readAllBytes()).containsExactly(7);
+    Await.until("its place", () -> budget.taken("vm") == 0);
+  }
+
+  /** The generation before may have done what was said. */
+  @Test
+  void whoHasSaidAllAndHasNoAnswerIsResetByAnotherGeneration() throws IOException {
+    try (ServerSocket silent = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+      HostPorts ports = new HostPorts(linux, "vm", "net0", budget);
+      open.add(ports);
+      TcpListener listener = linux.listen(ANY, 1);
+      ports.listen(listener);
+      ports.passTo(1, List.of((InetSocketAddress) silent.getLocalSocketAddress()));
+      Socket socket = connect(listener.address());
+      socket.getOutputStream().write(7);
+      socket.shutdownOutput();
+      try (Socket accepted = silent.accept()) {
+        assertThat(accepted.getInputStream().readAllBytes()).containsExactly(7);
+        ports.passTo(2, List.of((InetSocketAddress) guest.getLocalSocketAddress()));
+        assertThatThrownBy(() -> socket.getInputStream().read())
+            .isInstanceOf(SocketException.class);
+        Await.until("its place", () -> budget.taken("vm") == 0);
+      }
+    }
+  }
+
+  @Test
   void closingGivesAllPlacesBack() throws IOException {
     InetSocketAddress there = vm("vm", 1).getFirst();
     Socket socket = connect(there);

@@ -149,7 +149,12 @@ final class InstalledHoldfast {
 
   /** Ends a process as nothing it could prepare for. */
   static void kill(long pid) {
-    long _ = Kernel.system().call(Call.KILL, pid, SIGKILL, 0, 0, 0, 0);
+    signal(pid, SIGKILL);
+  }
+
+  /** Sends a signal by its number (signal(7)). */
+  static void signal(long pid, int signal) {
+    long _ = Kernel.system().call(Call.KILL, pid, signal, 0, 0, 0, 0);
   }
 
   /** Whether an agent gets ready; if not, it has ended. */

@@ -19,14 +19,17 @@ import java.util.List;
 
 /**
  * Updates of the kernel that fail before the reboot call: a call is refused, the agent is killed in
- * each state, a QEMU dies. Each time everything is undone: guests run, no session is left, nothing
- * is loaded, and the report says what failed.
+ * each state, a QEMU dies, a QEMU hangs. Each time everything is undone: guests run, no session is
+ * left, nothing is loaded, and the report says what failed. The guest of a QEMU that hangs runs when
+ * that goes on, also with another agent; the others run before.
  */
 public final class KernelUndone implements Scenario {
   private static final String VM = "web";
   private static final String OTHER = "db";
   private static final Path RULE = Path.of("/run/rule");
   private static final int CANCELLED = 1;
+  private static final int SIGCONT = 18;
+  private static final int SIGSTOP = 19;
   private static final long PATIENCE_NANOS = 120_000_000_000L;
 
   @Override
@@ -36,7 +39,7 @@ public final class KernelUndone implements Scenario {
 
   @Override
   public Setup setup() {
-    return Setup.standard().withLimit(Duration.ofMinutes(12));
+    return Setup.standard().withLimit(Duration.ofMinutes(18));
   }
 
   @Override
@@ -58,8 +61,8 @@ public final class KernelUndone implements Scenario {
     }
 
     /**
-     * The file has one line: {@code refuse CALL ERRNO STATE}, {@code kill PID STATE}; the first
-     * call that fits it.
+     * The file has one line: {@code refuse CALL ERRNO STATE}, {@code kill PID STATE} or {@code
+     * stop PID STATE}; the first call that fits it.
      */
     public static void main(String[] arguments) throws IOException {
       // Read before each update; it does not change while one is under way.
@@ -84,7 +87,7 @@ public final class KernelUndone implements Scenario {
       boolean meant =
           switch (rule[0]) {
             case "refuse" -> call.name().equals(rule[1]) && (call != Call.IOCTL || b == PRESERVE);
-            case "kill" -> true;
+            case "kill", "stop" -> true;
             default -> false;
           };
       // Undoing loads "no kernel", which is not what is meant.
@@ -96,11 +99,17 @@ public final class KernelUndone implements Scenario {
       } catch (IOException e) {
         return 0; // another thread was first
       }
-      if (rule[0].equals("kill")) {
-        InstalledHoldfast.kill(Long.parseLong(rule[1].equals("agent") ? own : rule[1]));
-        return 0;
-      }
-      return -Errno.valueOf(rule[2]).number();
+      return switch (rule[0]) {
+        case "kill" -> {
+          InstalledHoldfast.kill(Long.parseLong(rule[1].equals("agent") ? own : rule[1]));
+          yield 0;
+        }
+        case "stop" -> {
+          InstalledHoldfast.signal(Long.parseLong(rule[1]), SIGSTOP);
+          yield 0;
+        }
+        default -> -Errno.valueOf(rule[2]).number();
+      };
     }
 
     /** The state that the update under way is in, by its journal. */
@@ -179,6 +188,35 @@ public final class KernelUndone implements Scenario {
     }
   }
 
+  /** A QEMU hangs when its guest is to be stopped; the other guest runs on without it. */
+  private static void hangs(Inside in, InstalledHoldfast holdfast) throws IOException {
+    int before = reports(holdfast).size();
+    Files.writeString(RULE, "stop " + qemu(OTHER) + " FREEZING");
+    InstalledHoldfast.Answer _ = holdfast.holdfast(holdfast.kernelUpdate().toArray(String[]::new));
+    JsonObject report = next(holdfast, before);
+    in.check("a QEMU hangs", !Files.exists(RULE));
+    in.note("a QEMU hangs: " + report.string("message"));
+    in.same("a QEMU hangs: outcome", "stuck", report.string("outcome"));
+    String vms = holdfast.must("vm", "list");
+    in.check(
+        "its VM is stuck: " + vms.replace('\n', '|'),
+        vms.contains(OTHER + " is stuck") && vms.contains(report.string("id")));
+    holdfast.checkFirmware(VM);
+  }
+
+  private static void goesOn(Inside in, InstalledHoldfast holdfast, String what)
+      throws IOException {
+    InstalledHoldfast.signal(qemu(OTHER), SIGCONT);
+    long start = System.nanoTime();
+    while (!reports(holdfast).getLast().string("outcome").equals("cancelled")
+        && System.nanoTime() - start < PATIENCE_NANOS) {
+      InstalledHoldfast.pause(200);
+    }
+    JsonObject report = reports(holdfast).getLast();
+    in.note(what + ": " + report.string("message"));
+    in.same(what + " and goes on: outcome", "cancelled", report.string("outcome"));
+  }
+
   @Override
   public void before(Inside in) throws IOException {
     InstalledHoldfast holdfast = new InstalledHoldfast(in);
@@ -217,6 +255,16 @@ public final class KernelUndone implements Scenario {
       in.same(what + ": outcome", "cancelled", report.string("outcome"));
       undone(in, holdfast, what, both);
     }
+    hangs(in, holdfast);
+    goesOn(in, holdfast, "a QEMU hangs");
+    undone(in, holdfast, "a QEMU hangs", both);
+    hangs(in, holdfast);
+    InstalledHoldfast.kill(agent.pid());
+    agent = holdfast.startAgent(Faulty.class);
+    holdfast.awaitAgent(agent, ++agents);
+    holdfast.checkFirmware(VM);
+    goesOn(in, holdfast, "a QEMU hangs, with the next agent");
+    undone(in, holdfast, "a QEMU hangs, with the next agent", both);
     long qemu = qemu(OTHER);
     refused(in, holdfast, "kill " + qemu + " PREPARING", OTHER, "");
     undone(in, holdfast, "a QEMU is killed", List.of(VM));
