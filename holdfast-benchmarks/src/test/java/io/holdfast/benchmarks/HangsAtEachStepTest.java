@@ -33,8 +33,8 @@ import org.junit.jupiter.params.provider.EnumSource;
  * command: before each one of an operation, one after the other. The operation ends by itself; when
  * the QEMU goes on, so does the guest, in one process, and the VM can be updated.
  *
- * <p>Each night does one in {@link #STRIDE}, from another one on: {@code
- * -Dholdfast.hangs.stride=1} does all of them, in half an hour.
+ * <p>Each night does one in {@link #STRIDE}, from another one on: {@code -Dholdfast.hangs.stride=1}
+ * does all of them, in half an hour.
  */
 @Tag("guest")
 @Tag("nightly")
@@ -43,6 +43,9 @@ class HangsAtEachStepTest {
 
   /** Hosts at work at the same time, which wait most of the time. */
   private static final int LANES = 3;
+
+  /** More than the commands of a hot-plug. */
+  private static final int PORTS = 8;
 
   private static final String COMMAND = "\"execute\"";
 
@@ -74,7 +77,11 @@ class HangsAtEachStepTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"PREPARED, PREDECESSOR_HANGS", "FROZEN, PREDECESSOR_HANGS", "COMMITTED, SUCCESSOR_HANGS"})
+  @CsvSource({
+    "PREPARED, PREDECESSOR_HANGS",
+    "FROZEN, PREDECESSOR_HANGS",
+    "COMMITTED, SUCCESSOR_HANGS"
+  })
   void anUpdateIsTakenUpWhenTheQemuGoesOn(String state, Victim victim)
       throws IOException, InterruptedException {
     atEachCommand("recovery in " + state + ", " + victim, () -> new Recovered(state, victim));
@@ -83,6 +90,11 @@ class HangsAtEachStepTest {
   @Test
   void aQemuThatWasToBeAdoptedIsAsItWas() throws IOException, InterruptedException {
     atEachCommand("adoption", Adopted::new);
+  }
+
+  @Test
+  void aDeviceIsPluggedInWhenTheQemuGoesOn() throws IOException, InterruptedException {
+    atEachCommand("hot-plug", Plugged::new);
   }
 
   private void atEachCommand(String operation, Start start)
@@ -138,13 +150,34 @@ class HangsAtEachStepTest {
   private abstract class OfAVm implements Lane {
     final Host host;
 
-    OfAVm() throws IOException {
+    private final Victim victim;
+    private long predecessor;
+
+    OfAVm(Victim victim) throws IOException {
+      this.victim = victim;
       host = Host.start();
-      JsonObject definition = host.definition(Host.qemu());
-      // A guest whose QEMU was stopped by a signal finds that time has passed.
-      String append = definition.string("append") + " watchdog_thresh=60";
-      JsonObject _ = host.runVm(definition.with("append", append));
-      completes();
+      boolean ready = false;
+      try {
+        JsonObject definition = host.definition(Host.qemu());
+        // A guest whose QEMU was stopped by a signal finds that time has passed.
+        String append = definition.string("append") + " watchdog_thresh=60";
+        JsonObject _ = host.runVm(definition.with("append", append).with("hotplugPorts", PORTS));
+        completes();
+        ready = true;
+      } finally {
+        if (!ready) {
+          host.close();
+        }
+      }
+    }
+
+    /** The QEMU that the guest is in now is the predecessor from now on. */
+    final void begins() {
+      predecessor = Host.recordedProcess(host.run());
+    }
+
+    final void arm(int command) throws IOException {
+      host.arm(new Fault(false, Call.SENDMSG, COMMAND, victim, command));
     }
 
     /** What an update does for the first time comes before the first hang. */
@@ -154,8 +187,11 @@ class HangsAtEachStepTest {
       host.assertWhole();
     }
 
+    /** Only the one that hangs: the other may be fenced by the agent. */
     final void goesOn() {
-      Host.qemus(host.run()).forEach(pid -> StallingFile.signal("-CONT", pid));
+      Host.qemus(host.run()).stream()
+          .filter(pid -> (pid == predecessor) == (victim == Victim.PREDECESSOR_HANGS))
+          .forEach(pid -> StallingFile.signal("-CONT", pid));
       Host.await("the guest runs", () -> host.show().string("state").equals("running"));
       host.assertWhole();
     }
@@ -168,15 +204,14 @@ class HangsAtEachStepTest {
 
   /** While it is updated. */
   private final class Updated extends OfAVm {
-    private final Victim victim;
-
     Updated(Victim victim) throws IOException {
-      this.victim = victim;
+      super(victim);
     }
 
     @Override
     public boolean hangsAt(int command) throws IOException {
-      host.arm(new Fault(false, Call.SENDMSG, COMMAND, victim, command));
+      begins();
+      arm(command);
       String outcome;
       try {
         outcome = host.update(Host.qemu()).string("outcome");
@@ -198,20 +233,20 @@ class HangsAtEachStepTest {
   /** While an agent takes up the update in which the agent before it was killed. */
   private final class Recovered extends OfAVm {
     private final String state;
-    private final Victim victim;
 
     Recovered(String state, Victim victim) throws IOException {
+      super(victim);
       this.state = state;
-      this.victim = victim;
     }
 
     @Override
     public boolean hangsAt(int command) throws IOException {
+      begins();
       host.arm(new Fault(true, Call.WRITE, "^entered \\S+ " + state + " ", Victim.AGENT));
       assertThatThrownBy(() -> host.update(Host.qemu()))
           .isInstanceOf(VarlinkConnectionException.class);
       host.awaitAgentDeath();
-      host.arm(new Fault(false, Call.SENDMSG, COMMAND, victim, command));
+      arm(command);
       host.startAgentUntilItAnswers();
       Host.await("the end of the recovery, or its hang", () -> !host.armed() || runs());
       boolean struck = !host.armed();
@@ -236,6 +271,54 @@ class HangsAtEachStepTest {
     }
   }
 
+  /** While a device is plugged in. */
+  private final class Plugged extends OfAVm {
+    Plugged() throws IOException {
+      super(Victim.PREDECESSOR_HANGS);
+    }
+
+    @Override
+    public boolean hangsAt(int command) throws IOException {
+      assertThat(command).as("a port for each command").isLessThan(PORTS);
+      begins();
+      arm(command);
+      String id = "rng" + command;
+      try {
+        JsonObject _ =
+            qmp(
+                "device_add",
+                JsonObject.of("driver", "virtio-rng-pci", "id", id, "bus", "port" + command));
+      } catch (VarlinkException e) {
+        assertThat(e).hasMessageContaining("did not answer");
+      }
+      boolean struck = !host.armed();
+      host.disarm();
+      goesOn();
+      Host.await("the end of the command", this::free);
+      if (struck) {
+        ended("plugged in");
+        completes();
+      }
+      assertThat(qmp("qom-list", JsonObject.of("path", "/machine/peripheral")).toString())
+          .contains("\"" + id + "\"");
+      return struck;
+    }
+
+    private JsonObject qmp(String command, JsonObject arguments) {
+      return host.call(
+          "Vm.Qmp", JsonObject.of("name", Host.VM, "command", command, "arguments", arguments));
+    }
+
+    private boolean free() {
+      try {
+        JsonObject _ = host.call("Vm.Resume", JsonObject.of("name", Host.VM));
+        return true;
+      } catch (VarlinkException e) {
+        return false;
+      }
+    }
+  }
+
   /** While it is adopted. */
   private final class Adopted implements Lane {
     private final Host host = Host.start();
@@ -248,8 +331,7 @@ class HangsAtEachStepTest {
       try (AdoptTest.Started qemu = AdoptTest.bare(directory, AdoptTest.FILE)) {
         Path socket = directory.resolve("qmp.sock");
         Host.await("QEMU", () -> Files.exists(socket));
-        Files.writeString(
-            host.directory().resolve(FaultyAgent.ADOPTED), Long.toString(qemu.pid()));
+        Files.writeString(host.directory().resolve(FaultyAgent.ADOPTED), Long.toString(qemu.pid()));
         host.arm(new Fault(false, Call.SENDMSG, COMMAND, Victim.ADOPTED_HANGS, command));
         JsonObject adoption = JsonObject.of("name", Host.VM, "qmp", socket.toString());
         boolean adopted = adopted(adoption);

@@ -20,8 +20,8 @@ import java.util.List;
 /**
  * Updates of the kernel that fail before the reboot call: a call is refused, the agent is killed in
  * each state, a QEMU dies, a QEMU hangs. Each time everything is undone: guests run, no session is
- * left, nothing is loaded, and the report says what failed. The guest of a QEMU that hangs runs when
- * that goes on, also with another agent; the others run before.
+ * left, nothing is loaded, and the report says what failed. The guest of a QEMU that hangs runs
+ * when that goes on, also with another agent; the others run before.
  */
 public final class KernelUndone implements Scenario {
   private static final String VM = "web";
@@ -61,8 +61,8 @@ public final class KernelUndone implements Scenario {
     }
 
     /**
-     * The file has one line: {@code refuse CALL ERRNO STATE}, {@code kill PID STATE} or {@code
-     * stop PID STATE}; the first call that fits it.
+     * The file has one line: {@code refuse CALL ERRNO STATE}, {@code kill PID STATE} or {@code stop
+     * PID STATE}; the first call that fits it.
      */
     public static void main(String[] arguments) throws IOException {
       // Read before each update; it does not change while one is under way.
