@@ -115,7 +115,7 @@ class HangsAtEachStepTest {
         done += lane.get();
       }
     } catch (ExecutionException e) {
-      throw new AssertionError(e.getCause().getMessage(), e);
+      throw new AssertionError(e.getMessage(), e);
     }
     System.out.printf("%s: QEMU hung before %d commands: %s%n", operation, done, ends);
     assertThat(done).as("%s has commands", operation).isPositive();
