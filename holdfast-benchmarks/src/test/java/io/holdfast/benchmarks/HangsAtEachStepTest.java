@@ -147,7 +147,7 @@ class HangsAtEachStepTest {
   }
 
   /** Of a VM whose guest counts. */
-  private abstract class OfAVm implements Lane {
+  private abstract static class OfAVm implements Lane {
     final Host host;
 
     private final Victim victim;
