@@ -3,15 +3,19 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.host.keeper.ProcessKeeper;
 import io.holdfast.host.qemu.Credentials;
 import io.holdfast.host.qemu.Qmp;
 import io.holdfast.host.qemu.QmpException;
+import io.holdfast.host.qemu.Vm;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.PidFd;
 import io.holdfast.varlink.Reply;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkException;
+import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.io.OutputStream;
@@ -22,6 +26,7 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.Tag;
@@ -328,6 +333,57 @@ class AdoptTest {
         assertThat(show(client).string("state")).isEqualTo("running");
       }
       JsonObject _ = client.call("io.holdfast.Vm.Stop", JsonObject.of("name", "found"));
+    }
+  }
+
+  /** That had the first QEMU's own descriptors, and kept its locks with them. */
+  @Test
+  void aVmThatVersion010AdoptedIsUpdated() throws IOException {
+    String opened = "exec 8<>disk.qcow2; exec \"$@\" -add-fd fd=8,set=1 -blockdev ";
+    String node = "driver=file,node-name=f,filename=/dev/fdset/1";
+    String disk = " -blockdev driver=qcow2,node-name=d,file=f -device virtio-blk-pci,drive=d";
+    try (Host host = Host.start();
+        Started qemu = bare(host.directory(), FILE, "sh", "-c", opened + node + disk, "sh")) {
+      Path socket = host.directory().resolve("qmp.sock");
+      await("QEMU", () -> Files.exists(socket));
+      JsonObject reply =
+          host.call("Vm.Adopt", JsonObject.of("name", Host.VM, "qmp", socket.toString()));
+      assertThat(reply.array("obstacles").objects()).isEmpty();
+      host.killAgent();
+      leaveAsVersion010(host, Math.toIntExact(qemu.pid()));
+      host.startAgent();
+      assertThat(host.show().number("pid")).isEqualTo(qemu.pid());
+      for (int i = 0; i < 2; i++) {
+        JsonObject report = host.update(Host.qemu());
+        assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
+        assertThat(host.show().string("state")).isEqualTo("running");
+      }
+      host.stopVm();
+      host.assertEmpty();
+    }
+  }
+
+  private static void leaveAsVersion010(Host host, int qemu) throws IOException {
+    Linux linux = Linux.system();
+    Path file = host.run().resolve("vms").resolve(Host.VM).resolve("vm.json");
+    JsonObject record = Json.parse(Files.readString(file));
+    JsonObject before = JsonObject.empty();
+    for (String key : List.of("promise", "generation", "binary", "process")) {
+      before = before.with(key, record.get(key).orElseThrow());
+    }
+    Files.writeString(file, before.pretty());
+    String keys = Vm.id(record).keys() + "/";
+    try (ProcessKeeper keeper = ProcessKeeper.open(linux, host.run().resolve("keeper"));
+        PidFd process = linux.pidfd(qemu);
+        Fd image = process.take(8)) {
+      for (Map.Entry<String, Fd> each : keeper.kept(keys).entrySet()) {
+        try (Fd own = each.getValue()) {
+          boolean its = linux.identity(own).equals(linux.identity(image));
+          keeper.keep(
+              Host.VM + "/" + each.getKey().substring(keys.length()), its ? image : own);
+        }
+      }
+      keeper.drop(keeper.labels(keys));
     }
   }
 
