@@ -21,7 +21,7 @@ case " $* " in
 esac
 if [ "${1:-}" = agent ]; then
   shift
-  main=io.holdfast.host/io.holdfast.host.agent.Agent
+  main=io.holdfast.agent/io.holdfast.agent.Agent
   native=io.holdfast.linux
   statistics=-XX:+UsePerfData # so that jcmd(1) lists it
   # On a new kernel guests may be waiting for their QEMUs, of which nothing has been read yet: that is done while the JVM starts, and

@@ -4,7 +4,7 @@ module io.holdfast.benchmarks {
   requires static transitive org.jspecify;
   requires transitive io.holdfast.linux;
   requires io.holdfast.fdt;
-  requires io.holdfast.host;
+  requires io.holdfast.agent;
   requires io.holdfast.kho;
   requires io.holdfast.testbed;
   requires io.holdfast.varlink;

@@ -2,7 +2,7 @@
 module io.holdfast.cli {
   requires static transitive org.jspecify;
   requires io.holdfast.core;
-  requires io.holdfast.host;
+  requires io.holdfast.agent;
   requires io.holdfast.kho;
   requires io.holdfast.linux;
   requires io.holdfast.varlink;

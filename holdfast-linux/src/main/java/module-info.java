@@ -3,4 +3,5 @@ module io.holdfast.linux {
   requires static transitive org.jspecify;
 
   exports io.holdfast.linux;
+  exports io.holdfast.linux.file;
 }

@@ -1,7 +1,7 @@
 /** The testbed: a real kernel in a VM, really kexec'd. */
 module io.holdfast.testbed {
   requires info.picocli;
-  requires io.holdfast.host;
+  requires io.holdfast.agent;
   requires io.holdfast.kho;
   requires transitive io.holdfast.linux;
   requires static transitive org.jspecify;

@@ -84,8 +84,8 @@ public final class AgentProcess implements AutoCloseable {
     String installed = System.getenv().getOrDefault("HOLDFAST_BIN", "");
     if (installed.isEmpty()) {
       return Jvm.command(
-          "io.holdfast.host",
-          "io.holdfast.host.agent.Agent",
+          "io.holdfast.agent",
+          "io.holdfast.agent.Agent",
           List.of("-XX:TieredStopAtLevel=1", "-Xmx64m"),
           arguments);
     }

@@ -1,6 +1,6 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.host.qemu.Qmp;
+import io.holdfast.vm.Qmp;
 import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;

@@ -1,12 +1,12 @@
 package io.holdfast.benchmarks;
 
+import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.core.CarrierKind;
 import io.holdfast.core.JournalRecord;
 import io.holdfast.core.JournalText;
 import io.holdfast.core.UpdateState;
-import io.holdfast.host.carrier.Departure;
-import io.holdfast.host.qemu.QemuProcess;
-import io.holdfast.host.qemu.VmUpdate;
+import io.holdfast.kexec.Departure;
+import io.holdfast.vm.VmUpdate;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.ByteArrayOutputStream;
@@ -38,10 +38,10 @@ final class KexecWithoutKernel {
     participants.addAll(List.of(vm, Departure.NAME));
     Path record = run.resolve("vms/" + vm + "/vm.json");
     JsonObject before = Json.parse(Files.readString(record));
-    QemuProcess.Identity fenced = QemuProcess.Identity.parse(before.string("process"));
+    ProcessIdentity fenced = ProcessIdentity.parse(before.string("process"));
     ProcessHandle.of(fenced.pid()).ifPresent(ProcessHandle::destroyForcibly);
     Files.writeString(
-        record, before.with("process", QemuProcess.Identity.NOBODY.toString()).pretty());
+        record, before.with("process", ProcessIdentity.NOBODY.toString()).pretty());
     try (DirectoryStream<Path> journals =
         Files.newDirectoryStream(run.resolve("updates"), "*-" + vm + "-*.journal")) {
       for (Path journal : journals) {

@@ -1,7 +1,7 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.host.qemu.QemuBinary;
-import io.holdfast.host.qemu.QemuProbe;
+import io.holdfast.vm.QemuBinary;
+import io.holdfast.vm.QemuProbe;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;

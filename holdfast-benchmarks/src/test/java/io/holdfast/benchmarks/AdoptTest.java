@@ -3,11 +3,11 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.host.keeper.ProcessKeeper;
-import io.holdfast.host.qemu.Credentials;
-import io.holdfast.host.qemu.Qmp;
-import io.holdfast.host.qemu.QmpException;
-import io.holdfast.host.qemu.Vm;
+import io.holdfast.store.ProcessKeeper;
+import io.holdfast.vm.Credentials;
+import io.holdfast.vm.Qmp;
+import io.holdfast.vm.QmpException;
+import io.holdfast.vm.Vm;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;

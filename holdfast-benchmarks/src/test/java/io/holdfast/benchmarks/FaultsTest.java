@@ -474,7 +474,7 @@ class FaultsTest {
     host().assertWhole();
   }
 
-  /** What it multiplies is in LimitsTest of holdfast-host. */
+  /** What it multiplies is in LimitsTest of holdfast-agent. */
   @Test
   void anAgentReadsItsPatienceFromTheEnvironment() throws IOException {
     List<String> arguments = List.of("--run", host().run().toString());

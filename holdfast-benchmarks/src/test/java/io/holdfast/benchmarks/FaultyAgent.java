@@ -1,7 +1,7 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.host.agent.Agent;
-import io.holdfast.host.agent.Places;
+import io.holdfast.agent.Agent;
+import io.holdfast.agent.Places;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;

@@ -33,7 +33,7 @@ final class Host implements AutoCloseable {
   static final String VM = "vm1";
   static final String READY = "agent: ready";
 
-  private static final String AGENT = "io.holdfast.host.agent.Agent";
+  private static final String AGENT = "io.holdfast.agent.Agent";
 
   /** What has not come about by then never will, on however busy a machine. */
   private static final int HANG_SECONDS = 90;

@@ -1,6 +1,6 @@
 package io.holdfast.cli;
 
-import io.holdfast.host.agent.Agent;
+import io.holdfast.agent.Agent;
 import io.holdfast.varlink.json.JsonObject;
 import java.util.Arrays;
 import java.util.Collection;

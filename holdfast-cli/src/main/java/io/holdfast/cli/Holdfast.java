@@ -1,7 +1,7 @@
 package io.holdfast.cli;
 
-import io.holdfast.host.agent.Agent;
-import io.holdfast.host.agent.Places;
+import io.holdfast.agent.Agent;
+import io.holdfast.agent.Places;
 import java.io.Console;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;

@@ -4,7 +4,7 @@ import static io.holdfast.cli.Table.Column.left;
 import static io.holdfast.cli.Table.Column.right;
 import static io.holdfast.cli.Table.clean;
 
-import io.holdfast.host.carrier.Rescue;
+import io.holdfast.agent.rescue.Rescue;
 import io.holdfast.varlink.json.JsonObject;
 import java.util.List;
 import java.util.Optional;

@@ -80,7 +80,7 @@ class CommandLineInterfaceTest {
   private static String source(String name) throws IOException {
     try (InputStream file =
         CommandLineInterfaceTest.class.getResourceAsStream(
-            "/io/holdfast/host/agent/" + name + ".varlink")) {
+            "/io/holdfast/agent/" + name + ".varlink")) {
       assertThat(file).as(name).isNotNull();
       return new String(file.readAllBytes(), UTF_8);
     }

@@ -7,8 +7,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.holdfast.fdt.FdtBlob;
 import io.holdfast.fdt.FdtNode;
-import io.holdfast.host.agent.Agent;
-import io.holdfast.host.agent.Places;
+import io.holdfast.agent.Agent;
+import io.holdfast.agent.Places;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;

@@ -2,9 +2,9 @@ package io.holdfast.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.host.carrier.Rescue;
-import io.holdfast.host.carrier.Rescue.Place;
-import io.holdfast.host.carrier.Rescue.Sessions;
+import io.holdfast.agent.rescue.Rescue;
+import io.holdfast.agent.rescue.Rescue.Place;
+import io.holdfast.agent.rescue.Rescue.Sessions;
 import io.holdfast.varlink.json.Json;
 import java.nio.file.Path;
 import java.util.List;

@@ -1,7 +1,7 @@
 package io.holdfast.testbed;
 
-import io.holdfast.host.agent.Agent;
-import io.holdfast.host.agent.Places;
+import io.holdfast.agent.Agent;
+import io.holdfast.agent.Places;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Mapping;

@@ -1,7 +1,7 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.host.agent.Agent;
-import io.holdfast.host.agent.Places;
+import io.holdfast.agent.Agent;
+import io.holdfast.agent.Places;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Kernel;

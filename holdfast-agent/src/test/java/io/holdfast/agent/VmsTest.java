@@ -1,0 +1,103 @@
+package io.holdfast.agent;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.holdfast.store.Keeper;
+import io.holdfast.testkit.FormatZero;
+import io.holdfast.vm.QemuProbe;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import io.holdfast.varlink.VarlinkError;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+@Timeout(60)
+class VmsTest {
+  @TempDir Path run;
+
+  /** Keeps nothing, and takes its time to say so. */
+  private static final class SlowKeeper implements Keeper {
+    private final CountDownLatch asked = new CountDownLatch(1);
+    private final CountDownLatch answers = new CountDownLatch(1);
+    private volatile boolean slow;
+
+    @Override
+    public void keep(String label, Fd fd) {}
+
+    @Override
+    public void drop(Set<String> labels) {}
+
+    @Override
+    public Set<String> labels(String prefix) {
+      return Set.of();
+    }
+
+    @Override
+    public Map<String, Fd> kept(String prefix) {
+      if (slow) {
+        asked.countDown();
+        try {
+          answers.await();
+        } catch (InterruptedException e) {
+          throw new IllegalStateException(e);
+        }
+      }
+      return Map.of();
+    }
+
+    @Override
+    public String describe() {
+      return "nobody";
+    }
+
+    @Override
+    public int size() {
+      return 0;
+    }
+
+    @Override
+    public void close() {}
+
+    @Override
+    public void end() {}
+  }
+
+  /** Its journal is tried again at the moment at which the VM is being taken back. */
+  @Test
+  void vmThatIsTakenBackIsNotTakenByAnUpdateBefore() throws IOException, InterruptedException {
+    Places places = new Places(run, run.resolve("agent.sock"));
+    places.create();
+    SlowKeeper keeper = new SlowKeeper();
+    Linux linux = Linux.system();
+    Vms vms = new Vms(linux, places, keeper, new QemuProbe(linux, run), Optional.empty());
+    String name = "adopted";
+    Path record = Files.createDirectories(places.vm(name)).resolve("vm.json");
+    Files.writeString(record, "{\"format\":99}");
+    vms.expect();
+    vms.recover(_ -> {}, (_, _) -> false, (_, _) -> true);
+    assertThat(vms.unknown()).containsExactly(name);
+    Files.write(record, FormatZero.golden("vm-adopted.json"));
+    keeper.slow = true;
+    CompletableFuture<Boolean> taken =
+        CompletableFuture.supplyAsync(() -> vms.takeBack(name, new ArrayList<>(), (_, _) -> false));
+    keeper.asked.await();
+    assertThatThrownBy(() -> vms.claimRecovered(name, "update u1"))
+        .isInstanceOf(VarlinkError.class);
+    keeper.answers.countDown();
+    assertThat(taken.join()).isTrue();
+    assertThat(vms.claimRecovered(name, "update u1").promise().name()).isEqualTo(name);
+    vms.release(name);
+    vms.close();
+  }
+}

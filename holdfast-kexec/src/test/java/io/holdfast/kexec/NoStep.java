@@ -1,0 +1,38 @@
+package io.holdfast.kexec;
+
+import io.holdfast.core.Action;
+import io.holdfast.core.Operation;
+import io.holdfast.core.Step;
+import io.holdfast.core.UpdateId;
+import java.time.Duration;
+import java.util.Optional;
+
+/** A step of an update without a journal, for a participant that is called alone. */
+record NoStep(Action action, boolean recovering) implements Step {
+  @Override
+  public UpdateId update() {
+    return new UpdateId("kernel-1");
+  }
+
+  @Override
+  public Duration remaining() {
+    return Duration.ofMinutes(1);
+  }
+
+  @Override
+  public void progress(String what) {}
+
+  @Override
+  public void note(String key, String value) {}
+
+  @Override
+  public void record(String key, String value) {}
+
+  @Override
+  public Optional<String> recorded(String key) {
+    return Optional.empty();
+  }
+
+  @Override
+  public void check(Operation operation) {}
+}

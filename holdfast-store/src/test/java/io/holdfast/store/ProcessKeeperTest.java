@@ -1,0 +1,264 @@
+package io.holdfast.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.holdfast.linux.Errno;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.Linux;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The keeper with a real process; another agent is another {@link ProcessKeeper#open}. */
+class ProcessKeeperTest {
+  /** RLIMIT_NOFILE. */
+  private static final int NOFILE = 7;
+
+  private final Linux linux = Linux.system();
+
+  @TempDir Path directory;
+
+  @Test
+  void anotherAgentFindsEveryDescriptorUnderItsLabel() throws IOException {
+    Path record = directory.resolve("keeper");
+    Map<String, Long> sizes = new HashMap<>();
+    long seed = Long.getLong("holdfast.seed", System.nanoTime());
+    Random random = new Random(seed);
+    long before = descriptors();
+    ProcessKeeper first = ProcessKeeper.open(linux, record);
+    for (int i = 0; i < 600; i++) {
+      String label = "vm" + random.nextInt(40) + "/ram";
+      if (random.nextInt(4) == 0) {
+        first.drop(Set.of(label));
+        sizes.remove(label);
+      } else {
+        long size = 4096L * (1 + random.nextInt(100));
+        try (Fd fd = linux.memfd(label, size)) {
+          first.keep(label, fd);
+        }
+        sizes.put(label, size);
+      }
+    }
+    // As by kill -9: this agent is gone without a word, its descriptors closed by the kernel.
+    first.close();
+    ProcessKeeper second = ProcessKeeper.open(linux, record);
+    assertThat(found(second)).as("seed %d", seed).isEqualTo(sizes);
+    second.drop(new HashSet<>(sizes.keySet()));
+    assertThat(second.size()).isZero();
+    second.end();
+    assertThat(Files.exists(record)).isFalse();
+    assertThat(descriptors()).isEqualTo(before);
+  }
+
+  @Test
+  void anAgentThatDiesWhileItReplacesLosesNothing() throws IOException {
+    Path record = directory.resolve("keeper");
+    // The kernel stops the agent's sends after so many: it died there.
+    for (int survived = 0; survived < 6; survived++) {
+      int[] left = {Integer.MAX_VALUE};
+      Linux dying =
+          new Linux(
+              (call, a, b, c, d, e, f) ->
+                  call == io.holdfast.linux.Call.SENDMSG && left[0]-- <= 0
+                      ? -5
+                      : linux.kernel().call(call, a, b, c, d, e, f));
+      ProcessKeeper keeper = ProcessKeeper.open(dying, record);
+      for (int i = 0; i < 3; i++) {
+        try (Fd fd = linux.memfd("m" + i, 4096L * (i + 1))) {
+          keeper.keep("m" + i, fd);
+        }
+      }
+      left[0] = survived;
+      try (Fd fd = linux.memfd("new", 40960)) {
+        keeper.keep("m1", fd);
+      } catch (RuntimeException stopped) {
+        assertThat(stopped).hasMessageContaining("sendmsg");
+      }
+      keeper.close();
+      ProcessKeeper next = ProcessKeeper.open(linux, record);
+      Map<String, Long> found = found(next);
+      assertThat(found)
+          .as("after %d sends", survived)
+          .containsEntry("m0", 4096L)
+          .containsEntry("m2", 12288L);
+      assertThat(found.get("m1")).isIn(8192L, 40960L);
+      next.drop(Set.of("m0"));
+      next.close();
+      next = ProcessKeeper.open(linux, record);
+      assertThat(found(next)).as("what was let go stays gone").containsOnlyKeys("m1", "m2");
+      next.end();
+    }
+  }
+
+  @Test
+  void aKeeperThatIsKilledIsReplacedAndNothingIsLost() throws IOException, InterruptedException {
+    Path record = directory.resolve("keeper");
+    long before = descriptors();
+    ProcessKeeper keeper = ProcessKeeper.open(linux, record);
+    try (Fd fd = linux.memfd("kept", 8192)) {
+      keeper.keep("kept", fd);
+    }
+    for (int i = 0; i < 3; i++) {
+      String killed = Files.readString(record);
+      kill(killed);
+      awaitTrue(
+          "another keeper in place of " + killed, () -> !Files.readString(record).equals(killed));
+      keeper.close();
+      keeper = ProcessKeeper.open(linux, record);
+      assertThat(found(keeper)).isEqualTo(Map.of("kept", 8192L));
+    }
+    keeper.end();
+    assertThat(descriptors()).isEqualTo(before);
+  }
+
+  /** As without a free descriptor, and on a full file system. */
+  @Test
+  void aKeeperThatCannotBeReplacedAtFirstIsReplacedLater()
+      throws IOException, InterruptedException {
+    Path record = directory.resolve("keeper");
+    long before = descriptors();
+    AtomicInteger refused = new AtomicInteger();
+    AtomicInteger left = new AtomicInteger();
+    Linux scarce =
+        new Linux(
+            (call, a, b, c, d, e, f) -> {
+              if (call == io.holdfast.linux.Call.POSIX_SPAWNP && left.getAndDecrement() > 0) {
+                refused.incrementAndGet();
+                return -Errno.EMFILE.number();
+              }
+              return linux.kernel().call(call, a, b, c, d, e, f);
+            });
+    ProcessKeeper keeper = ProcessKeeper.open(scarce, record);
+    try (Fd fd = linux.memfd("kept", 8192)) {
+      keeper.keep("kept", fd);
+    }
+    String killed = Files.readString(record);
+    Path inTheWay = Files.createDirectory(directory.resolve("keeper.new"));
+    left.set(2);
+    kill(killed);
+    awaitTrue("another attempt", () -> left.get() < 0);
+    assertThat(refused.get()).isEqualTo(2);
+    assertThat(Files.readString(record)).isEqualTo(killed);
+    Files.delete(inTheWay);
+    awaitTrue("another keeper", () -> !Files.readString(record).equals(killed));
+    keeper.close();
+    keeper = ProcessKeeper.open(linux, record);
+    assertThat(found(keeper)).isEqualTo(Map.of("kept", 8192L));
+    keeper.end();
+    assertThat(descriptors()).isEqualTo(before);
+  }
+
+  @Test
+  void dropsWithoutAFreeDescriptorAndLosesNothing() throws IOException {
+    Path record = directory.resolve("keeper");
+    ProcessKeeper keeper = ProcessKeeper.open(linux, record);
+    for (int i = 0; i < 5; i++) {
+      try (Fd fd = linux.memfd("m" + i, 4096L * (i + 1))) {
+        keeper.keep("m" + i, fd);
+      }
+    }
+    // Once before, so that all classes are loaded.
+    keeper.drop(Set.of("m4"));
+    long limit = limit(1024);
+    long _ = limit(limit);
+    // Not 0: that is also how many an ordinary user may have on their way through sockets.
+    int free;
+    try (Fd next = linux.memfd("next", 0)) {
+      free = next.number();
+    }
+    try {
+      long _ = limit(free);
+      keeper.drop(Set.of("m3"));
+    } finally {
+      long _ = limit(limit);
+    }
+    keeper.drop(Set.of("m2"));
+    keeper.close();
+    keeper = ProcessKeeper.open(linux, record);
+    assertThat(found(keeper)).isEqualTo(Map.of("m0", 4096L, "m1", 8192L));
+    keeper.end();
+  }
+
+  /** Sets how many descriptors this process may have, and returns how many it might have. */
+  private long limit(long descriptors) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment limits = arena.allocate(ValueLayout.JAVA_LONG, 2);
+      long got =
+          linux
+              .kernel()
+              .call(io.holdfast.linux.Call.GETRLIMIT, NOFILE, limits.address(), 0, 0, 0, 0);
+      assertThat(got).isZero();
+      long before = limits.getAtIndex(ValueLayout.JAVA_LONG, 0);
+      limits.setAtIndex(ValueLayout.JAVA_LONG, 0, descriptors);
+      long set =
+          linux
+              .kernel()
+              .call(io.holdfast.linux.Call.SETRLIMIT, NOFILE, limits.address(), 0, 0, 0, 0);
+      assertThat(set).isZero();
+      return before;
+    }
+  }
+
+  private interface Condition {
+    boolean holds() throws IOException;
+  }
+
+  private static void awaitTrue(String what, Condition condition)
+      throws IOException, InterruptedException {
+    long end = System.nanoTime() + 10_000_000_000L;
+    while (!condition.holds()) {
+      assertThat(System.nanoTime()).as(what).isLessThan(end);
+      Thread.sleep(1);
+    }
+  }
+
+  private static void kill(String record) {
+    long pid = Long.parseLong(record.split("@", 2)[0]);
+    assertThat(ProcessHandle.of(pid).orElseThrow().destroyForcibly()).isTrue();
+  }
+
+  @Test
+  void hundredsFit() throws IOException {
+    org.junit.jupiter.api.Assumptions.assumeTrue(
+        linux.effectiveUser() == 0, "only root may raise the queue's limit");
+    ProcessKeeper keeper = ProcessKeeper.open(linux, directory.resolve("keeper"));
+    try (Fd fd = linux.memfd("one", 4096)) {
+      for (int i = 0; i < 400; i++) {
+        keeper.keep("label" + i, fd);
+      }
+      assertThat(keeper.size()).isEqualTo(400);
+    } finally {
+      keeper.end();
+    }
+  }
+
+  private Map<String, Long> found(ProcessKeeper keeper) {
+    Map<String, Long> sizes = new HashMap<>();
+    keeper
+        .kept()
+        .forEach(
+            (label, fd) -> {
+              try (fd) {
+                sizes.put(label, linux.size(fd));
+              }
+            });
+    return sizes;
+  }
+
+  private static long descriptors() throws IOException {
+    try (var list = Files.list(Path.of("/proc/self/fd"))) {
+      return list.count();
+    }
+  }
+}

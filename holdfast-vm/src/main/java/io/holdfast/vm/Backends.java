@@ -1,0 +1,176 @@
+package io.holdfast.vm;
+
+import io.holdfast.vm.channel.Console;
+import io.holdfast.vm.channel.Port;
+import io.holdfast.linux.Fd;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.Stream;
+
+/** All backends of a VM, each called in the order of its devices. */
+final class Backends implements AutoCloseable {
+  private final List<Backend> all;
+
+  private Backends(List<Backend> all) {
+    this.all = all;
+  }
+
+  /** Makes them; nothing is opened yet. */
+  static Backends of(BackendContext context, Promise promise) {
+    return new Backends(
+        promise.devices().stream()
+            .map(device -> of(context, device))
+            .flatMap(Optional::stream)
+            .toList());
+  }
+
+  private static Optional<Backend> of(BackendContext context, Device device) {
+    Path directory = context.directory();
+    return switch (device) {
+      case Adopted adopted -> Optional.of(new AdoptedBackend(adopted));
+      case Disk disk -> Optional.of(new DiskBackend(disk));
+      case TapNetwork network -> Optional.of(new TapBackend(context, network));
+      case UserNetwork network -> Optional.of(new UserNetworkBackend(context, network));
+      case ConsoleDevice console -> {
+        Path log = Vm.consoleLog(directory);
+        yield Optional.of(
+            new ChannelBackend(
+                new Console(
+                    context.linux(),
+                    context.keeper(),
+                    label(context, device),
+                    log,
+                    console.logLimit()),
+                device.id(),
+                "the console and who watches it stay connected, its log " + log + " goes on",
+                new ChannelBackend.Crossing(
+                    "the console's log " + log + " goes on",
+                    "who watches the console is cut off, and what was typed and not read is lost")));
+      }
+      case PortDevice port ->
+          Optional.of(
+              new ChannelBackend(
+                  new Port(
+                      context.linux(),
+                      context.keeper(),
+                      label(context, device),
+                      port.socket(directory)),
+                  device.id(),
+                  "channel " + port.name() + " and its client stay connected",
+                  new ChannelBackend.Crossing(
+                      "channel " + port.name() + " is there again",
+                      "the client of channel " + port.name() + " is cut off")));
+      case Cdrom _, Emulated _ -> Optional.empty();
+    };
+  }
+
+  private static String label(BackendContext context, Device device) {
+    return context.id().keys() + "/" + device.id();
+  }
+
+  /** The console, if the VM has one of ours. */
+  Optional<Console> console() {
+    return all.stream()
+        .flatMap(each -> each instanceof ChannelBackend backend ? Stream.of(backend) : Stream.of())
+        .flatMap(
+            each -> each.channel() instanceof Console console ? Stream.of(console) : Stream.of())
+        .findFirst();
+  }
+
+  /** See {@link Backend#open}; if it throws, nothing stays open. */
+  Map<String, Fd> open(int generation) throws IOException {
+    Map<String, Fd> opened = new HashMap<>();
+    boolean done = false;
+    try {
+      for (Backend each : all) {
+        opened.putAll(each.open(generation));
+      }
+      done = true;
+      return opened;
+    } finally {
+      if (!done) {
+        opened.values().forEach(Fd::close);
+      }
+    }
+  }
+
+  void plan(Findings findings) throws IOException {
+    for (Backend each : all) {
+      each.plan(findings);
+    }
+  }
+
+  void planCrossing(Findings findings) throws IOException {
+    for (Backend each : all) {
+      each.planCrossing(findings);
+    }
+  }
+
+  /** See {@link Backend#packed}; if it throws, nothing stays open. */
+  Map<String, Fd> packed(int generation) throws IOException {
+    Map<String, Fd> packed = new HashMap<>();
+    boolean done = false;
+    try {
+      for (Backend each : all) {
+        packed.putAll(each.packed(generation));
+      }
+      done = true;
+      return packed;
+    } finally {
+      if (!done) {
+        packed.values().forEach(Fd::close);
+      }
+    }
+  }
+
+  void stays(int generation) throws IOException {
+    for (Backend each : all) {
+      each.stays(generation);
+    }
+  }
+
+  void prepared(int generation, Qmp qmp) throws IOException {
+    for (Backend each : all) {
+      each.prepared(generation, qmp);
+    }
+  }
+
+  void attached(int generation) throws IOException {
+    for (Backend each : all) {
+      each.attached(generation);
+    }
+  }
+
+  void frozen(int generation) throws IOException {
+    for (Backend each : all) {
+      each.frozen(generation);
+    }
+  }
+
+  void switchTo(int generation) throws IOException {
+    for (Backend each : all) {
+      each.switchTo(generation);
+    }
+  }
+
+  void running(int generation, Qmp qmp) throws IOException {
+    for (Backend each : all) {
+      each.running(generation, qmp);
+    }
+  }
+
+  void drop(int generation) throws IOException {
+    for (Backend each : all) {
+      each.drop(generation);
+    }
+  }
+
+  @Override
+  public void close() {
+    all.forEach(Backend::close);
+  }
+}

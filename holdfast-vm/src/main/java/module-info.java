@@ -1,0 +1,11 @@
+/** VMs: QEMU, what a guest has, updates and adoption. */
+module io.holdfast.vm {
+  requires static transitive org.jspecify;
+  requires transitive io.holdfast.core;
+  requires transitive io.holdfast.store;
+  requires transitive io.holdfast.varlink;
+
+  exports io.holdfast.vm;
+  exports io.holdfast.vm.adopt;
+  exports io.holdfast.vm.channel;
+}

@@ -1,0 +1,45 @@
+package io.holdfast.vm;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.holdfast.core.Obstacle;
+import java.util.List;
+import java.util.Optional;
+import org.junit.jupiter.api.Test;
+
+/** How many successors fit at once: whichever of them are there together. */
+class SuccessorMemoryTest {
+  private static final long GIB = 1L << 30;
+
+  private static Promise promise(long memory) {
+    return new Promise(
+        "vm", memory, 1, "pc-q35-7.2", "max", "tcg", "", List.of(), List.of(), Optional.empty());
+  }
+
+  @Test
+  void theLargestOnesCount() {
+    List<Promise> promises = List.of(promise(GIB), promise(512 * GIB), promise(GIB));
+    long large = Memory.forSuccessor(promise(512 * GIB));
+    long small = Memory.forSuccessor(promise(GIB));
+    assertThat(large).isGreaterThan(GIB);
+    assertThat(Memory.fitting(promises, large + 2 * small)).isEqualTo(3);
+    assertThat(Memory.fitting(promises, large + 2 * small - 1)).isEqualTo(2);
+    assertThat(Memory.fitting(promises, large)).isEqualTo(1);
+    assertThat(Memory.fitting(promises, large - 1)).as("the small ones alone would fit").isZero();
+    assertThat(Memory.fitting(List.of(), 0)).isZero();
+  }
+
+  @Test
+  void theRefusalSaysWhatWouldFit() {
+    List<Promise> promises = List.of(promise(GIB), promise(GIB), promise(GIB));
+    long two = 2 * Memory.forSuccessor(promise(GIB));
+    Obstacle obstacle = Memory.obstacle(promises, 3, Memory.fitting(promises, two), two);
+    assertThat(obstacle.what()).isEqualTo("host memory");
+    assertThat(obstacle.why())
+        .isEqualTo(
+            "3 successors at once need about 774 MiB beside the guests' RAM, and 516 MiB are available");
+    assertThat(obstacle.advice()).isEqualTo("Update fewer at once: --parallel 2 fits.");
+    assertThat(Memory.obstacle(promises, 3, 0, 0).advice())
+        .isEqualTo("Free memory, or move a guest away first.");
+  }
+}
