@@ -2,7 +2,7 @@
 module io.holdfast.kexec {
   requires static transitive org.jspecify;
   requires io.holdfast.fdt;
-  requires io.holdfast.kho;
+  requires transitive io.holdfast.kho;
   requires transitive io.holdfast.core;
   requires transitive io.holdfast.store;
 

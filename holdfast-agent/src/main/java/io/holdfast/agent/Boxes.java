@@ -2,10 +2,10 @@ package io.holdfast.agent;
 
 import io.holdfast.core.Names;
 import io.holdfast.kexec.Arrival;
-import io.holdfast.store.Keeper;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FileSystem;
 import io.holdfast.linux.Linux;
+import io.holdfast.store.Keeper;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;

@@ -1,16 +1,16 @@
 package io.holdfast.agent;
 
 import io.holdfast.core.CrossingBox;
-import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.kexec.Preview;
-import io.holdfast.store.Keeper;
-import io.holdfast.vm.Vm;
-import io.holdfast.vm.VmDeparture;
-import io.holdfast.store.VmId;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FileSystem;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.ProcessIdentity;
+import io.holdfast.store.Keeper;
+import io.holdfast.store.VmId;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.Vm;
+import io.holdfast.vm.VmDeparture;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

@@ -1,6 +1,10 @@
 package io.holdfast.agent;
 
 import io.holdfast.core.Names;
+import io.holdfast.linux.Linux;
+import io.holdfast.varlink.VarlinkError;
+import io.holdfast.varlink.json.JsonArray;
+import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.Accelerator;
 import io.holdfast.vm.Cdrom;
 import io.holdfast.vm.CommandLine;
@@ -15,10 +19,6 @@ import io.holdfast.vm.Promise;
 import io.holdfast.vm.QemuBinary;
 import io.holdfast.vm.QemuProbe;
 import io.holdfast.vm.QemuUnusableException;
-import io.holdfast.linux.Linux;
-import io.holdfast.varlink.VarlinkError;
-import io.holdfast.varlink.json.JsonArray;
-import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;

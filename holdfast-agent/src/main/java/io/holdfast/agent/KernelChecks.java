@@ -1,14 +1,12 @@
 package io.holdfast.agent;
 
-import io.holdfast.kexec.check.BootChecks;
-import io.holdfast.kexec.check.SystemdChecks;
 import io.holdfast.core.Obstacle;
 import io.holdfast.kexec.Arrival;
 import io.holdfast.kexec.KernelFiles;
 import io.holdfast.kexec.NextKernel;
 import io.holdfast.kexec.Systemctl;
-import io.holdfast.store.Keeper;
-import io.holdfast.vm.Memory;
+import io.holdfast.kexec.check.BootChecks;
+import io.holdfast.kexec.check.SystemdChecks;
 import io.holdfast.kho.image.ImageException;
 import io.holdfast.kho.image.KernelImage;
 import io.holdfast.kho.image.Preflight;
@@ -18,6 +16,8 @@ import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OutgoingSession;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.store.Keeper;
+import io.holdfast.vm.Memory;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

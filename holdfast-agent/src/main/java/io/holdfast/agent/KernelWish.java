@@ -1,10 +1,10 @@
 package io.holdfast.agent;
 
 import io.holdfast.kexec.NextKernel;
-import io.holdfast.vm.GuestClock;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonArray;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.GuestClock;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

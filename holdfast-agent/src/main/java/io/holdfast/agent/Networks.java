@@ -1,9 +1,5 @@
 package io.holdfast.agent;
 
-import io.holdfast.vm.Device;
-import io.holdfast.vm.TapNetwork;
-import io.holdfast.vm.UserNetwork;
-import io.holdfast.vm.UserNetwork.HostForward;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.NetworkInterface;
 import io.holdfast.linux.SystemCallException;
@@ -11,6 +7,10 @@ import io.holdfast.linux.Tap;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonArray;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.Device;
+import io.holdfast.vm.TapNetwork;
+import io.holdfast.vm.UserNetwork;
+import io.holdfast.vm.UserNetwork.HostForward;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;

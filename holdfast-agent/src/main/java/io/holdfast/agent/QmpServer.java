@@ -1,8 +1,5 @@
 package io.holdfast.agent;
 
-import io.holdfast.vm.Lines;
-import io.holdfast.vm.QmpException;
-import io.holdfast.vm.Vm;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OncePerFlood;
 import io.holdfast.linux.Received;
@@ -13,6 +10,9 @@ import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.Lines;
+import io.holdfast.vm.QmpException;
+import io.holdfast.vm.Vm;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

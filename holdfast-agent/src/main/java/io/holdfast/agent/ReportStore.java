@@ -1,8 +1,8 @@
 package io.holdfast.agent;
 
 import io.holdfast.core.UpdateId;
-import io.holdfast.linux.file.WholeFile;
 import io.holdfast.linux.LateLogger;
+import io.holdfast.linux.file.WholeFile;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;

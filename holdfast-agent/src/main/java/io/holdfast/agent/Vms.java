@@ -1,16 +1,27 @@
 package io.holdfast.agent;
 
-import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
 import io.holdfast.core.Obstacle;
+import io.holdfast.core.Patience;
 import io.holdfast.core.UpdateId;
-import io.holdfast.vm.adopt.Adoption;
 import io.holdfast.kexec.Arrival;
+import io.holdfast.linux.Fd;
+import io.holdfast.linux.LateLogger;
+import io.holdfast.linux.Linux;
+import io.holdfast.linux.Mapping;
+import io.holdfast.linux.MemfdOption;
+import io.holdfast.linux.OpenFlag;
+import io.holdfast.linux.ProcessIdentity;
+import io.holdfast.linux.Protection;
+import io.holdfast.linux.Seal;
+import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.file.StorageCalls;
 import io.holdfast.linux.file.StorageHangsException;
 import io.holdfast.store.Keeper;
-import io.holdfast.core.Patience;
+import io.holdfast.store.VmId;
+import io.holdfast.varlink.VarlinkError;
+import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.BackendContext;
 import io.holdfast.vm.Cdrom;
 import io.holdfast.vm.CommandLine;
@@ -28,18 +39,7 @@ import io.holdfast.vm.QmpException;
 import io.holdfast.vm.RunState;
 import io.holdfast.vm.TapNetwork;
 import io.holdfast.vm.Vm;
-import io.holdfast.store.VmId;
-import io.holdfast.linux.Fd;
-import io.holdfast.linux.LateLogger;
-import io.holdfast.linux.Linux;
-import io.holdfast.linux.Mapping;
-import io.holdfast.linux.MemfdOption;
-import io.holdfast.linux.OpenFlag;
-import io.holdfast.linux.Protection;
-import io.holdfast.linux.Seal;
-import io.holdfast.linux.SystemCallException;
-import io.holdfast.varlink.VarlinkError;
-import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.adopt.Adoption;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -183,8 +183,7 @@ final class Vms {
    *
    * @return whether that was done; if not, it is as unknown as before
    */
-  boolean takeBack(
-      String name, List<String> story, BiPredicate<VmId, ProcessIdentity> fenced) {
+  boolean takeBack(String name, List<String> story, BiPredicate<VmId, ProcessIdentity> fenced) {
     Map<String, Map<String, Fd>> kept = Map.of();
     synchronized (this) {
       if (!unknown.containsKey(name) || busy.putIfAbsent(name, RECOVERY) != null) {

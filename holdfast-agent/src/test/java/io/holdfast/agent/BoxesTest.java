@@ -3,10 +3,10 @@ package io.holdfast.agent;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.store.ProcessKeeper;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
+import io.holdfast.store.ProcessKeeper;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;

@@ -2,14 +2,14 @@ package io.holdfast.agent;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.core.JournalRecord;
 import io.holdfast.core.JournalText;
 import io.holdfast.core.UpdateState;
+import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.testkit.FormatZero;
-import io.holdfast.vm.Promise;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.Promise;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;

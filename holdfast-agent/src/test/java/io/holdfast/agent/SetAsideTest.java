@@ -5,9 +5,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.kexec.Departure;
 import io.holdfast.kexec.fake.FakeSessions;
-import io.holdfast.store.ProcessKeeper;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
+import io.holdfast.store.ProcessKeeper;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;

@@ -3,12 +3,12 @@ package io.holdfast.agent;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.store.Keeper;
-import io.holdfast.testkit.FormatZero;
-import io.holdfast.vm.QemuProbe;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.store.Keeper;
+import io.holdfast.testkit.FormatZero;
 import io.holdfast.varlink.VarlinkError;
+import io.holdfast.vm.QemuProbe;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -1,6 +1,5 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.vm.Qmp;
 import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
@@ -10,6 +9,7 @@ import io.holdfast.linux.Signal;
 import io.holdfast.linux.SpawnRequest;
 import io.holdfast.linux.UnixListener;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.Qmp;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

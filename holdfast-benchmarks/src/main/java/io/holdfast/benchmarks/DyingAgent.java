@@ -1,14 +1,14 @@
 package io.holdfast.benchmarks;
 
+import io.holdfast.agent.Agent;
+import io.holdfast.agent.Places;
 import io.holdfast.core.JournalRecord;
 import io.holdfast.core.JournalText;
 import io.holdfast.core.UpdateState;
-import io.holdfast.agent.Agent;
-import io.holdfast.agent.Places;
-import io.holdfast.vm.VmUpdate;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;
+import io.holdfast.vm.VmUpdate;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.DirectoryStream;

@@ -1,14 +1,14 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.core.CarrierKind;
 import io.holdfast.core.JournalRecord;
 import io.holdfast.core.JournalText;
 import io.holdfast.core.UpdateState;
 import io.holdfast.kexec.Departure;
-import io.holdfast.vm.VmUpdate;
+import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.VmUpdate;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
@@ -40,8 +40,7 @@ final class KexecWithoutKernel {
     JsonObject before = Json.parse(Files.readString(record));
     ProcessIdentity fenced = ProcessIdentity.parse(before.string("process"));
     ProcessHandle.of(fenced.pid()).ifPresent(ProcessHandle::destroyForcibly);
-    Files.writeString(
-        record, before.with("process", ProcessIdentity.NOBODY.toString()).pretty());
+    Files.writeString(record, before.with("process", ProcessIdentity.NOBODY.toString()).pretty());
     try (DirectoryStream<Path> journals =
         Files.newDirectoryStream(run.resolve("updates"), "*-" + vm + "-*.journal")) {
       for (Path journal : journals) {

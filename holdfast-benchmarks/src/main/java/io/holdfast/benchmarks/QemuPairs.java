@@ -1,13 +1,13 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.vm.QemuBinary;
-import io.holdfast.vm.QemuProbe;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.QemuBinary;
+import io.holdfast.vm.QemuProbe;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;

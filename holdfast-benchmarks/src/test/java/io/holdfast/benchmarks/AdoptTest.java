@@ -3,20 +3,20 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.store.ProcessKeeper;
-import io.holdfast.vm.Credentials;
-import io.holdfast.vm.Qmp;
-import io.holdfast.vm.QmpException;
-import io.holdfast.vm.Vm;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
+import io.holdfast.store.ProcessKeeper;
 import io.holdfast.varlink.Reply;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.Credentials;
+import io.holdfast.vm.Qmp;
+import io.holdfast.vm.QmpException;
+import io.holdfast.vm.Vm;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
@@ -379,8 +379,7 @@ class AdoptTest {
       for (Map.Entry<String, Fd> each : keeper.kept(keys).entrySet()) {
         try (Fd own = each.getValue()) {
           boolean its = linux.identity(own).equals(linux.identity(image));
-          keeper.keep(
-              Host.VM + "/" + each.getKey().substring(keys.length()), its ? image : own);
+          keeper.keep(Host.VM + "/" + each.getKey().substring(keys.length()), its ? image : own);
         }
       }
       keeper.drop(keeper.labels(keys));

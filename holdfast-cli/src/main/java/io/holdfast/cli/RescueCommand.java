@@ -1,10 +1,10 @@
 package io.holdfast.cli;
 
-import io.holdfast.cli.Answers.AgentStatus;
-import io.holdfast.cli.Answers.Vm;
 import io.holdfast.agent.Places;
 import io.holdfast.agent.rescue.Rescue;
 import io.holdfast.agent.rescue.RescueSurvey;
+import io.holdfast.cli.Answers.AgentStatus;
+import io.holdfast.cli.Answers.Vm;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.JsonObject;
 import java.nio.file.Files;

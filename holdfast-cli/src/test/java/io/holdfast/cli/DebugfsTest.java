@@ -5,10 +5,10 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.fdt.FdtBlob;
-import io.holdfast.fdt.FdtNode;
 import io.holdfast.agent.Agent;
 import io.holdfast.agent.Places;
+import io.holdfast.fdt.FdtBlob;
+import io.holdfast.fdt.FdtNode;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;

@@ -1,7 +1,7 @@
 package io.holdfast.kexec;
 
-import io.holdfast.core.CrossingBox;
 import io.holdfast.core.CarrierKind;
+import io.holdfast.core.CrossingBox;
 import io.holdfast.core.JournalRecord;
 import io.holdfast.core.JournalText;
 import io.holdfast.core.Participant;
@@ -9,8 +9,6 @@ import io.holdfast.core.Plan;
 import io.holdfast.core.Step;
 import io.holdfast.core.UpdateId;
 import io.holdfast.core.UpdateState;
-import io.holdfast.linux.file.WholeFile;
-import io.holdfast.store.Keeper;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
@@ -19,6 +17,8 @@ import io.holdfast.linux.Linux;
 import io.holdfast.linux.Mapping;
 import io.holdfast.linux.Protection;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.linux.file.WholeFile;
+import io.holdfast.store.Keeper;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;

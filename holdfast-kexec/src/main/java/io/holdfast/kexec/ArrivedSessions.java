@@ -1,12 +1,12 @@
 package io.holdfast.kexec;
 
-import io.holdfast.linux.file.WholeFile;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.linux.file.WholeFile;
 import java.io.IOException;
 import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;

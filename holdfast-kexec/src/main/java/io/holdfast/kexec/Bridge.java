@@ -33,7 +33,7 @@ import java.util.Map;
  * @param settings files of /sys/class/net/NAME/bridge and what is in them
  * @param addresses its IP addresses, each with its prefix
  */
-record Bridge(
+public record Bridge(
     String name,
     String mac,
     int mtu,
@@ -63,7 +63,7 @@ record Bridge(
    */
   private static final Path IFUPDOWN = Path.of("/run/network/ifstate");
 
-  Bridge {
+  public Bridge {
     settings = Map.copyOf(settings);
     addresses = List.copyOf(addresses);
   }

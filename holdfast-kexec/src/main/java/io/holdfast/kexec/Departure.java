@@ -1,6 +1,7 @@
 package io.holdfast.kexec;
 
 import io.holdfast.core.Crossing;
+import io.holdfast.core.CrossingBox;
 import io.holdfast.core.Journal;
 import io.holdfast.core.JournalText;
 import io.holdfast.core.Obstacle;
@@ -8,7 +9,6 @@ import io.holdfast.core.Participant;
 import io.holdfast.core.Plan;
 import io.holdfast.core.Step;
 import io.holdfast.core.UpdateId;
-import io.holdfast.core.CrossingBox;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OutgoingSession;

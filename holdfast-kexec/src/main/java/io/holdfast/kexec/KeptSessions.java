@@ -1,7 +1,7 @@
 package io.holdfast.kexec;
 
-import io.holdfast.store.Keeper;
 import io.holdfast.linux.Fd;
+import io.holdfast.store.Keeper;
 import java.io.IOException;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -22,6 +22,7 @@ import java.util.Set;
 public record KeptSessions(Keeper keeper, String boot) {
   /** What the labels of sessions begin with that this kernel's agents put there. */
   public static final String ARRIVED = "@session/";
+
   static final String LEAVING = "@leaving/";
 
   /**

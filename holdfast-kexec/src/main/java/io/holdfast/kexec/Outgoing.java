@@ -1,11 +1,11 @@
 package io.holdfast.kexec;
 
 import io.holdfast.core.CrossingBox;
-import io.holdfast.store.VmId;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.LiveUpdate;
 import io.holdfast.linux.OutgoingSession;
+import io.holdfast.store.VmId;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;

@@ -1,15 +1,15 @@
 package io.holdfast.kexec;
 
-import io.holdfast.linux.ProcessIdentity;
-import io.holdfast.linux.file.WholeFile;
-import io.holdfast.store.Keeper;
 import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
 import io.holdfast.linux.PidFd;
+import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.linux.Signal;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.linux.file.WholeFile;
+import io.holdfast.store.Keeper;
 import java.io.IOException;
 import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;

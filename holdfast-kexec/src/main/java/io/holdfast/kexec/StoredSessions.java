@@ -1,9 +1,9 @@
 package io.holdfast.kexec;
 
-import io.holdfast.linux.file.WholeFile;
-import io.holdfast.store.Keeper;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LateLogger;
+import io.holdfast.linux.file.WholeFile;
+import io.holdfast.store.Keeper;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -1,9 +1,9 @@
 package io.holdfast.kexec;
 
 import io.holdfast.core.Step;
-import io.holdfast.linux.file.StorageCalls;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.linux.file.StorageCalls;
 import java.io.IOException;
 import java.time.Duration;
 

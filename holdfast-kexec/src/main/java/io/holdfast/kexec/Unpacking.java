@@ -1,9 +1,6 @@
 package io.holdfast.kexec;
 
 import io.holdfast.core.CrossingBox;
-import io.holdfast.linux.file.WholeFile;
-import io.holdfast.store.Keeper;
-import io.holdfast.store.VmId;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.LateLogger;
@@ -11,6 +8,9 @@ import io.holdfast.linux.Linux;
 import io.holdfast.linux.Mapping;
 import io.holdfast.linux.Protection;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.linux.file.WholeFile;
+import io.holdfast.store.Keeper;
+import io.holdfast.store.VmId;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;

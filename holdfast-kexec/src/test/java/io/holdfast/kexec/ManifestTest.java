@@ -4,12 +4,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.tuple;
 
-import io.holdfast.testkit.FormatZero;
 import io.holdfast.core.JournalText;
 import io.holdfast.core.UpdateState;
 import io.holdfast.fdt.FdtBlob;
 import io.holdfast.fdt.FdtTree;
 import io.holdfast.linux.InterfaceAddress;
+import io.holdfast.testkit.FormatZero;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;

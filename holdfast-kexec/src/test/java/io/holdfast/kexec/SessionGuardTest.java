@@ -2,8 +2,8 @@ package io.holdfast.kexec;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.ProcessIdentity;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -1,12 +1,12 @@
 package io.holdfast.kexec;
 
-import io.holdfast.store.ServiceManager;
-import io.holdfast.store.SystemdKeeper;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Signal;
 import io.holdfast.linux.SocketType;
+import io.holdfast.store.ServiceManager;
+import io.holdfast.store.SystemdKeeper;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

@@ -2,9 +2,9 @@ package io.holdfast.kexec;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.store.ProcessKeeper;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.store.ProcessKeeper;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Map;

@@ -12,8 +12,7 @@ import java.util.Set;
  * Who a process is, across the death of the agent: a number may be used again, the pair is not.
  *
  * @param pid its number
- * @param startTime when it started, in clock ticks since boot (field 22 of /proc/PID/stat,
- *     proc(5))
+ * @param startTime when it started, in clock ticks since boot (field 22 of /proc/PID/stat, proc(5))
  */
 public record ProcessIdentity(int pid, long startTime) {
   /** No process: that of a VM which comes from another kernel. */
@@ -32,8 +31,7 @@ public record ProcessIdentity(int pid, long startTime) {
    * @throws IOException if there is none of this number
    */
   public static ProcessIdentity of(int pid) throws IOException {
-    String stat =
-        Files.readString(Path.of("/proc/" + pid + "/stat"), StandardCharsets.ISO_8859_1);
+    String stat = Files.readString(Path.of("/proc/" + pid + "/stat"), StandardCharsets.ISO_8859_1);
     // The command name, in parentheses, may itself hold spaces and parentheses.
     String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ", -1);
     return new ProcessIdentity(pid, Long.parseLong(fields[19]));

@@ -1,7 +1,5 @@
 package io.holdfast.store;
 
-import io.holdfast.linux.ProcessIdentity;
-import io.holdfast.linux.file.WholeFile;
 import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
@@ -9,11 +7,13 @@ import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
 import io.holdfast.linux.Pipe;
+import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.linux.Received;
 import io.holdfast.linux.Signal;
 import io.holdfast.linux.SocketType;
 import io.holdfast.linux.SpawnRequest;
 import io.holdfast.linux.UnixSocket;
+import io.holdfast.linux.file.WholeFile;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

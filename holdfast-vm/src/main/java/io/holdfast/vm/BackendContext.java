@@ -1,8 +1,8 @@
 package io.holdfast.vm;
 
-import io.holdfast.store.VmId;
-import io.holdfast.store.Keeper;
 import io.holdfast.linux.Linux;
+import io.holdfast.store.Keeper;
+import io.holdfast.store.VmId;
 import java.nio.file.Path;
 
 /**

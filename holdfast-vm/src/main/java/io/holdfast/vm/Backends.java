@@ -1,8 +1,8 @@
 package io.holdfast.vm;
 
+import io.holdfast.linux.Fd;
 import io.holdfast.vm.channel.Console;
 import io.holdfast.vm.channel.Port;
-import io.holdfast.linux.Fd;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.HashMap;

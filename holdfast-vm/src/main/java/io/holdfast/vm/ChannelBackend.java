@@ -1,7 +1,7 @@
 package io.holdfast.vm;
 
-import io.holdfast.vm.channel.Channel;
 import io.holdfast.linux.Fd;
+import io.holdfast.vm.channel.Channel;
 import java.io.IOException;
 import java.util.Map;
 

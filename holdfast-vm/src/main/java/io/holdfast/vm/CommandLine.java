@@ -1,7 +1,7 @@
 package io.holdfast.vm;
 
-import io.holdfast.vm.option.OptionText;
 import io.holdfast.linux.Fd;
+import io.holdfast.vm.option.OptionText;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;

@@ -1,12 +1,12 @@
 package io.holdfast.vm;
 
-import io.holdfast.linux.file.StorageCalls;
 import io.holdfast.core.Patience;
 import io.holdfast.linux.FileIdentity;
 import io.holdfast.linux.LastingIdentity;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.linux.file.StorageCalls;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;

@@ -1,21 +1,19 @@
 package io.holdfast.vm;
 
-import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.core.Patience;
 import io.holdfast.linux.ChildProcess;
-import io.holdfast.linux.Errno;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
 import io.holdfast.linux.PidFd;
+import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.linux.Signal;
 import io.holdfast.linux.SpawnRequest;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.UnixListener;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -26,7 +24,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.Set;
 import java.util.function.Consumer;
 
 /**
@@ -286,7 +283,8 @@ public final class QemuProcess implements AutoCloseable {
     try (DirectoryStream<Path> processes = Files.newDirectoryStream(Path.of("/proc"), "[0-9]*")) {
       for (Path process : processes) {
         if (holds(process.resolve("fd/" + CommandLine.QMP_NUMBER), sockets)) {
-          return Optional.of(ProcessIdentity.of(Integer.parseInt(process.getFileName().toString())));
+          return Optional.of(
+              ProcessIdentity.of(Integer.parseInt(process.getFileName().toString())));
         }
       }
     }

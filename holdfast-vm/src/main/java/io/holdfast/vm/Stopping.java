@@ -2,10 +2,10 @@ package io.holdfast.vm;
 
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Step;
-import io.holdfast.linux.file.StorageCalls;
-import io.holdfast.linux.file.StorageHangsException;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.file.StorageCalls;
+import io.holdfast.linux.file.StorageHangsException;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;

@@ -1,10 +1,10 @@
 package io.holdfast.vm;
 
-import io.holdfast.vm.UserNetwork.HostForward;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.TcpListener;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.UserNetwork.HostForward;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.net.InetAddress;

@@ -1,17 +1,17 @@
 package io.holdfast.vm;
 
-import io.holdfast.linux.ProcessIdentity;
-import io.holdfast.store.VmId;
 import io.holdfast.core.Box;
 import io.holdfast.core.Entry;
-import io.holdfast.vm.channel.Console;
-import io.holdfast.linux.file.StorageCalls;
-import io.holdfast.linux.file.WholeFile;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.ProcessIdentity;
+import io.holdfast.linux.file.StorageCalls;
+import io.holdfast.linux.file.WholeFile;
+import io.holdfast.store.VmId;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.channel.Console;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;

@@ -1,8 +1,7 @@
 package io.holdfast.vm;
 
-import io.holdfast.linux.ProcessIdentity;
-import io.holdfast.core.CrossingBox;
 import io.holdfast.core.Box;
+import io.holdfast.core.CrossingBox;
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Participant;
 import io.holdfast.core.Plan;
@@ -11,6 +10,7 @@ import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
 import io.holdfast.linux.FileSystem;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.linux.SocketType;
 import java.io.IOException;
 import java.lang.foreign.Arena;

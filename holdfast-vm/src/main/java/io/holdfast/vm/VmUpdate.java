@@ -1,19 +1,19 @@
 package io.holdfast.vm;
 
-import io.holdfast.linux.ProcessIdentity;
-import io.holdfast.store.VmId;
 import io.holdfast.core.Box;
 import io.holdfast.core.Obstacle;
 import io.holdfast.core.Participant;
+import io.holdfast.core.Patience;
 import io.holdfast.core.Plan;
 import io.holdfast.core.Step;
-import io.holdfast.core.Patience;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
 import io.holdfast.linux.Linux;
+import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.linux.Signal;
 import io.holdfast.linux.SocketType;
+import io.holdfast.store.VmId;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Path;

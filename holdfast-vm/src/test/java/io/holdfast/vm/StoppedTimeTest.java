@@ -2,10 +2,10 @@ package io.holdfast.vm;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.StoppedTime.Clocks;
 import io.holdfast.vm.StoppedTime.Measured;
 import io.holdfast.vm.StoppedTime.Unknown;
-import io.holdfast.varlink.json.JsonObject;
 import java.time.Duration;
 import org.junit.jupiter.api.Test;
 

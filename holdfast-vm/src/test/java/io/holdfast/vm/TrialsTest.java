@@ -4,8 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeFalse;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.vm.Trials.Outcome;
 import io.holdfast.linux.Linux;
+import io.holdfast.vm.Trials.Outcome;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -1,32 +1,32 @@
 package io.holdfast.agent.rescue;
 
-import io.holdfast.linux.ProcessIdentity;
+import io.holdfast.agent.rescue.Rescue.Agent;
+import io.holdfast.agent.rescue.Rescue.Box;
+import io.holdfast.agent.rescue.Rescue.Place;
+import io.holdfast.agent.rescue.Rescue.Seen;
+import io.holdfast.agent.rescue.Rescue.Sessions;
+import io.holdfast.core.CarrierKind;
+import io.holdfast.core.JournalException;
+import io.holdfast.core.JournalRecord;
+import io.holdfast.core.JournalText;
+import io.holdfast.core.UpdateState;
 import io.holdfast.kexec.Arrival;
 import io.holdfast.kexec.Handover;
 import io.holdfast.kexec.Manifest;
 import io.holdfast.kexec.ManifestSearch;
 import io.holdfast.kexec.OpenSessions;
 import io.holdfast.kexec.StoredSessions;
-import io.holdfast.core.CarrierKind;
-import io.holdfast.core.JournalException;
-import io.holdfast.core.JournalRecord;
-import io.holdfast.core.JournalText;
-import io.holdfast.core.UpdateState;
-import io.holdfast.agent.rescue.Rescue.Agent;
-import io.holdfast.agent.rescue.Rescue.Box;
-import io.holdfast.agent.rescue.Rescue.Place;
-import io.holdfast.agent.rescue.Rescue.Seen;
-import io.holdfast.agent.rescue.Rescue.Sessions;
-import io.holdfast.linux.file.StorageCalls;
-import io.holdfast.linux.file.StorageHangsException;
-import io.holdfast.vm.Needs;
-import io.holdfast.vm.Vm;
 import io.holdfast.kho.memory.KernelCore;
 import io.holdfast.kho.memory.MemoryException;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
+import io.holdfast.linux.ProcessIdentity;
+import io.holdfast.linux.file.StorageCalls;
+import io.holdfast.linux.file.StorageHangsException;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.Needs;
+import io.holdfast.vm.Vm;
 import java.io.IOException;
 import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
@@ -282,7 +282,8 @@ public final class RescueSurvey {
     }
   }
 
-  private Box directory(String name, boolean kept, Optional<ProcessIdentity> keeper, Set<String> aside) {
+  private Box directory(
+      String name, boolean kept, Optional<ProcessIdentity> keeper, Set<String> aside) {
     Optional<JsonObject> record = record(name);
     OptionalLong memory = OptionalLong.empty();
     Optional<ProcessIdentity> qemu = Optional.empty();

@@ -2,18 +2,18 @@ package io.holdfast.agent.rescue;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.linux.ProcessIdentity;
+import io.holdfast.agent.rescue.Rescue.Place;
+import io.holdfast.agent.rescue.Rescue.Sessions;
 import io.holdfast.kexec.Arrival;
 import io.holdfast.kexec.ArrivedSessions;
 import io.holdfast.kexec.Departure;
-import io.holdfast.kexec.fake.FakeSessions;
 import io.holdfast.kexec.SessionGuard;
-import io.holdfast.agent.rescue.Rescue.Place;
-import io.holdfast.agent.rescue.Rescue.Sessions;
-import io.holdfast.store.ProcessKeeper;
+import io.holdfast.kexec.fake.FakeSessions;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
+import io.holdfast.linux.ProcessIdentity;
+import io.holdfast.store.ProcessKeeper;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;

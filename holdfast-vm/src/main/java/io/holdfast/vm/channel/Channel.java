@@ -1,11 +1,11 @@
 package io.holdfast.vm.channel;
 
-import io.holdfast.store.Keeper;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Readiness;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.store.Keeper;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;

@@ -1,11 +1,11 @@
 package io.holdfast.vm.channel;
 
-import io.holdfast.store.Keeper;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
 import io.holdfast.linux.SocketType;
+import io.holdfast.store.Keeper;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Optional;

@@ -1,7 +1,7 @@
 package io.holdfast.vm.channel;
 
-import io.holdfast.store.Keeper;
 import io.holdfast.linux.Linux;
+import io.holdfast.store.Keeper;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Optional;

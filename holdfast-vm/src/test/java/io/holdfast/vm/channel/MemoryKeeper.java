@@ -1,8 +1,8 @@
 package io.holdfast.vm.channel;
 
-import io.holdfast.store.Keeper;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.store.Keeper;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;

@@ -2,10 +2,10 @@ package io.holdfast.vm.channel;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.vm.Await;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.UnixSocket;
+import io.holdfast.vm.Await;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
