@@ -1,6 +1,6 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.Patience;
+import io.holdfast.core.run.Patience;
 import io.holdfast.kexec.Arrival;
 import io.holdfast.kexec.SessionGuard;
 import io.holdfast.kexec.StoredSessions;

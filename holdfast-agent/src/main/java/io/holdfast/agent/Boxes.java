@@ -1,6 +1,6 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.Names;
+import io.holdfast.core.box.Names;
 import io.holdfast.kexec.Arrival;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FileSystem;

@@ -1,6 +1,6 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.CrossingBox;
+import io.holdfast.core.box.CrossingBox;
 import io.holdfast.kexec.Preview;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FileSystem;

@@ -1,6 +1,6 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.Names;
+import io.holdfast.core.box.Names;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonArray;

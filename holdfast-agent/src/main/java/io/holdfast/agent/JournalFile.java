@@ -1,9 +1,9 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.Journal;
-import io.holdfast.core.JournalException;
-import io.holdfast.core.JournalRecord;
-import io.holdfast.core.JournalText;
+import io.holdfast.core.journal.Journal;
+import io.holdfast.core.journal.JournalException;
+import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.JournalText;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;

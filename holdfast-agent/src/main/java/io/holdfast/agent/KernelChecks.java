@@ -1,6 +1,6 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.Obstacle;
+import io.holdfast.core.run.Obstacle;
 import io.holdfast.kexec.Arrival;
 import io.holdfast.kexec.KernelFiles;
 import io.holdfast.kexec.NextKernel;

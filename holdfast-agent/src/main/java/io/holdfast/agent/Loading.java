@@ -1,6 +1,6 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.Orchestrator;
+import io.holdfast.core.run.Orchestrator;
 import io.holdfast.fdt.FdtBlob;
 import io.holdfast.kho.image.KernelImage;
 import io.holdfast.linux.LateLogger;

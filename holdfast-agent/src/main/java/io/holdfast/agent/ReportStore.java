@@ -1,6 +1,6 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.UpdateId;
+import io.holdfast.core.journal.UpdateId;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.file.WholeFile;
 import io.holdfast.varlink.json.JsonObject;

@@ -1,14 +1,14 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.Action;
-import io.holdfast.core.CarrierKind;
-import io.holdfast.core.Failure;
-import io.holdfast.core.Obstacle;
-import io.holdfast.core.Orchestrator;
-import io.holdfast.core.Outcome;
-import io.holdfast.core.Timeline;
-import io.holdfast.core.UpdateId;
-import io.holdfast.core.UpdateState;
+import io.holdfast.core.state.Action;
+import io.holdfast.core.state.CarrierKind;
+import io.holdfast.core.run.Failure;
+import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.run.Orchestrator;
+import io.holdfast.core.run.Outcome;
+import io.holdfast.core.run.Timeline;
+import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.state.UpdateState;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;

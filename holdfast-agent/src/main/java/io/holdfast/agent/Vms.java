@@ -1,10 +1,10 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.Box;
-import io.holdfast.core.Entry;
-import io.holdfast.core.Obstacle;
-import io.holdfast.core.Patience;
-import io.holdfast.core.UpdateId;
+import io.holdfast.core.box.Box;
+import io.holdfast.core.box.Entry;
+import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.run.Patience;
+import io.holdfast.core.journal.UpdateId;
 import io.holdfast.kexec.Arrival;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LateLogger;

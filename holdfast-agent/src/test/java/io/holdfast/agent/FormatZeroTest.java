@@ -2,9 +2,9 @@ package io.holdfast.agent;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.core.JournalRecord;
-import io.holdfast.core.JournalText;
-import io.holdfast.core.UpdateState;
+import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.JournalText;
+import io.holdfast.core.state.UpdateState;
 import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.testkit.FormatZero;
 import io.holdfast.varlink.json.Json;

@@ -3,9 +3,9 @@ package io.holdfast.agent;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.core.JournalRecord;
-import io.holdfast.core.UpdateId;
-import io.holdfast.core.UpdateState;
+import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.state.UpdateState;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;

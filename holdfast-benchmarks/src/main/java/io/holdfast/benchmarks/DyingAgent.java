@@ -2,9 +2,9 @@ package io.holdfast.benchmarks;
 
 import io.holdfast.agent.Agent;
 import io.holdfast.agent.Places;
-import io.holdfast.core.JournalRecord;
-import io.holdfast.core.JournalText;
-import io.holdfast.core.UpdateState;
+import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.JournalText;
+import io.holdfast.core.state.UpdateState;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;

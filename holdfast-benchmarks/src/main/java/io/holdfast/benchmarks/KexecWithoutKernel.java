@@ -1,9 +1,9 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.core.CarrierKind;
-import io.holdfast.core.JournalRecord;
-import io.holdfast.core.JournalText;
-import io.holdfast.core.UpdateState;
+import io.holdfast.core.state.CarrierKind;
+import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.JournalText;
+import io.holdfast.core.state.UpdateState;
 import io.holdfast.kexec.Departure;
 import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.varlink.json.Json;

@@ -1,13 +1,13 @@
 package io.holdfast.cli;
 
-import io.holdfast.core.CarrierKind;
-import io.holdfast.core.MemoryMachine;
-import io.holdfast.core.MemoryOperation;
-import io.holdfast.core.MemoryState;
-import io.holdfast.core.Operation;
-import io.holdfast.core.StateTables;
-import io.holdfast.core.UpdateMachine;
-import io.holdfast.core.UpdateState;
+import io.holdfast.core.state.CarrierKind;
+import io.holdfast.core.state.MemoryMachine;
+import io.holdfast.core.state.MemoryOperation;
+import io.holdfast.core.state.MemoryState;
+import io.holdfast.core.state.Operation;
+import io.holdfast.core.state.StateTables;
+import io.holdfast.core.state.UpdateMachine;
+import io.holdfast.core.state.UpdateState;
 import io.holdfast.varlink.json.JsonObject;
 import java.util.ArrayList;
 import java.util.Arrays;

@@ -873,7 +873,7 @@ class CommandLineInterfaceTest {
   @Test
   void printsTheStates() {
     assertThat(run("states")).isEqualTo(Exit.OK);
-    assertThat(out()).isEqualTo(io.holdfast.core.StateTables.print());
+    assertThat(out()).isEqualTo(io.holdfast.core.state.StateTables.print());
   }
 
   // What waits after a kexec.

@@ -1,14 +1,14 @@
 package io.holdfast.kexec;
 
-import io.holdfast.core.CarrierKind;
-import io.holdfast.core.CrossingBox;
-import io.holdfast.core.JournalRecord;
-import io.holdfast.core.JournalText;
-import io.holdfast.core.Participant;
-import io.holdfast.core.Plan;
-import io.holdfast.core.Step;
-import io.holdfast.core.UpdateId;
-import io.holdfast.core.UpdateState;
+import io.holdfast.core.state.CarrierKind;
+import io.holdfast.core.box.CrossingBox;
+import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.JournalText;
+import io.holdfast.core.run.Participant;
+import io.holdfast.core.run.Plan;
+import io.holdfast.core.run.Step;
+import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.state.UpdateState;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;

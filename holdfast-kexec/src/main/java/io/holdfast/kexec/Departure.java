@@ -1,14 +1,14 @@
 package io.holdfast.kexec;
 
-import io.holdfast.core.Crossing;
-import io.holdfast.core.CrossingBox;
-import io.holdfast.core.Journal;
-import io.holdfast.core.JournalText;
-import io.holdfast.core.Obstacle;
-import io.holdfast.core.Participant;
-import io.holdfast.core.Plan;
-import io.holdfast.core.Step;
-import io.holdfast.core.UpdateId;
+import io.holdfast.core.run.Crossing;
+import io.holdfast.core.box.CrossingBox;
+import io.holdfast.core.journal.Journal;
+import io.holdfast.core.journal.JournalText;
+import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.run.Participant;
+import io.holdfast.core.run.Plan;
+import io.holdfast.core.run.Step;
+import io.holdfast.core.journal.UpdateId;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OutgoingSession;

@@ -1,6 +1,6 @@
 package io.holdfast.kexec;
 
-import io.holdfast.core.Step;
+import io.holdfast.core.run.Step;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;

@@ -1,6 +1,6 @@
 package io.holdfast.kexec;
 
-import io.holdfast.core.CrossingBox;
+import io.holdfast.core.box.CrossingBox;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.LateLogger;

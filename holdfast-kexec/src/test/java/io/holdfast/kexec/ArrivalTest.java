@@ -3,12 +3,12 @@ package io.holdfast.kexec;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.core.Action;
-import io.holdfast.core.CarrierKind;
-import io.holdfast.core.JournalRecord;
-import io.holdfast.core.JournalText;
-import io.holdfast.core.Participant;
-import io.holdfast.core.UpdateState;
+import io.holdfast.core.state.Action;
+import io.holdfast.core.state.CarrierKind;
+import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.JournalText;
+import io.holdfast.core.run.Participant;
+import io.holdfast.core.state.UpdateState;
 import io.holdfast.kexec.fake.FakeSessions;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;

@@ -4,8 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.tuple;
 
-import io.holdfast.core.JournalText;
-import io.holdfast.core.UpdateState;
+import io.holdfast.core.journal.JournalText;
+import io.holdfast.core.state.UpdateState;
 import io.holdfast.fdt.FdtBlob;
 import io.holdfast.fdt.FdtTree;
 import io.holdfast.linux.InterfaceAddress;

@@ -3,7 +3,7 @@ package io.holdfast.kexec;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.core.Action;
+import io.holdfast.core.state.Action;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

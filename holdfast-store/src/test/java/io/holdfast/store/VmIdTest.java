@@ -2,7 +2,7 @@ package io.holdfast.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.core.Names;
+import io.holdfast.core.box.Names;
 import io.holdfast.testkit.FormatZero;
 import java.io.IOException;
 import java.util.HashSet;

@@ -1,7 +1,7 @@
 package io.holdfast.testkit;
 
-import io.holdfast.core.JournalRecord;
-import io.holdfast.core.UpdateState;
+import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.state.UpdateState;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;

@@ -1,6 +1,6 @@
 package io.holdfast.vm;
 
-import io.holdfast.core.Obstacle;
+import io.holdfast.core.run.Obstacle;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;

@@ -1,6 +1,6 @@
 package io.holdfast.vm;
 
-import io.holdfast.core.Step;
+import io.holdfast.core.run.Step;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;

@@ -1,6 +1,6 @@
 package io.holdfast.vm;
 
-import io.holdfast.core.Patience;
+import io.holdfast.core.run.Patience;
 import io.holdfast.linux.FileIdentity;
 import io.holdfast.linux.LastingIdentity;
 import io.holdfast.linux.LateLogger;

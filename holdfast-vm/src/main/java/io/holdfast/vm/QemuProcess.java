@@ -1,6 +1,6 @@
 package io.holdfast.vm;
 
-import io.holdfast.core.Patience;
+import io.holdfast.core.run.Patience;
 import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;

@@ -1,6 +1,6 @@
 package io.holdfast.vm;
 
-import io.holdfast.core.Patience;
+import io.holdfast.core.run.Patience;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Received;

@@ -1,7 +1,7 @@
 package io.holdfast.vm;
 
-import io.holdfast.core.Obstacle;
-import io.holdfast.core.Step;
+import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.run.Step;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.file.StorageCalls;

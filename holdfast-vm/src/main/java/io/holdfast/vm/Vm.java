@@ -1,7 +1,7 @@
 package io.holdfast.vm;
 
-import io.holdfast.core.Box;
-import io.holdfast.core.Entry;
+import io.holdfast.core.box.Box;
+import io.holdfast.core.box.Entry;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.ProcessIdentity;

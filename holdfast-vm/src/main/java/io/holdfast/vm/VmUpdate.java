@@ -1,11 +1,11 @@
 package io.holdfast.vm;
 
-import io.holdfast.core.Box;
-import io.holdfast.core.Obstacle;
-import io.holdfast.core.Participant;
-import io.holdfast.core.Patience;
-import io.holdfast.core.Plan;
-import io.holdfast.core.Step;
+import io.holdfast.core.box.Box;
+import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.run.Participant;
+import io.holdfast.core.run.Patience;
+import io.holdfast.core.run.Plan;
+import io.holdfast.core.run.Step;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;

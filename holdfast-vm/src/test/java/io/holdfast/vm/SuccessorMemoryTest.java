@@ -2,7 +2,7 @@ package io.holdfast.vm;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.core.Obstacle;
+import io.holdfast.core.run.Obstacle;
 import java.util.List;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;

@@ -2,7 +2,7 @@ package io.holdfast.kexec.check;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.core.Obstacle;
+import io.holdfast.core.run.Obstacle;
 import io.holdfast.kexec.NextKernel;
 import java.io.IOException;
 import java.nio.file.Files;

@@ -1,10 +1,10 @@
 package io.holdfast.kexec.fake;
 
-import io.holdfast.core.CarrierKind;
-import io.holdfast.core.JournalRecord;
-import io.holdfast.core.JournalText;
-import io.holdfast.core.UpdateId;
-import io.holdfast.core.UpdateState;
+import io.holdfast.core.state.CarrierKind;
+import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.JournalText;
+import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.state.UpdateState;
 import io.holdfast.kexec.Clock;
 import io.holdfast.kexec.KeptSessions;
 import io.holdfast.kexec.Manifest;

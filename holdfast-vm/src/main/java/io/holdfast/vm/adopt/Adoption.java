@@ -1,7 +1,7 @@
 package io.holdfast.vm.adopt;
 
-import io.holdfast.core.Obstacle;
-import io.holdfast.core.Patience;
+import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.run.Patience;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;

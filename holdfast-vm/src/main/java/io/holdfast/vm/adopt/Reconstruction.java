@@ -1,6 +1,6 @@
 package io.holdfast.vm.adopt;
 
-import io.holdfast.core.Obstacle;
+import io.holdfast.core.run.Obstacle;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;

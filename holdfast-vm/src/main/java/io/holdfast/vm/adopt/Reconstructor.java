@@ -1,6 +1,6 @@
 package io.holdfast.vm.adopt;
 
-import io.holdfast.core.Obstacle;
+import io.holdfast.core.run.Obstacle;
 import io.holdfast.vm.CommandLine;
 import io.holdfast.vm.HostBound;
 import io.holdfast.vm.adopt.Reconstruction.Opened;
