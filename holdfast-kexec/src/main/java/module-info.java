@@ -1,4 +1,12 @@
-/** Updates of the kernel: what departs, what arrives, and what is checked before. */
+/**
+ * Updates of the kernel. The kexec carrier: boxes become sessions of the kernel's Live Update Orchestrator, and come back
+ * in the next kernel.
+ *
+ * <p>{@link io.holdfast.kexec.depart.Departure} takes part in an update of the kernel for the host and
+ * makes the reboot call; {@link io.holdfast.kexec.arrive.Arrival} unpacks what came from the previous
+ * kernel into the keeper and the run directory, where it is then what an agent leaves that died
+ * after a commit. What travels is in docs/formats.md.
+ */
 module io.holdfast.kexec {
   requires static transitive org.jspecify;
   requires io.holdfast.fdt;
@@ -6,6 +14,10 @@ module io.holdfast.kexec {
   requires transitive io.holdfast.core;
   requires transitive io.holdfast.store;
 
-  exports io.holdfast.kexec;
+  exports io.holdfast.kexec.arrive;
   exports io.holdfast.kexec.check;
+  exports io.holdfast.kexec.depart;
+  exports io.holdfast.kexec.manifest;
+  exports io.holdfast.kexec.session;
+  exports io.holdfast.kexec.systemd;
 }

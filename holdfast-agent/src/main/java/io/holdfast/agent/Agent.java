@@ -1,9 +1,9 @@
 package io.holdfast.agent;
 
 import io.holdfast.core.run.Patience;
-import io.holdfast.kexec.Arrival;
-import io.holdfast.kexec.SessionGuard;
-import io.holdfast.kexec.StoredSessions;
+import io.holdfast.kexec.arrive.Arrival;
+import io.holdfast.kexec.session.SessionGuard;
+import io.holdfast.kexec.session.StoredSessions;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;

@@ -1,7 +1,7 @@
 package io.holdfast.agent;
 
 import io.holdfast.core.box.Names;
-import io.holdfast.kexec.Arrival;
+import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FileSystem;
 import io.holdfast.linux.Linux;

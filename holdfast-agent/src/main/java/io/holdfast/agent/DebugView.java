@@ -1,7 +1,7 @@
 package io.holdfast.agent;
 
 import io.holdfast.core.box.CrossingBox;
-import io.holdfast.kexec.Preview;
+import io.holdfast.kexec.depart.Preview;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FileSystem;
 import io.holdfast.linux.Linux;

@@ -1,6 +1,6 @@
 package io.holdfast.agent;
 
-import io.holdfast.kexec.NextKernel;
+import io.holdfast.kexec.depart.NextKernel;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonArray;
 import io.holdfast.varlink.json.JsonObject;

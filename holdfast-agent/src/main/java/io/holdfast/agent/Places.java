@@ -1,6 +1,6 @@
 package io.holdfast.agent;
 
-import io.holdfast.kexec.Arrival;
+import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.linux.Linux;
 import java.io.IOException;
 import java.nio.file.Files;

@@ -19,7 +19,7 @@ import io.holdfast.core.run.Turns;
 import io.holdfast.core.journal.UpdateId;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.core.run.Workers;
-import io.holdfast.kexec.Arrival;
+import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.ProcessIdentity;

@@ -5,7 +5,7 @@ import io.holdfast.core.box.Entry;
 import io.holdfast.core.run.Obstacle;
 import io.holdfast.core.run.Patience;
 import io.holdfast.core.journal.UpdateId;
-import io.holdfast.kexec.Arrival;
+import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;

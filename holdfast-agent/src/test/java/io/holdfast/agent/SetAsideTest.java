@@ -3,7 +3,7 @@ package io.holdfast.agent;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.kexec.Departure;
+import io.holdfast.kexec.depart.Departure;
 import io.holdfast.kexec.fake.FakeSessions;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;

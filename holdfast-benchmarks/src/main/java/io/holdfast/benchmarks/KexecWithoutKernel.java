@@ -4,7 +4,7 @@ import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.state.UpdateState;
-import io.holdfast.kexec.Departure;
+import io.holdfast.kexec.depart.Departure;
 import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;

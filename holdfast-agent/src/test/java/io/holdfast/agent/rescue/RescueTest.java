@@ -4,10 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.holdfast.agent.rescue.Rescue.Place;
 import io.holdfast.agent.rescue.Rescue.Sessions;
-import io.holdfast.kexec.Arrival;
-import io.holdfast.kexec.ArrivedSessions;
-import io.holdfast.kexec.Departure;
-import io.holdfast.kexec.SessionGuard;
+import io.holdfast.kexec.arrive.Arrival;
+import io.holdfast.kexec.arrive.ArrivedSessions;
+import io.holdfast.kexec.depart.Departure;
+import io.holdfast.kexec.session.SessionGuard;
 import io.holdfast.kexec.fake.FakeSessions;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;

@@ -1,7 +1,7 @@
 package io.holdfast.kexec.check;
 
 import io.holdfast.core.run.Obstacle;
-import io.holdfast.kexec.NextKernel;
+import io.holdfast.kexec.depart.NextKernel;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;

@@ -1,7 +1,7 @@
 package io.holdfast.kexec.check;
 
 import io.holdfast.core.run.Obstacle;
-import io.holdfast.kexec.Systemctl;
+import io.holdfast.kexec.systemd.Systemctl;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

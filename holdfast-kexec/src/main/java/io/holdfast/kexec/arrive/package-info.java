@@ -1,0 +1,5 @@
+/** What came from the previous kernel: found, unpacked, finished. */
+@NullMarked
+package io.holdfast.kexec.arrive;
+
+import org.jspecify.annotations.NullMarked;
