@@ -379,8 +379,7 @@ class AdoptTest {
       for (Map.Entry<String, Fd> each : keeper.kept(keys).entrySet()) {
         try (Fd own = each.getValue()) {
           boolean its = linux.identity(own).equals(linux.identity(image));
-          keeper.keep(
-              Host.VM + "/" + each.getKey().substring(keys.length()), its ? image : own);
+          keeper.keep(Host.VM + "/" + each.getKey().substring(keys.length()), its ? image : own);
         }
       }
       keeper.drop(keeper.labels(keys));

@@ -305,9 +305,7 @@ class HangsTest {
   void recordsADeviceThatQemuPlugsInLate() throws IOException {
     JsonObject drive = JsonObject.of("cdroms", List.of(JsonObject.empty()));
     runVm(host.disk().toString(), drive.with("hotplugPorts", 1));
-    late(
-        "device_add",
-        JsonObject.of("driver", "virtio-rng-pci", "id", "rng", "bus", "port0"));
+    late("device_add", JsonObject.of("driver", "virtio-rng-pci", "id", "rng", "bus", "port0"));
     goOn();
     Host.await("the answer", this::free);
     JsonObject report = host.update(Host.qemu());
