@@ -34,7 +34,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  * the QEMU goes on, so does the guest, in one process, and the VM can be updated.
  *
  * <p>Each night does one in {@link #STRIDE}, from another one on: {@code -Dholdfast.hangs.stride=1}
- * does all of them, in half an hour.
+ * does all of them, in 40 minutes.
  */
 @Tag("guest")
 @Tag("nightly")
@@ -366,7 +366,7 @@ class HangsAtEachStepTest {
       } catch (VarlinkException e) {
         said = String.valueOf(e.getMessage());
       }
-      assertThat(said).contains("did not answer");
+      assertThat(said).containsAnyOf("did not answer", "nobody answers there");
       return false;
     }
 
