@@ -1,11 +1,11 @@
 /**
- * Updates of the kernel. The kexec carrier: boxes become sessions of the kernel's Live Update Orchestrator, and come back
- * in the next kernel.
+ * Updates of the kernel. The kexec carrier: boxes become sessions of the kernel's Live Update
+ * Orchestrator, and come back in the next kernel.
  *
- * <p>{@link io.holdfast.kexec.depart.Departure} takes part in an update of the kernel for the host and
- * makes the reboot call; {@link io.holdfast.kexec.arrive.Arrival} unpacks what came from the previous
- * kernel into the keeper and the run directory, where it is then what an agent leaves that died
- * after a commit. What travels is in docs/formats.md.
+ * <p>{@link io.holdfast.kexec.depart.Departure} takes part in an update of the kernel for the host
+ * and makes the reboot call; {@link io.holdfast.kexec.arrive.Arrival} unpacks what came from the
+ * previous kernel into the keeper and the run directory, where it is then what an agent leaves that
+ * died after a commit. What travels is in docs/formats.md.
  */
 module io.holdfast.kexec {
   requires static transitive org.jspecify;

@@ -2,11 +2,11 @@ package io.holdfast.agent;
 
 import io.holdfast.core.run.Obstacle;
 import io.holdfast.kexec.arrive.Arrival;
+import io.holdfast.kexec.check.BootChecks;
+import io.holdfast.kexec.check.SystemdChecks;
 import io.holdfast.kexec.depart.KernelFiles;
 import io.holdfast.kexec.depart.NextKernel;
 import io.holdfast.kexec.systemd.Systemctl;
-import io.holdfast.kexec.check.BootChecks;
-import io.holdfast.kexec.check.SystemdChecks;
 import io.holdfast.kho.image.ImageException;
 import io.holdfast.kho.image.KernelImage;
 import io.holdfast.kho.image.Preflight;

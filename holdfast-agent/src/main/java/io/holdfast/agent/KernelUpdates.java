@@ -1,18 +1,18 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.state.Action;
 import io.holdfast.core.box.CrossingBox;
 import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.UpdateId;
 import io.holdfast.core.run.Orchestrator;
 import io.holdfast.core.run.Outcome;
 import io.holdfast.core.run.Participant;
 import io.holdfast.core.run.Plan;
 import io.holdfast.core.run.Step;
 import io.holdfast.core.run.Timeline;
-import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.run.Workers;
+import io.holdfast.core.state.Action;
 import io.holdfast.core.state.UpdateMachine;
 import io.holdfast.core.state.UpdateState;
-import io.holdfast.core.run.Workers;
 import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.kexec.depart.Departure;
 import io.holdfast.kexec.depart.HostShutdown;

@@ -1,8 +1,8 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.state.Action;
 import io.holdfast.core.run.Deadlines;
 import io.holdfast.core.run.Patience;
+import io.holdfast.core.state.Action;
 import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.QemuProcess;
 import io.holdfast.vm.Vm;

@@ -1,13 +1,13 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.state.Action;
-import io.holdfast.core.state.CarrierKind;
+import io.holdfast.core.journal.UpdateId;
 import io.holdfast.core.run.Failure;
 import io.holdfast.core.run.Obstacle;
 import io.holdfast.core.run.Orchestrator;
 import io.holdfast.core.run.Outcome;
 import io.holdfast.core.run.Timeline;
-import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.state.Action;
+import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;

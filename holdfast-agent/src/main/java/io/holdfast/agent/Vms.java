@@ -2,9 +2,9 @@ package io.holdfast.agent;
 
 import io.holdfast.core.box.Box;
 import io.holdfast.core.box.Entry;
+import io.holdfast.core.journal.UpdateId;
 import io.holdfast.core.run.Obstacle;
 import io.holdfast.core.run.Patience;
-import io.holdfast.core.journal.UpdateId;
 import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LateLogger;

@@ -2,8 +2,8 @@ package io.holdfast.agent;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.core.state.Action;
 import io.holdfast.core.run.Deadlines;
+import io.holdfast.core.state.Action;
 import io.holdfast.varlink.json.JsonObject;
 import java.time.Duration;
 import java.util.List;

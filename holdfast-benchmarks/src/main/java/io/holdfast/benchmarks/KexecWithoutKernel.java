@@ -1,8 +1,8 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
+import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.kexec.depart.Departure;
 import io.holdfast.linux.ProcessIdentity;

@@ -1,19 +1,19 @@
 package io.holdfast.benchmarks;
 
 import io.holdfast.benchmarks.RefusingKernel.When;
-import io.holdfast.core.state.Action;
 import io.holdfast.core.box.Box;
-import io.holdfast.core.run.Deadlines;
 import io.holdfast.core.journal.Journal;
 import io.holdfast.core.journal.MemoryJournal;
-import io.holdfast.core.state.Operation;
+import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.run.Deadlines;
 import io.holdfast.core.run.Orchestrator;
 import io.holdfast.core.run.Outcome;
 import io.holdfast.core.run.Participant;
 import io.holdfast.core.run.Plan;
 import io.holdfast.core.run.PlatformWorkers;
 import io.holdfast.core.run.Step;
-import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.state.Action;
+import io.holdfast.core.state.Operation;
 import io.holdfast.kexec.depart.Departure;
 import io.holdfast.kexec.depart.HostShutdown;
 import io.holdfast.kexec.depart.KernelFiles;

@@ -3,10 +3,10 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;

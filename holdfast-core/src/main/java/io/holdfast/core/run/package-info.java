@@ -8,8 +8,8 @@
  *  plan      prepare                  freeze      handOver                restore                  fence        resume, finish
  * }</pre>
  *
- * {@link io.holdfast.core.run.Orchestrator} calls every {@link io.holdfast.core.run.Participant} as the
- * second line says. The workload stands still from FREEZING until {@code resume} returns.
+ * {@link io.holdfast.core.run.Orchestrator} calls every {@link io.holdfast.core.run.Participant} as
+ * the second line says. The workload stands still from FREEZING until {@code resume} returns.
  *
  * <h2>When it goes wrong</h2>
  *
@@ -21,19 +21,19 @@
  *       began gets {@code cancel}, those that depend on others first, even if one of them fails;
  *       the workload runs on the predecessor. {@link io.holdfast.core.run.Outcome.Cancelled}.
  *   <li><b>A {@code cancel} fails</b>: the update stays in CANCELLING. {@link
- *       io.holdfast.core.run.Outcome.Stuck}; {@link io.holdfast.core.run.Orchestrator#recovery} calls
- *       {@code cancel} again, of those participants only whose call failed.
+ *       io.holdfast.core.run.Outcome.Stuck}; {@link io.holdfast.core.run.Orchestrator#recovery}
+ *       calls {@code cancel} again, of those participants only whose call failed.
  *   <li><b>A call fails after COMMITTED</b>: the successor may have run, so there is only forward.
- *       {@link io.holdfast.core.run.Outcome.Stuck}; {@link io.holdfast.core.run.Orchestrator#recovery}
- *       tries again from where the journal stands.
+ *       {@link io.holdfast.core.run.Outcome.Stuck}; {@link
+ *       io.holdfast.core.run.Orchestrator#recovery} tries again from where the journal stands.
  *   <li><b>The commit itself can't be journalled</b>: cancelled, if CANCELLING can be journalled
  *       after it. If that fails too, nobody knows which of them a recovery would read, so nothing
  *       runs: Stuck.
- *   <li><b>The agent dies</b>: its successor reads the {@link io.holdfast.core.journal.Journal} and asks
- *       {@link io.holdfast.core.run.Orchestrator#recovery}. Not committed: cancel. COMMITTED: fence
- *       again, restore whatever died, resume, finish. RESUMED: fence again, resume, finish, but
- *       restore nothing, for the successor may have run since. A last line of the journal that the
- *       crash cut off never took effect; any other damage is refused.
+ *   <li><b>The agent dies</b>: its successor reads the {@link io.holdfast.core.journal.Journal} and
+ *       asks {@link io.holdfast.core.run.Orchestrator#recovery}. Not committed: cancel. COMMITTED:
+ *       fence again, restore whatever died, resume, finish. RESUMED: fence again, resume, finish,
+ *       but restore nothing, for the successor may have run since. A last line of the journal that
+ *       the crash cut off never took effect; any other damage is refused.
  *   <li><b>A call ignores its interrupt</b>: the update waits for it, because nobody can undo what
  *       still goes on.
  * </ul>

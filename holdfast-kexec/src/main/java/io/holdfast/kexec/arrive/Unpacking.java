@@ -1,7 +1,7 @@
 package io.holdfast.kexec.arrive;
 
-import io.holdfast.kexec.manifest.Manifest;
 import io.holdfast.core.box.CrossingBox;
+import io.holdfast.kexec.manifest.Manifest;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.LateLogger;

@@ -1,8 +1,8 @@
 package io.holdfast.kexec.depart;
 
+import io.holdfast.core.box.CrossingBox;
 import io.holdfast.kexec.manifest.Manifest;
 import io.holdfast.kexec.session.SessionHolder;
-import io.holdfast.core.box.CrossingBox;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.LiveUpdate;

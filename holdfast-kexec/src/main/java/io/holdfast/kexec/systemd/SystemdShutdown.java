@@ -1,7 +1,7 @@
 package io.holdfast.kexec.systemd;
 
-import io.holdfast.kexec.depart.HostShutdown;
 import io.holdfast.core.run.Step;
+import io.holdfast.kexec.depart.HostShutdown;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import java.io.IOException;

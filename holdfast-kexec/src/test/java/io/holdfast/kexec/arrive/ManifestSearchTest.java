@@ -2,9 +2,9 @@ package io.holdfast.kexec.arrive;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.kexec.arrive.ManifestSearch.Named;
 import io.holdfast.kexec.manifest.Clock;
 import io.holdfast.kexec.manifest.Manifest;
-import io.holdfast.kexec.arrive.ManifestSearch.Named;
 import io.holdfast.kho.memory.MemoryArena;
 import io.holdfast.linux.Linux;
 import java.lang.foreign.MemorySegment;

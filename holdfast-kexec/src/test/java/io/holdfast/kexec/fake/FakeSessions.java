@@ -1,13 +1,13 @@
 package io.holdfast.kexec.fake;
 
-import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.kexec.manifest.Clock;
-import io.holdfast.kexec.session.KeptSessions;
 import io.holdfast.kexec.manifest.Manifest;
+import io.holdfast.kexec.session.KeptSessions;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;

@@ -1,9 +1,9 @@
 package io.holdfast.kexec.fake;
 
+import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.run.Step;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.Operation;
-import io.holdfast.core.run.Step;
-import io.holdfast.core.journal.UpdateId;
 import java.time.Duration;
 import java.util.Optional;
 
