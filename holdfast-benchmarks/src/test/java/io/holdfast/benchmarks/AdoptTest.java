@@ -221,6 +221,10 @@ class AdoptTest {
       assertThat(host.armed()).isFalse();
       host.assertEmpty();
       StallingFile.signal("-CONT", qemu.pid());
+      JsonObject plan = host.call("Vm.Adopt", adoption.with("dryRun", true));
+      assertThat(plan.array("obstacles").objects()).isEmpty();
+      // Nor of the successor that was tried.
+      host.assertEmpty();
       JsonObject adopted = host.call("Vm.Adopt", adoption);
       assertThat(adopted.array("obstacles").objects()).isEmpty();
       assertThat(adopted.object("vm").number("pid")).isEqualTo(qemu.pid());

@@ -354,6 +354,8 @@ public final class Vm implements AutoCloseable {
     backends.close();
     box.close();
     Files.deleteIfExists(directory.resolve("vm.json"));
+    // A successor that was tried has made it.
+    Files.deleteIfExists(consoleLog());
     QemuProcess.removeNames(generationDirectory(directory, 1));
     Files.deleteIfExists(directory);
   }
