@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.kexec.depart.Departure;
-import io.holdfast.kexec.fake.FakeSessions;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
 import io.holdfast.store.ProcessKeeper;

@@ -7,7 +7,7 @@ import io.holdfast.agent.rescue.Rescue.Sessions;
 import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.kexec.arrive.ArrivedSessions;
 import io.holdfast.kexec.depart.Departure;
-import io.holdfast.kexec.fake.FakeSessions;
+import io.holdfast.agent.FakeSessions;
 import io.holdfast.kexec.session.SessionGuard;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;

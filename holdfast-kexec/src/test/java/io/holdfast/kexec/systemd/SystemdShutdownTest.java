@@ -4,7 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.core.state.Action;
-import io.holdfast.kexec.fake.NoStep;
+import io.holdfast.testkit.NoStep;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -1,8 +1,10 @@
-package io.holdfast.kexec.arrive;
+package io.holdfast.agent;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.kexec.arrive.ArrivedSessions;
+import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.run.Participant;
@@ -10,8 +12,7 @@ import io.holdfast.core.state.Action;
 import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.kexec.depart.Departure;
-import io.holdfast.kexec.fake.FakeSessions;
-import io.holdfast.kexec.fake.NoStep;
+import io.holdfast.testkit.NoStep;
 import io.holdfast.kexec.session.SessionGuard;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;

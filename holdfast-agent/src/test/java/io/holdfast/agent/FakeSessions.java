@@ -1,4 +1,4 @@
-package io.holdfast.kexec.fake;
+package io.holdfast.agent;
 
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;

@@ -1,4 +1,4 @@
-package io.holdfast.kexec.fake;
+package io.holdfast.testkit;
 
 import io.holdfast.core.journal.UpdateId;
 import io.holdfast.core.run.Step;
