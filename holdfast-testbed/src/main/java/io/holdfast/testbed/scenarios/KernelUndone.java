@@ -204,6 +204,13 @@ public final class KernelUndone implements Scenario {
     holdfast.checkFirmware(VM);
   }
 
+  private static void awaitDeath(Process agent) {
+    long start = System.nanoTime();
+    while (agent.isAlive() && System.nanoTime() - start < PATIENCE_NANOS) {
+      InstalledHoldfast.pause(100);
+    }
+  }
+
   private static void goesOn(Inside in, InstalledHoldfast holdfast, String what)
       throws IOException {
     InstalledHoldfast.signal(qemu(OTHER), SIGCONT);
@@ -243,10 +250,7 @@ public final class KernelUndone implements Scenario {
       InstalledHoldfast.Answer _ =
           holdfast.holdfast(holdfast.kernelUpdate().toArray(String[]::new));
       // The command is stopped with the rest of the host, before the later states come.
-      long start = System.nanoTime();
-      while (agent.isAlive() && System.nanoTime() - start < PATIENCE_NANOS) {
-        InstalledHoldfast.pause(100);
-      }
+      awaitDeath(agent);
       in.check(what, !agent.isAlive());
       agent = holdfast.startAgent(Faulty.class);
       holdfast.awaitAgent(agent, ++agents);
@@ -260,6 +264,7 @@ public final class KernelUndone implements Scenario {
     undone(in, holdfast, "a QEMU hangs", both);
     hangs(in, holdfast);
     InstalledHoldfast.kill(agent.pid());
+    awaitDeath(agent);
     agent = holdfast.startAgent(Faulty.class);
     holdfast.awaitAgent(agent, ++agents);
     holdfast.checkFirmware(VM);
