@@ -1,5 +1,6 @@
 package io.holdfast.vm;
 
+import io.holdfast.linux.file.WholeFile;
 import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Linux;
@@ -105,14 +106,14 @@ public record Accelerator(String name, String reason) {
     } catch (IOException | SystemCallException e) {
       return new Accelerator("tcg", "/dev/kvm could not be tried: " + e.getMessage());
     } finally {
-      QemuProbe.deleteQuietly(image);
+      WholeFile.deleteQuietly(image);
     }
   }
 
   /** Removes what the probes of an agent that was killed left. */
   static void removeLeftovers(Path scratch) throws IOException {
     try (DirectoryStream<Path> left = Files.newDirectoryStream(scratch, IMAGE + "*")) {
-      left.forEach(QemuProbe::deleteQuietly);
+      left.forEach(WholeFile::deleteQuietly);
     }
   }
 

@@ -1,5 +1,6 @@
 package io.holdfast.vm;
 
+import io.holdfast.linux.file.WholeFile;
 import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
@@ -98,7 +99,7 @@ final class ExpendableQemu implements AutoCloseable {
           e);
     } finally {
       if (!up) {
-        QemuProbe.deleteQuietly(log);
+        WholeFile.deleteQuietly(log);
       }
     }
   }
@@ -106,7 +107,7 @@ final class ExpendableQemu implements AutoCloseable {
   /** Removes what those of an agent that was killed left in its directory. */
   static void removeLeftovers(Path scratch) throws IOException {
     try (DirectoryStream<Path> left = Files.newDirectoryStream(scratch, "probe-*")) {
-      left.forEach(QemuProbe::deleteQuietly);
+      left.forEach(WholeFile::deleteQuietly);
     }
   }
 
@@ -138,6 +139,6 @@ final class ExpendableQemu implements AutoCloseable {
   public void close() {
     qmp.close();
     end(child);
-    QemuProbe.deleteQuietly(log);
+    WholeFile.deleteQuietly(log);
   }
 }

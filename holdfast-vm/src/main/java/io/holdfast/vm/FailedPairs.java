@@ -46,13 +46,13 @@ final class FailedPairs {
    * @param devices the types of all devices
    */
   record Pair(
-      QemuProbe.Identity from, QemuProbe.Identity to, String machine, SortedSet<String> devices) {
+      BinaryIdentity from, BinaryIdentity to, String machine, SortedSet<String> devices) {
     JsonObject json() {
       return JsonObject.of(
           "from", json(from), "to", json(to), "machine", machine, "devices", List.copyOf(devices));
     }
 
-    private static JsonObject json(QemuProbe.Identity identity) {
+    private static JsonObject json(BinaryIdentity identity) {
       return JsonObject.of(
           "file", identity.file(), "size", identity.size(), "modified", identity.modified());
     }
@@ -65,8 +65,8 @@ final class FailedPairs {
           new TreeSet<>(json.array("devices").strings()));
     }
 
-    private static QemuProbe.Identity identity(JsonObject json) {
-      return new QemuProbe.Identity(
+    private static BinaryIdentity identity(JsonObject json) {
+      return new BinaryIdentity(
           json.string("file"), json.number("size"), json.number("modified"));
     }
   }

@@ -23,9 +23,6 @@ import java.nio.file.Path;
  * both QEMUs and of this process hurry, too.
  */
 public final class Hurry implements AutoCloseable {
-  /** The most readily a thread can get a processor short of being real-time. */
-  static final int MOST = -20;
-
   private static final int USUAL = 0;
 
   private static final boolean AUTOGROUPS = autogroups();
@@ -38,7 +35,7 @@ public final class Hurry implements AutoCloseable {
    */
   Hurry(Linux linux) {
     this.linux = linux;
-    boolean _ = linux.nice(0, MOST);
+    boolean _ = linux.nice(0, Urgency.MOST);
   }
 
   @Override
@@ -48,8 +45,8 @@ public final class Hurry implements AutoCloseable {
 
   /** A process's first thread hurries; its other threads stay as they are, those it starts do. */
   static void hurry(Linux linux, QemuProcess process) {
-    boolean _ = linux.nice(process.identity().pid(), MOST);
-    session(linux, Integer.toString(process.identity().pid()), MOST);
+    boolean _ = linux.nice(process.identity().pid(), Urgency.MOST);
+    session(linux, Integer.toString(process.identity().pid()), Urgency.MOST);
   }
 
   /**
@@ -58,7 +55,7 @@ public final class Hurry implements AutoCloseable {
    */
   public static void hurryHere(Linux linux) {
     if (LEADS) {
-      session(linux, "self", MOST);
+      session(linux, "self", Urgency.MOST);
     }
   }
 

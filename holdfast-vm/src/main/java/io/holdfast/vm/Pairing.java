@@ -29,7 +29,7 @@ final class Pairing {
     this.machine = machine;
     this.devices = devices;
     this.pair =
-        new FailedPairs.Pair(QemuProbe.identity(from), QemuProbe.identity(to), machine, devices);
+        new FailedPairs.Pair(BinaryIdentity.of(from), BinaryIdentity.of(to), machine, devices);
   }
 
   /**

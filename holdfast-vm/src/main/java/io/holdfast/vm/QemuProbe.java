@@ -33,16 +33,7 @@ public final class QemuProbe {
   /** What is checked, not what the guest has. */
   private static final Set<String> CHECKS = Set.of("check", "enforce");
 
-  private record Key(String path, Identity identity) {}
-
-  /**
-   * A binary's file: what is installed in its place later is another.
-   *
-   * @param file device and inode
-   * @param size in bytes
-   * @param modified in ms since 1970
-   */
-  record Identity(String file, long size, long modified) {}
+  private record Key(String path, BinaryIdentity identity) {}
 
   private final Launch launch;
   private final Map<Key, QemuBinary> known = new ConcurrentHashMap<>();
@@ -351,16 +342,6 @@ public final class QemuProbe {
     Accelerator.removeLeftovers(scratch);
   }
 
-  static void deleteQuietly(Path file) {
-    try {
-      Files.deleteIfExists(file);
-    } catch (IOException e) {
-      // A leftover of some bytes in the run directory harms nobody, and hides no better error.
-      System.getLogger(QemuProbe.class.getName())
-          .log(System.Logger.Level.DEBUG, "left over: " + file, e);
-    }
-  }
-
   /**
    * What a QEMU says of itself.
    *
@@ -391,37 +372,7 @@ public final class QemuProbe {
   }
 
   private static Key key(String path) throws QemuUnusableException {
-    return new Key(path, identity(path));
+    return new Key(path, BinaryIdentity.of(path));
   }
 
-  /**
-   * Which file a binary is at this moment.
-   *
-   * @throws QemuUnusableException if there is no file that can be executed
-   */
-  static Identity identity(String path) throws QemuUnusableException {
-    try {
-      Path file = Path.of(path);
-      BasicFileAttributes a = Files.readAttributes(file, BasicFileAttributes.class);
-      if (!a.isRegularFile()) {
-        throw new QemuUnusableException(
-            path, "it is not a file", "Name an executable qemu-system binary.");
-      }
-      if (!Files.isExecutable(file)) {
-        throw new QemuUnusableException(
-            path,
-            "it is not executable",
-            "Give it the execute permission, or name another binary.");
-      }
-      return new Identity(String.valueOf(a.fileKey()), a.size(), a.lastModifiedTime().toMillis());
-    } catch (QemuUnusableException e) {
-      throw e;
-    } catch (IOException e) {
-      throw new QemuUnusableException(
-          path,
-          "there is no such file",
-          "Install QEMU (package qemu-system-x86), or name its binary.",
-          e);
-    }
-  }
 }

@@ -88,7 +88,7 @@ public final class Qmp implements AutoCloseable {
         .start(
             () -> {
               // What it reads is waited for while a guest stands still, maybe on a busy host.
-              boolean _ = linux.nice(0, Hurry.MOST);
+              boolean _ = linux.nice(0, Urgency.MOST);
               qmp.readAll();
             });
     try {

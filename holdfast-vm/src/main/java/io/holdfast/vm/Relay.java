@@ -62,7 +62,7 @@ final class Relay implements AutoCloseable {
   }
 
   private void run(Fd copy) {
-    boolean _ = linux.nice(0, Hurry.MOST);
+    boolean _ = linux.nice(0, Urgency.MOST);
     try (Arena arena = Arena.ofConfined();
         copy;
         from;

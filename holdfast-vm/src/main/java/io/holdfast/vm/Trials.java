@@ -47,7 +47,7 @@ final class Trials {
       new Semaphore(Math.max(1, Runtime.getRuntime().availableProcessors()), true);
 
   private record Key(
-      QemuProbe.Identity from, QemuProbe.Identity to, List<String> machine, long memory) {}
+      BinaryIdentity from, BinaryIdentity to, List<String> machine, long memory) {}
 
   Trials(Launch launch) {
     this.launch = launch;
@@ -97,7 +97,7 @@ final class Trials {
     }
     Key key;
     try {
-      key = new Key(QemuProbe.identity(from), QemuProbe.identity(to), machine, promise.memory());
+      key = new Key(BinaryIdentity.of(from), BinaryIdentity.of(to), machine, promise.memory());
     } catch (QemuUnusableException e) {
       return new Outcome.Untried(String.valueOf(e.getMessage()));
     }

@@ -1,5 +1,6 @@
 package io.holdfast.vm;
 
+import io.holdfast.linux.file.WholeFile;
 import io.holdfast.linux.ChildProcess;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
@@ -33,7 +34,7 @@ final class VmStates {
   private final Launch launch;
   private final Map<Key, VmState> known = new ConcurrentHashMap<>();
 
-  private record Key(QemuProbe.Identity identity, String machine) {}
+  private record Key(BinaryIdentity identity, String machine) {}
 
   VmStates(Launch launch) {
     this.launch = launch;
@@ -47,7 +48,7 @@ final class VmStates {
    * @throws IOException if it does not tell them, with what it printed
    */
   VmState of(String path, String machine) throws IOException {
-    Key key = new Key(QemuProbe.identity(path), machine);
+    Key key = new Key(BinaryIdentity.of(path), machine);
     VmState before = known.get(key);
     if (before != null) {
       return before;
@@ -65,7 +66,7 @@ final class VmStates {
     } catch (SystemCallException e) {
       throw new IOException(e.getMessage(), e);
     } finally {
-      QemuProbe.deleteQuietly(log);
+      WholeFile.deleteQuietly(log);
     }
   }
 

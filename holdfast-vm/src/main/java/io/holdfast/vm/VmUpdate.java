@@ -487,7 +487,7 @@ public final class VmUpdate implements Participant {
   public void freeze(Step step) throws IOException {
     try (Hurry _ = new Hurry(linux)) {
       // Its thread is there then, and as urgent as this one; if storage hangs the guest runs on.
-      boolean _ = vm.storage().make("asking storage", AGAIN, () -> linux.nice(0, Hurry.MOST));
+      boolean _ = vm.storage().make("asking storage", AGAIN, () -> linux.nice(0, Urgency.MOST));
       Hurry.hurry(linux, predecessor);
       QemuProcess next = successor.orElseThrow(() -> gone());
       if (next.hasExited()) {

@@ -20,8 +20,8 @@ class FailedPairsTest {
 
   private static final Pair PAIR =
       new Pair(
-          new QemuProbe.Identity("(dev=fe01,ino=1)", 100, 1000),
-          new QemuProbe.Identity("(dev=fe01,ino=2)", 200, 2000),
+          new BinaryIdentity("(dev=fe01,ino=1)", 100, 1000),
+          new BinaryIdentity("(dev=fe01,ino=2)", 200, 2000),
           "pc-q35-7.2",
           new TreeSet<>(List.of("isa-i8259", "virtio-blk-device")));
 
@@ -57,7 +57,7 @@ class FailedPairsTest {
             new Pair(PAIR.to(), PAIR.from(), PAIR.machine(), PAIR.devices()),
             new Pair(
                 PAIR.from(),
-                new QemuProbe.Identity("(dev=fe01,ino=2)", 200, 2001),
+                new BinaryIdentity("(dev=fe01,ino=2)", 200, 2001),
                 PAIR.machine(),
                 PAIR.devices()),
             new Pair(PAIR.from(), PAIR.to(), "pc-q35-9.0", PAIR.devices()),

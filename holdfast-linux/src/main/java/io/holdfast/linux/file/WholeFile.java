@@ -38,4 +38,15 @@ public final class WholeFile {
   public static void write(Path file, String text) throws IOException {
     write(file, text.getBytes(StandardCharsets.UTF_8));
   }
+
+  /** Removes a file if it is there; that it can't be is logged only. */
+  public static void deleteQuietly(Path file) {
+    try {
+      Files.deleteIfExists(file);
+    } catch (IOException e) {
+      // A leftover of some bytes in the run directory harms nobody, and hides no better error.
+      System.getLogger(WholeFile.class.getName())
+          .log(System.Logger.Level.DEBUG, "left over: " + file, e);
+    }
+  }
 }
