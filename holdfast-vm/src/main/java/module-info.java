@@ -8,4 +8,11 @@ module io.holdfast.vm {
   exports io.holdfast.vm;
   exports io.holdfast.vm.adopt;
   exports io.holdfast.vm.channel;
+  exports io.holdfast.vm.device;
+  exports io.holdfast.vm.device.disk;
+  exports io.holdfast.vm.device.network;
+  exports io.holdfast.vm.probe;
+  exports io.holdfast.vm.qemu;
+  exports io.holdfast.vm.spec;
+  exports io.holdfast.vm.update;
 }

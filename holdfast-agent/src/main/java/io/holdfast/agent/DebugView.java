@@ -10,7 +10,7 @@ import io.holdfast.store.Keeper;
 import io.holdfast.store.VmId;
 import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.Vm;
-import io.holdfast.vm.VmDeparture;
+import io.holdfast.vm.update.VmDeparture;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

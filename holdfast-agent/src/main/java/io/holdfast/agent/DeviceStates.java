@@ -4,7 +4,7 @@ import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.store.Keeper;
 import io.holdfast.store.VmId;
-import io.holdfast.vm.VmUpdate;
+import io.holdfast.vm.update.VmUpdate;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;

@@ -4,7 +4,7 @@ import io.holdfast.kexec.depart.NextKernel;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonArray;
 import io.holdfast.varlink.json.JsonObject;
-import io.holdfast.vm.GuestClock;
+import io.holdfast.vm.update.GuestClock;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -12,7 +12,7 @@ import io.holdfast.core.state.UpdateState;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
-import io.holdfast.vm.VmUpdate;
+import io.holdfast.vm.update.VmUpdate;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -9,7 +9,7 @@ import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.testkit.FormatZero;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
-import io.holdfast.vm.Promise;
+import io.holdfast.vm.spec.Promise;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;

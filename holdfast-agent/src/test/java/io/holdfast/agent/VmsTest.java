@@ -8,7 +8,7 @@ import io.holdfast.linux.Linux;
 import io.holdfast.store.Keeper;
 import io.holdfast.testkit.FormatZero;
 import io.holdfast.varlink.VarlinkError;
-import io.holdfast.vm.QemuProbe;
+import io.holdfast.vm.probe.QemuProbe;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -9,7 +9,7 @@ import io.holdfast.linux.Signal;
 import io.holdfast.linux.SpawnRequest;
 import io.holdfast.linux.UnixListener;
 import io.holdfast.varlink.json.JsonObject;
-import io.holdfast.vm.Qmp;
+import io.holdfast.vm.qemu.Qmp;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

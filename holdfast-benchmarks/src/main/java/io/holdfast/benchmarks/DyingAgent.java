@@ -8,7 +8,7 @@ import io.holdfast.core.state.UpdateState;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;
-import io.holdfast.vm.VmUpdate;
+import io.holdfast.vm.update.VmUpdate;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.DirectoryStream;

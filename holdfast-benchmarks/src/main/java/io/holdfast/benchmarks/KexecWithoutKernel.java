@@ -8,7 +8,7 @@ import io.holdfast.kexec.depart.Departure;
 import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
-import io.holdfast.vm.VmUpdate;
+import io.holdfast.vm.update.VmUpdate;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;

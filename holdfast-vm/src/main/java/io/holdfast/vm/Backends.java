@@ -3,6 +3,25 @@ package io.holdfast.vm;
 import io.holdfast.linux.Fd;
 import io.holdfast.vm.channel.Console;
 import io.holdfast.vm.channel.Port;
+import io.holdfast.vm.device.AdoptedBackend;
+import io.holdfast.vm.device.Backend;
+import io.holdfast.vm.device.BackendContext;
+import io.holdfast.vm.device.ChannelBackend;
+import io.holdfast.vm.device.disk.DiskBackend;
+import io.holdfast.vm.device.network.TapBackend;
+import io.holdfast.vm.device.network.UserNetworkBackend;
+import io.holdfast.vm.qemu.Qmp;
+import io.holdfast.vm.spec.Adopted;
+import io.holdfast.vm.spec.Cdrom;
+import io.holdfast.vm.spec.ConsoleDevice;
+import io.holdfast.vm.spec.Device;
+import io.holdfast.vm.spec.Disk;
+import io.holdfast.vm.spec.Emulated;
+import io.holdfast.vm.spec.Findings;
+import io.holdfast.vm.spec.PortDevice;
+import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.TapNetwork;
+import io.holdfast.vm.spec.UserNetwork;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.HashMap;
@@ -12,7 +31,7 @@ import java.util.Optional;
 import java.util.stream.Stream;
 
 /** All backends of a VM, each called in the order of its devices. */
-final class Backends implements AutoCloseable {
+public final class Backends implements AutoCloseable {
   private final List<Backend> all;
 
   private Backends(List<Backend> all) {
@@ -98,20 +117,20 @@ final class Backends implements AutoCloseable {
     }
   }
 
-  void plan(Findings findings) throws IOException {
+  public void plan(Findings findings) throws IOException {
     for (Backend each : all) {
       each.plan(findings);
     }
   }
 
-  void planCrossing(Findings findings) throws IOException {
+  public void planCrossing(Findings findings) throws IOException {
     for (Backend each : all) {
       each.planCrossing(findings);
     }
   }
 
   /** See {@link Backend#packed}; if it throws, nothing stays open. */
-  Map<String, Fd> packed(int generation) throws IOException {
+  public Map<String, Fd> packed(int generation) throws IOException {
     Map<String, Fd> packed = new HashMap<>();
     boolean done = false;
     try {
@@ -127,7 +146,7 @@ final class Backends implements AutoCloseable {
     }
   }
 
-  void stays(int generation) throws IOException {
+  public void stays(int generation) throws IOException {
     for (Backend each : all) {
       each.stays(generation);
     }
@@ -145,25 +164,25 @@ final class Backends implements AutoCloseable {
     }
   }
 
-  void frozen(int generation) throws IOException {
+  public void frozen(int generation) throws IOException {
     for (Backend each : all) {
       each.frozen(generation);
     }
   }
 
-  void switchTo(int generation) throws IOException {
+  public void switchTo(int generation) throws IOException {
     for (Backend each : all) {
       each.switchTo(generation);
     }
   }
 
-  void running(int generation, Qmp qmp) throws IOException {
+  public void running(int generation, Qmp qmp) throws IOException {
     for (Backend each : all) {
       each.running(generation, qmp);
     }
   }
 
-  void drop(int generation) throws IOException {
+  public void drop(int generation) throws IOException {
     for (Backend each : all) {
       each.drop(generation);
     }

@@ -3,6 +3,13 @@ package io.holdfast.vm;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.qemu.Qmp;
+import io.holdfast.vm.qemu.QmpException;
+import io.holdfast.vm.spec.Device;
+import io.holdfast.vm.spec.Disk;
+import io.holdfast.vm.spec.Findings;
+import io.holdfast.vm.spec.HostBound;
+import io.holdfast.vm.spec.Promise;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -227,7 +234,7 @@ public final class Hotplug {
    * Devices that are in the machine and not in the promise, or the other way round: something was
    * plugged in or out behind Holdfast's back.
    */
-  static List<String> unaccounted(Promise promise, Qmp qmp) throws QmpException {
+  public static List<String> unaccounted(Promise promise, Qmp qmp) throws QmpException {
     Set<String> there = new TreeSet<>();
     for (JsonObject child :
         qmp.execute("qom-list", JsonObject.of("path", "/machine/peripheral"))
@@ -250,7 +257,7 @@ public final class Hotplug {
   }
 
   /** Devices that no successor can have beside its predecessor. */
-  static void bound(Promise promise, Findings findings) {
+  public static void bound(Promise promise, Findings findings) {
     for (String device : devices(promise)) {
       String driver = value(device, "driver").orElse(device.split(",", 2)[0]);
       Optional<HostBound> bound = HostBound.of(driver);

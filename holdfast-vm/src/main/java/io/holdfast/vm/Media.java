@@ -1,6 +1,12 @@
 package io.holdfast.vm;
 
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.device.disk.Images;
+import io.holdfast.vm.qemu.Qmp;
+import io.holdfast.vm.qemu.QmpException;
+import io.holdfast.vm.spec.Cdrom;
+import io.holdfast.vm.spec.Device;
+import io.holdfast.vm.spec.Promise;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;

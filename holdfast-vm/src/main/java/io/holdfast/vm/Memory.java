@@ -4,6 +4,7 @@ import io.holdfast.core.run.Obstacle;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
+import io.holdfast.vm.spec.Promise;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -38,7 +39,7 @@ public final class Memory {
   }
 
   /** Why a VM's successor can't be started, if so. */
-  static Optional<Obstacle> obstacle(Promise promise) throws IOException {
+  public static Optional<Obstacle> obstacle(Promise promise) throws IOException {
     long needed = forSuccessor(promise);
     long available = available();
     return available >= needed

@@ -3,6 +3,8 @@ package io.holdfast.vm;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
+import io.holdfast.vm.device.disk.Images;
+import io.holdfast.vm.spec.TapNetwork;
 import java.io.IOException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;

@@ -12,6 +12,18 @@ import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.channel.Console;
+import io.holdfast.vm.device.BackendContext;
+import io.holdfast.vm.device.disk.Images;
+import io.holdfast.vm.qemu.Correction;
+import io.holdfast.vm.qemu.Credentials;
+import io.holdfast.vm.qemu.Layout;
+import io.holdfast.vm.qemu.QemuBinary;
+import io.holdfast.vm.qemu.QemuProcess;
+import io.holdfast.vm.qemu.Qmp;
+import io.holdfast.vm.qemu.QmpException;
+import io.holdfast.vm.qemu.RunState;
+import io.holdfast.vm.spec.CommandLine;
+import io.holdfast.vm.spec.Promise;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -193,7 +205,7 @@ public final class Vm implements AutoCloseable {
   }
 
   /** Starts a successor within what is left of a step; see {@link #launch}. */
-  QemuProcess startSuccessor(
+  public QemuProcess startSuccessor(
       Linux linux,
       QemuBinary binary,
       int next,
@@ -423,7 +435,7 @@ public final class Vm implements AutoCloseable {
   }
 
   /** Passes on the events of this process, too; each once, however often this is called. */
-  final synchronized void follow(QemuProcess runs) {
+  public final synchronized void follow(QemuProcess runs) {
     if (followed.filter(each -> each == runs).isEmpty()) {
       followed = Optional.of(runs);
       runs.follow(event -> listeners.forEach(listener -> listener.accept(event)));
@@ -436,12 +448,12 @@ public final class Vm implements AutoCloseable {
   }
 
   /** The files that it has as images. */
-  synchronized Images images() {
+  public synchronized Images images() {
     return images;
   }
 
   /** Returns what makes the calls that wait for the storage of its images. */
-  StorageCalls storage() {
+  public StorageCalls storage() {
     return storage;
   }
 
@@ -477,7 +489,7 @@ public final class Vm implements AutoCloseable {
   }
 
   /** What stands behind its devices. */
-  Backends backends() {
+  public Backends backends() {
     return backends;
   }
 
@@ -507,7 +519,7 @@ public final class Vm implements AutoCloseable {
   }
 
   /** Its descriptors by label; borrowed. */
-  Map<String, Fd> inherited() {
+  public Map<String, Fd> inherited() {
     return inherited(box);
   }
 
@@ -525,7 +537,7 @@ public final class Vm implements AutoCloseable {
    * From now on this process runs it, for whoever asks this agent; {@link #recorded} tells the next
    * one.
    */
-  synchronized void becomes(int newGeneration, QemuProcess successor) {
+  public synchronized void becomes(int newGeneration, QemuProcess successor) {
     generation = newGeneration;
     process = successor;
     follow(successor);
@@ -534,7 +546,7 @@ public final class Vm implements AutoCloseable {
   }
 
   /** The record is that of the process that runs it, before this returns. */
-  synchronized void recorded() throws IOException {
+  public synchronized void recorded() throws IOException {
     writeRecord();
   }
 
@@ -655,7 +667,7 @@ public final class Vm implements AutoCloseable {
   }
 
   /** The guest runs in this generation, and what was not at work before is now. */
-  synchronized void settled(int running) throws IOException {
+  public synchronized void settled(int running) throws IOException {
     if (arriving) {
       backends.attached(running);
       arriving = false;
@@ -707,7 +719,7 @@ public final class Vm implements AutoCloseable {
     }
   }
 
-  static Path generationDirectory(Path directory, int generation) {
+  public static Path generationDirectory(Path directory, int generation) {
     return directory.resolve("generation-" + generation);
   }
 

@@ -2,12 +2,12 @@ package io.holdfast.agent.rescue;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.agent.FakeSessions;
 import io.holdfast.agent.rescue.Rescue.Place;
 import io.holdfast.agent.rescue.Rescue.Sessions;
 import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.kexec.arrive.ArrivedSessions;
 import io.holdfast.kexec.depart.Departure;
-import io.holdfast.agent.FakeSessions;
 import io.holdfast.kexec.session.SessionGuard;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;

@@ -9,8 +9,8 @@ import java.util.Optional;
 /**
  * How every successor of an adopted QEMU is started, and what there is against it.
  *
- * @param arguments the template, as {@link io.holdfast.vm.CommandLine} explains; of no use if there
- *     are obstacles
+ * @param arguments the template, as {@link io.holdfast.vm.spec.CommandLine} explains; of no use if
+ *     there are obstacles
  * @param memoryBackend the id of the memory backend that is the guest's RAM
  * @param sources where the descriptors that it names come from, by label
  * @param firstLosses what ends with the first update

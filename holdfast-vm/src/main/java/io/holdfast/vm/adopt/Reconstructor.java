@@ -1,13 +1,13 @@
 package io.holdfast.vm.adopt;
 
 import io.holdfast.core.run.Obstacle;
-import io.holdfast.vm.CommandLine;
-import io.holdfast.vm.HostBound;
 import io.holdfast.vm.adopt.Reconstruction.Opened;
 import io.holdfast.vm.adopt.Reconstruction.Source;
 import io.holdfast.vm.adopt.Reconstruction.Taken;
 import io.holdfast.vm.option.OptionText;
 import io.holdfast.vm.option.QemuCommand.Option;
+import io.holdfast.vm.spec.CommandLine;
+import io.holdfast.vm.spec.HostBound;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;

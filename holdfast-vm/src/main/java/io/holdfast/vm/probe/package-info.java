@@ -1,0 +1,5 @@
+/** What is known of QEMU binaries before one is used: asked, tried, remembered. */
+@NullMarked
+package io.holdfast.vm.probe;
+
+import org.jspecify.annotations.NullMarked;
