@@ -62,7 +62,7 @@ public record DeviceTree(List<Node> devices) {
    * @param ids vendor, device, and those of the subsystem
    * @param bars each with its kind and its size in bytes
    */
-  record Function(String address, String type, String ids, List<String> bars) {
+  public record Function(String address, String type, String ids, List<String> bars) {
     @Override
     public String toString() {
       return ids + " of class " + type + (bars.isEmpty() ? "" : ", " + String.join(", ", bars));

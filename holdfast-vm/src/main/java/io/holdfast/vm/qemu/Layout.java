@@ -111,7 +111,7 @@ public record Layout(SortedMap<String, String> facts, SortedMap<String, Virtio> 
    *
    * @param id as on the command line; empty if it has none
    */
-  record Virtio(Optional<String> id, VirtioRings rings) {}
+  public record Virtio(Optional<String> id, VirtioRings rings) {}
 
   /**
    * Asks a QEMU; some twenty commands, two per device and one per ring, of less than a millisecond

@@ -18,14 +18,14 @@ import java.util.TreeMap;
  * @param type such as {@code virtio-blk}
  * @param entries of each queue, in order; of a network card's pairs that are alike, only of one
  */
-record VirtioRings(String type, List<Integer> entries) {
+public record VirtioRings(String type, List<Integer> entries) {
   /** More queues than any device has (VIRTIO_QUEUE_MAX): where the count ends at the latest. */
   private static final int MOST = 1024;
 
   /** Queues of a SCSI controller besides those for requests: for control and for events. */
   private static final int SCSI_OTHERS = 2;
 
-  VirtioRings {
+  public VirtioRings {
     entries = List.copyOf(entries);
   }
 

@@ -49,7 +49,7 @@ public final class ImageLocks {
    * @param file device and inode, as the kernel prints them here
    * @param write whether it excludes read locks, too
    */
-  record Lock(String file, boolean write, long start, long end) {
+  public record Lock(String file, boolean write, long start, long end) {
     private boolean covers(long at) {
       return start <= at && at <= end;
     }

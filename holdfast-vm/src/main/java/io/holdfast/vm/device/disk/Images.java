@@ -46,7 +46,7 @@ public record Images(SortedMap<String, Image> files) {
    * @param now of this boot
    * @param lasting what names it on another kernel too; empty if nothing does
    */
-  record Image(FileIdentity now, Optional<LastingIdentity> lasting) {
+  public record Image(FileIdentity now, Optional<LastingIdentity> lasting) {
     public static Image of(Linux linux, Path path, FileIdentity now) throws IOException {
       return new Image(now, lasting(linux, path, now.device()));
     }
