@@ -65,6 +65,8 @@ public final class FakeSessions implements Kernel {
   /** The death of the caller. */
   public static final class Death extends Error {
     private static final long serialVersionUID = 1L;
+
+    private Death() {}
   }
 
   /**
