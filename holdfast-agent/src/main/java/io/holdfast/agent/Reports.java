@@ -171,7 +171,7 @@ final class Reports {
                     ? ". Everything was undone"
                         + (before.isPresent() ? ", which took several attempts; " : "; ")
                         + subject.runs(cancelled, "predecessor")
-                    : ". " + String.join(" ", gone))
+                    : ". " + String.join(" ", gone) + " Everything else was undone")
                 + (cancelled.cancelFailures().isEmpty()
                     ? ""
                     : ". The journal does not have all of it: " + cancelled.cancelFailures());

@@ -296,9 +296,9 @@ final class Stopping {
           VmUpdate.LOST,
           "the predecessor of VM "
               + name()
-              + " died before its state was sent: the guest is lost. "
-              + vm.lost().orElse("")
-              + " Stop it with `holdfast vm stop "
+              + " died before its state was sent: the guest is lost"
+              + vm.lost().map(why -> ": " + why).orElse("")
+              + ". Stop it with `holdfast vm stop "
               + name()
               + "`, and run it again from its disks.");
       return;
