@@ -14,12 +14,14 @@ import java.util.Objects;
 public final class FormatZero {
   private FormatZero() {}
 
+  /** Reads a file that version 0.1.0 wrote. */
   public static byte[] golden(String name) throws IOException {
     try (InputStream in = FormatZero.class.getResourceAsStream("/format-0/" + name)) {
       return Objects.requireNonNull(in, name).readAllBytes();
     }
   }
 
+  /** Likewise, the lines of a text. */
   public static List<String> lines(String name) throws IOException {
     return new String(golden(name), StandardCharsets.UTF_8).lines().toList();
   }

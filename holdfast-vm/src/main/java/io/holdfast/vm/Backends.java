@@ -117,12 +117,14 @@ public final class Backends implements AutoCloseable {
     }
   }
 
+  /** See {@link Backend#plan}. */
   public void plan(Findings findings) throws IOException {
     for (Backend each : all) {
       each.plan(findings);
     }
   }
 
+  /** See {@link Backend#planCrossing}. */
   public void planCrossing(Findings findings) throws IOException {
     for (Backend each : all) {
       each.planCrossing(findings);
@@ -146,6 +148,7 @@ public final class Backends implements AutoCloseable {
     }
   }
 
+  /** See {@link Backend#stays}. */
   public void stays(int generation) throws IOException {
     for (Backend each : all) {
       each.stays(generation);
@@ -164,24 +167,28 @@ public final class Backends implements AutoCloseable {
     }
   }
 
+  /** See {@link Backend#frozen}. */
   public void frozen(int generation) throws IOException {
     for (Backend each : all) {
       each.frozen(generation);
     }
   }
 
+  /** See {@link Backend#switchTo}. */
   public void switchTo(int generation) throws IOException {
     for (Backend each : all) {
       each.switchTo(generation);
     }
   }
 
+  /** See {@link Backend#running}. */
   public void running(int generation, Qmp qmp) throws IOException {
     for (Backend each : all) {
       each.running(generation, qmp);
     }
   }
 
+  /** See {@link Backend#drop}. */
   public void drop(int generation) throws IOException {
     for (Backend each : all) {
       each.drop(generation);

@@ -719,6 +719,7 @@ public final class Vm implements AutoCloseable {
     }
   }
 
+  /** The directory of a generation's files, in that of its VM. */
   public static Path generationDirectory(Path directory, int generation) {
     return directory.resolve("generation-" + generation);
   }

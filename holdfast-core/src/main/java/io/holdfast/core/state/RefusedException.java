@@ -11,6 +11,13 @@ public final class RefusedException extends RuntimeException {
   private final String state;
   private final String remedy;
 
+  /**
+   * Something is not allowed in a state.
+   *
+   * @param tried what was tried
+   * @param state in which
+   * @param remedy what to do
+   */
   public RefusedException(String tried, String state, String remedy) {
     super(tried + " is refused in state " + state + ": " + remedy);
     this.tried = tried;

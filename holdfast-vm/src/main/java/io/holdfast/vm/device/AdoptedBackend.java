@@ -9,6 +9,7 @@ public final class AdoptedBackend implements Backend {
   private final Adopted adopted;
   private int generation;
 
+  /** Of a QEMU that was adopted, with what its successors lose. */
   public AdoptedBackend(Adopted adopted) {
     this.adopted = adopted;
   }

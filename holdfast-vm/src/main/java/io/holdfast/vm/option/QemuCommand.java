@@ -65,18 +65,22 @@ public record QemuCommand(String program, List<Option> options) {
 
   /** One option: its name without dashes, and its value if it takes one. */
   public record Option(String name, Optional<String> value) {
+    /** One with a value. */
     public static Option of(String name, String value) {
       return new Option(name, Optional.of(value));
     }
 
+    /** One without a value. */
     public static Option flag(String name) {
       return new Option(name, Optional.empty());
     }
 
+    /** Its value; empty without one. */
     public String text() {
       return value.orElse("");
     }
 
+    /** Its words on a command line. */
     public List<String> words() {
       return value.map(v -> List.of("-" + name, v)).orElseGet(() -> List.of("-" + name));
     }

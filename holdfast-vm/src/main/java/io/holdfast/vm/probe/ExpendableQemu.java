@@ -115,6 +115,7 @@ public final class ExpendableQemu implements AutoCloseable {
     }
   }
 
+  /** Its control channel, which it closes. */
   public Qmp qmp() {
     return qmp;
   }

@@ -60,6 +60,7 @@ public record QemuBinary(
     return version.substring(0, Math.max(0, version.lastIndexOf('.')));
   }
 
+  /** As it is in a VM's record; docs/design.md names the keys. */
   public JsonObject toJson() {
     return JsonObject.of(
         "path", path,
@@ -70,6 +71,11 @@ public record QemuBinary(
         "capabilities", capabilities);
   }
 
+  /**
+   * Reads what {@link #toJson} wrote.
+   *
+   * @throws io.holdfast.varlink.json.JsonException if a key is missing or of another type
+   */
   public static QemuBinary fromJson(JsonObject json) {
     Map<String, String> aliases = new HashMap<>();
     JsonObject named = json.object("aliases");

@@ -7,6 +7,12 @@ public final class QmpException extends IOException {
   private static final long serialVersionUID = 1L;
   private final String errorClass;
 
+  /**
+   * A command failed.
+   *
+   * @param errorClass QEMU's, or {@code Closed}, {@code Timeout} or {@code Interrupted}
+   * @param message what was asked, and what QEMU said
+   */
   public QmpException(String errorClass, String message) {
     super(message);
     this.errorClass = errorClass;

@@ -32,7 +32,9 @@ public final class CommandLine {
   /** The label of guest RAM: the memfd. */
   public static final String RAM = "ram";
 
+  /** The label of the descriptor of the kernel that the guest boots. */
   public static final String KERNEL = "kernel";
+  /** The label of the descriptor of its initrd. */
   public static final String INITRD = "initrd";
 
   private static final String POPULATED = ",prealloc=on";

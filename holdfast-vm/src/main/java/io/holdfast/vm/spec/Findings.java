@@ -31,6 +31,7 @@ public final class Findings {
     obstacles.add(new Obstacle(what, why, advice));
   }
 
+  /** As {@link #obstacle(String, String, String)}. */
   public void obstacle(Obstacle obstacle) {
     obstacles.add(obstacle);
   }
@@ -64,18 +65,22 @@ public final class Findings {
     risks.add(what);
   }
 
+  /** What survives, for people; what is found later is in it, too. */
   public List<String> preserved() {
     return preserved;
   }
 
+  /** What refuses the update; likewise. */
   public List<Obstacle> obstacles() {
     return obstacles;
   }
 
+  /** What does not survive; likewise. */
   public List<String> losses() {
     return losses;
   }
 
+  /** What could make the update fail; likewise. */
   public List<String> risks() {
     return risks;
   }

@@ -17,6 +17,7 @@ import java.util.stream.IntStream;
  */
 public record TapNetwork(String id, String mac, String bridge, int queues, int mtu)
     implements Device {
+  /** The kind of a TAP device in a VM's record. */
   public static final String KIND = "tap";
 
   /** What a guest takes for granted; another one it is told. */

@@ -33,6 +33,7 @@ import java.util.TreeMap;
  * @param files by path
  */
 public record Images(SortedMap<String, Image> files) {
+  /** Those of a VM without images. */
   public static final Images NONE = new Images(new TreeMap<>());
 
   /** How long storage may take to tell which files the images are, while the guest runs. */
@@ -47,6 +48,7 @@ public record Images(SortedMap<String, Image> files) {
    * @param lasting what names it on another kernel too; empty if nothing does
    */
   public record Image(FileIdentity now, Optional<LastingIdentity> lasting) {
+    /** Reads what names a file for good; waits for its storage. */
     public static Image of(Linux linux, Path path, FileIdentity now) throws IOException {
       return new Image(now, lasting(linux, path, now.device()));
     }
@@ -237,6 +239,7 @@ public record Images(SortedMap<String, Image> files) {
         .objects();
   }
 
+  /** As they are in a VM's record; docs/design.md names the keys. */
   public JsonObject toJson() {
     Map<String, JsonObject> json = new TreeMap<>();
     files.forEach(
@@ -251,6 +254,7 @@ public record Images(SortedMap<String, Image> files) {
     return JsonObject.copyOf(json);
   }
 
+  /** Reads what {@link #toJson} wrote. */
   public static Images fromJson(JsonObject json) {
     SortedMap<String, Image> files = new TreeMap<>();
     for (String path : json.keys()) {

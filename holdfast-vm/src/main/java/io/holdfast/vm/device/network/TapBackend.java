@@ -63,6 +63,7 @@ public final class TapBackend implements Backend {
   /** The generation whose TAP is, or is to be, the bridge's port; 0 before there is one. */
   private int current;
 
+  /** Opens nothing yet. */
   public TapBackend(BackendContext context, TapNetwork network) {
     this.linux = context.linux();
     this.network = network;

@@ -52,6 +52,7 @@ public final class UserNetworkBackend implements Backend {
   /** The generation that runs the guest; 0 before there is one. */
   private int current;
 
+  /** Opens nothing yet. */
   public UserNetworkBackend(BackendContext context, UserNetwork network) {
     this.context = context;
     this.network = network;
