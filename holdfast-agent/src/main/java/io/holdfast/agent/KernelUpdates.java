@@ -2,6 +2,7 @@ package io.holdfast.agent;
 
 import io.holdfast.core.box.CrossingBox;
 import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.UpdateHistory;
 import io.holdfast.core.journal.UpdateId;
 import io.holdfast.core.run.Orchestrator;
 import io.holdfast.core.run.Outcome;
@@ -416,8 +417,9 @@ final class KernelUpdates {
   record Recovered(boolean ended, Optional<JsonObject> report, List<String> story) {}
 
   /** Undoes an update that has not left, or brings back what it brought here. */
-  Recovered recover(JournalRecord.Began began, List<JournalRecord> records, JournalFile journal)
+  Recovered recover(UpdateHistory history, List<JournalRecord> records, JournalFile journal)
       throws IOException {
+    JournalRecord.Began began = history.began();
     UpdateId id = began.update();
     List<String> story = new ArrayList<>();
     if (arrival.isPresent() && holds(id.toString())) {
@@ -428,7 +430,7 @@ final class KernelUpdates {
         }
       }
     }
-    boolean left = left(began, records);
+    boolean left = left(history);
     if (!left) {
       shutdown().goesOn("the agent died");
     }
@@ -437,7 +439,7 @@ final class KernelUpdates {
     try {
       for (String name : began.participants()) {
         if (!name.equals(Departure.NAME)) {
-          participants.put(name, vm(name, began, left, records, claimed));
+          participants.put(name, vm(name, history, left, claimed));
         }
       }
       participants.put(
@@ -487,30 +489,22 @@ final class KernelUpdates {
   }
 
   /** Whether the reboot call was made: what is here is the other side. */
-  private static boolean left(JournalRecord.Began began, List<JournalRecord> records) {
-    UpdateState last = UpdateState.NORMAL;
-    for (JournalRecord each : records) {
-      if (each instanceof JournalRecord.Entered entered) {
-        last = entered.state();
-      }
-    }
+  private static boolean left(UpdateHistory history) {
+    UpdateState last = history.state();
     return last != UpdateState.CANCELLING
         && last != UpdateState.NORMAL
-        && !UpdateMachine.cancellable(last, began.carrier());
+        && !UpdateMachine.cancellable(last, history.began().carrier());
   }
 
   private Participant vm(
-      String name,
-      JournalRecord.Began began,
-      boolean left,
-      List<JournalRecord> records,
-      List<String> claimed) {
+      String name, UpdateHistory history, boolean left, List<String> claimed) {
+    JournalRecord.Began began = history.began();
     UpdateId id = began.update();
     Optional<Vm> here = vms.find(name);
     if (here.isPresent() && !began.of(name, here.get().id().instance())) {
       return new Absent(name, Optional.empty()); // Another one of this name.
     }
-    if (!left && fact(name, Orchestrator.UNDONE, records).isPresent()) {
+    if (!left && history.fact(name, Orchestrator.UNDONE).isPresent()) {
       // It has been anybody's since, or is another one of this name.
       return new Absent(name, Optional.empty());
     }
@@ -524,12 +518,12 @@ final class KernelUpdates {
       return undone(vm);
     }
     String runs = vm.process().identity().toString();
-    if (!vm.arriving() && !fact(name, VmUpdate.SUCCESSOR, records).equals(Optional.of(runs))) {
+    if (!vm.arriving() && !history.fact(name, VmUpdate.SUCCESSOR).equals(Optional.of(runs))) {
       // It came back, or was given up, while another one is waited for, and has had an update of
       // its own or was run anew since.
       return new Absent(name, Optional.empty());
     }
-    String target = fact(name, VmUpdate.TARGET, records).orElse(vm.process().binary().path());
+    String target = history.fact(name, VmUpdate.TARGET).orElse(vm.process().binary().path());
     return new VmUpdate(
         linux, vm, vms.probe(vm), target, false, deviceStates, GuestClock.Choice.CORRECT);
   }
@@ -539,20 +533,6 @@ final class KernelUpdates {
         + name
         + " could not be taken back: "
         + vms.whyUnknown(name).orElse("the agent said why at its start");
-  }
-
-  /** What a participant recorded last under a key. */
-  private static Optional<String> fact(
-      String participant, String key, List<JournalRecord> records) {
-    Optional<String> last = Optional.empty();
-    for (JournalRecord each : records) {
-      if (each instanceof JournalRecord.Fact fact
-          && fact.participant().equals(participant)
-          && fact.key().equals(key)) {
-        last = Optional.of(fact.value());
-      }
-    }
-    return last;
   }
 
   /** The sessions of an agent that died before the reboot call died with it. */

@@ -2,6 +2,7 @@ package io.holdfast.agent;
 
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
+import io.holdfast.core.journal.UpdateHistory;
 import io.holdfast.core.journal.UpdateId;
 import io.holdfast.core.run.Deadlines;
 import io.holdfast.core.run.Failure;
@@ -999,34 +1000,26 @@ final class Updates {
   }
 
   private static boolean fences(Path journal, ProcessIdentity process) {
-    boolean committed = false;
-    boolean successor = false;
+    Optional<UpdateHistory> history;
     try {
-      for (JournalRecord record : JournalText.decode(Files.readAllBytes(journal)).records()) {
-        if (record instanceof JournalRecord.Entered entered) {
-          committed |= entered.state() == UpdateState.COMMITTED;
-        } else if (record instanceof JournalRecord.Fact fact) {
-          successor |=
-              fact.key().equals(VmUpdate.SUCCESSOR) && fact.value().equals(process.toString());
-        }
-      }
+      history = history(journal);
     } catch (IOException | RuntimeException e) {
       // Its recovery says so. Until then its VM is unknown if its QEMU is stopped.
       return false;
     }
-    return committed && !successor;
+    String its = process.toString();
+    return history.isPresent()
+        && history.get().entered(UpdateState.COMMITTED)
+        && history.get().facts().values().stream()
+            .noneMatch(facts -> its.equals(facts.get(VmUpdate.SUCCESSOR)));
+  }
+
+  private static Optional<UpdateHistory> history(Path journal) throws IOException {
+    return UpdateHistory.of(JournalText.decode(Files.readAllBytes(journal)).records());
   }
 
   private static Optional<JournalRecord.Began> began(Path journal) throws IOException {
-    return began(JournalText.decode(Files.readAllBytes(journal)).records());
-  }
-
-  private static Optional<JournalRecord.Began> began(List<JournalRecord> records) {
-    return records.stream()
-        .flatMap(
-            record ->
-                record instanceof JournalRecord.Began began ? Stream.of(began) : Stream.empty())
-        .findFirst();
+    return history(journal).map(UpdateHistory::began);
   }
 
   /** Whose update a journal is: the VM's, or the participants of one of the kernel. */
@@ -1083,40 +1076,35 @@ final class Updates {
   /** Takes an update up; whether it has ended, so that its journal is needed no more. */
   private boolean ended(JournalFile journal, List<String> story) throws IOException {
     List<JournalRecord> records = journal.read();
-    Optional<JournalRecord.Began> began = began(records);
-    if (began.isEmpty()) {
+    Optional<UpdateHistory> told = UpdateHistory.of(records);
+    if (told.isEmpty()) {
       return true;
     }
-    if (began.get().carrier() == CarrierKind.KEXEC) {
-      KernelUpdates.Recovered recovered = kernels.recover(began.get(), records, journal);
-      recovered.report().ifPresent(report -> reportStore.keep(began.get().update(), report));
+    UpdateHistory history = told.get();
+    JournalRecord.Began began = history.began();
+    UpdateId id = began.update();
+    if (began.carrier() == CarrierKind.KEXEC) {
+      KernelUpdates.Recovered recovered = kernels.recover(history, records, journal);
+      recovered.report().ifPresent(report -> reportStore.keep(id, report));
       story.addAll(recovered.story());
-      if (kernels.undoing(began.get().update())) {
-        undo(began.get().update());
+      if (kernels.undoing(id)) {
+        undo(id);
       }
       return recovered.ended();
     }
-    String name = began.get().participants().getFirst();
+    String name = began.participants().getFirst();
     if (vms.find(name).isEmpty() && !vms.unknown().contains(name)) {
-      story.add("update " + began.get().update() + ": its VM " + name + " is gone");
+      story.add("update " + id + ": its VM " + name + " is gone");
       return true;
     }
-    UpdateId id = began.get().update();
-    if (vms.find(name).filter(vm -> !began.get().of(name, vm.id().instance())).isPresent()) {
+    if (vms.find(name).filter(vm -> !began.of(name, vm.id().instance())).isPresent()) {
       story.add("update " + id + ": its VM " + name + " is gone; another one has its name");
       return true;
     }
     Vm vm = vms.claimStuck(name, id).orElseGet(() -> vms.claimRecovered(name, "update " + id));
     try {
       String target =
-          records.stream()
-              .flatMap(
-                  r ->
-                      r instanceof JournalRecord.Fact f && f.key().equals(VmUpdate.TARGET)
-                          ? Stream.of(f.value())
-                          : Stream.empty())
-              .findFirst()
-              .orElse(vm.process().binary().path());
+          history.fact(name, VmUpdate.TARGET).orElseGet(() -> vm.process().binary().path());
       // Whether the clock is to be corrected is in the journal.
       VmUpdate participant =
           new VmUpdate(
@@ -1127,11 +1115,11 @@ final class Updates {
       if (recovery.isPresent()) {
         Outcome outcome = recovery.get().run();
         boolean lost = lost(vm, participant, outcome);
-        JsonObject report = Reports.of(began.get().update(), name, outcome, Optional.empty(), lost);
-        reportStore.keep(began.get().update(), report);
-        story.add("update " + began.get().update() + ": " + report.string("message"));
+        JsonObject report = Reports.of(id, name, outcome, Optional.empty(), lost);
+        reportStore.keep(id, report);
+        story.add("update " + id + ": " + report.string("message"));
         if (outcome instanceof Outcome.Stuck stuck && !lost) {
-          tryAgain(began.get().update(), participant, stuck, stuck);
+          tryAgain(id, participant, stuck, stuck);
           return false;
         }
       }

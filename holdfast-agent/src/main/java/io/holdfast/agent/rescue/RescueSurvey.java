@@ -6,8 +6,8 @@ import io.holdfast.agent.rescue.Rescue.Place;
 import io.holdfast.agent.rescue.Rescue.Seen;
 import io.holdfast.agent.rescue.Rescue.Sessions;
 import io.holdfast.core.journal.JournalException;
-import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
+import io.holdfast.core.journal.UpdateHistory;
 import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.kexec.arrive.Arrival;
@@ -400,15 +400,12 @@ public final class RescueSurvey {
   private Optional<String> retrieved() {
     for (Path journal : updates("*.journal")) {
       try {
-        boolean kexec = false;
-        for (JournalRecord each : JournalText.decode(Files.readAllBytes(journal)).records()) {
-          kexec |=
-              each instanceof JournalRecord.Began began && began.carrier() == CarrierKind.KEXEC;
-          if (kexec
-              && each instanceof JournalRecord.Entered entered
-              && entered.state() == UpdateState.HANDED_OVER) {
-            return Optional.of(each.update().toString());
-          }
+        Optional<UpdateHistory> history =
+            UpdateHistory.of(JournalText.decode(Files.readAllBytes(journal)).records())
+                .filter(each -> each.began().carrier() == CarrierKind.KEXEC)
+                .filter(each -> each.entered(UpdateState.HANDED_OVER));
+        if (history.isPresent()) {
+          return Optional.of(history.get().began().update().toString());
         }
       } catch (IOException | JournalException e) {
         unknown.add("Journal " + journal + " cannot be read: " + e.getMessage());

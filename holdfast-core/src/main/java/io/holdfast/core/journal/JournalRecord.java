@@ -1,9 +1,6 @@
 package io.holdfast.core.journal;
 
 import io.holdfast.core.box.Names;
-import io.holdfast.core.run.Participant;
-import io.holdfast.core.run.Step;
-import io.holdfast.core.run.Workers;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
@@ -31,7 +28,7 @@ public sealed interface JournalRecord {
    *
    * @param at the time of day, kept to the millisecond
    * @param participants their names, those that others depend on first
-   * @param instances {@link Participant#instance} by name, of those that have one; journals of
+   * @param instances {@link io.holdfast.core.run.Participant#instance} by name, of those that have one; journals of
    *     format 0 have none
    */
   record Began(
@@ -60,7 +57,7 @@ public sealed interface JournalRecord {
   /**
    * An update is about to be in a state. NORMAL ends it.
    *
-   * @param nanoTime {@link Workers#nanoTime} of the moment
+   * @param nanoTime {@link io.holdfast.core.run.Workers#nanoTime} of the moment
    */
   record Entered(UpdateId update, UpdateState state, long nanoTime) implements JournalRecord {
     @Override
@@ -73,7 +70,7 @@ public sealed interface JournalRecord {
    * A call has returned. Written on kexec only, and not before the update leaves: the other side
    * shows it, and needs it for nothing else.
    *
-   * @param began {@link Workers#nanoTime} of the moment
+   * @param began {@link io.holdfast.core.run.Workers#nanoTime} of the moment
    * @param ended the same
    */
   record Called(UpdateId update, String participant, Action action, long began, long ended)
@@ -90,7 +87,7 @@ public sealed interface JournalRecord {
   }
 
   /**
-   * A participant's own fact, from {@link Step#record}.
+   * A participant's own fact, from {@link io.holdfast.core.run.Step#record}.
    *
    * @param key keeps to {@link Names#RULE}
    * @param value at most {@link #LONGEST} characters of any kind

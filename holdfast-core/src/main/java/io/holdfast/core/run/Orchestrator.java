@@ -3,6 +3,7 @@ package io.holdfast.core.run;
 import io.holdfast.core.box.Names;
 import io.holdfast.core.journal.Journal;
 import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.UpdateHistory;
 import io.holdfast.core.journal.UpdateId;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.Actor;
@@ -186,8 +187,6 @@ public final class Orchestrator {
    * @return nothing if the journal's last update ended, or never changed anything
    * @throws IllegalArgumentException if {@code participants} are not those that the journal names
    */
-  // No switch over types: the first run of one makes a class, and guests may be waiting.
-  @SuppressWarnings("IfChainToSwitch")
   public static Optional<Orchestrator> recovery(
       List<JournalRecord> records,
       Collection<? extends Participant> participants,
@@ -195,30 +194,20 @@ public final class Orchestrator {
       Workers workers,
       Deadlines deadlines,
       Timeline.Listener listener) {
-    JournalRecord.@Nullable Began began = null;
-    List<JournalRecord.Entered> states = new ArrayList<>();
-    List<JournalRecord.Fact> facts = new ArrayList<>();
-    List<TimelineEvent> past = new ArrayList<>();
-    for (JournalRecord record : records) {
-      if (record instanceof JournalRecord.Began each) {
-        began = each;
-        states.clear();
-        facts.clear();
-        past.clear();
-      } else if (record instanceof JournalRecord.Entered each) {
-        states.add(each);
-        past.add(new TimelineEvent.Entered(each.nanoTime(), each.state()));
-      } else if (record instanceof JournalRecord.Called each) {
-        past.add(new TimelineEvent.Began(each.began(), each.participant(), each.action()));
-        past.add(
-            new TimelineEvent.Ended(
-                each.ended(), each.participant(), each.action(), Optional.empty()));
-      } else if (record instanceof JournalRecord.Fact each) {
-        facts.add(each);
-      }
-    }
-    if (began == null || states.isEmpty() || states.getLast().state() == UpdateState.NORMAL) {
+    Optional<UpdateHistory> history = UpdateHistory.of(records);
+    if (history.isEmpty() || history.get().state() == UpdateState.NORMAL) {
       return Optional.empty();
+    }
+    JournalRecord.Began began = history.get().began();
+    List<TimelineEvent> past = new ArrayList<>();
+    for (JournalRecord.Entered each : history.get().states()) {
+      past.add(new TimelineEvent.Entered(each.nanoTime(), each.state()));
+    }
+    for (JournalRecord.Called each : history.get().calls()) {
+      past.add(new TimelineEvent.Began(each.began(), each.participant(), each.action()));
+      past.add(
+          new TimelineEvent.Ended(
+              each.ended(), each.participant(), each.action(), Optional.empty()));
     }
     Timeline timeline = new Timeline(began.update(), began.carrier(), began.at(), listener);
     past.sort((a, b) -> Long.compare(a.at(), b.at()));
@@ -232,7 +221,7 @@ public final class Orchestrator {
             deadlines,
             Turns.FREE,
             timeline,
-            new UpdateMachine(began.carrier(), states.getLast().state()),
+            new UpdateMachine(began.carrier(), history.get().state()),
             Optional.empty(),
             true);
     Set<String> given = new HashSet<>();
@@ -249,11 +238,7 @@ public final class Orchestrator {
               + recovery.tangles);
     }
     for (Member member : recovery.members) {
-      for (JournalRecord.Fact fact : facts) {
-        if (fact.participant().equals(member.name)) {
-          member.facts.put(fact.key(), fact.value());
-        }
-      }
+      member.facts.putAll(history.get().facts(member.name));
     }
     return Optional.of(recovery);
   }

@@ -1,32 +1,31 @@
 package io.holdfast.core.state;
 
-import io.holdfast.core.run.Participant;
 import java.util.Locale;
 
 /**
- * The calls that a {@link Participant} gets, in the order of an update; {@link #CANCEL} may come
+ * The calls that a {@link io.holdfast.core.run.Participant} gets, in the order of an update; {@link #CANCEL} may come
  * before COMMITTED instead.
  */
 public enum Action {
-  /** See {@link Participant#plan}. */
+  /** See {@link io.holdfast.core.run.Participant#plan}. */
   PLAN,
-  /** See {@link Participant#prepare}. */
+  /** See {@link io.holdfast.core.run.Participant#prepare}. */
   PREPARE,
-  /** See {@link Participant#shutDown}. */
+  /** See {@link io.holdfast.core.run.Participant#shutDown}. */
   SHUT_DOWN,
-  /** See {@link Participant#freeze}. */
+  /** See {@link io.holdfast.core.run.Participant#freeze}. */
   FREEZE,
-  /** See {@link Participant#handOver}. */
+  /** See {@link io.holdfast.core.run.Participant#handOver}. */
   HAND_OVER,
-  /** See {@link Participant#restore}. */
+  /** See {@link io.holdfast.core.run.Participant#restore}. */
   RESTORE,
-  /** See {@link Participant#fence}. */
+  /** See {@link io.holdfast.core.run.Participant#fence}. */
   FENCE,
-  /** See {@link Participant#resume}. */
+  /** See {@link io.holdfast.core.run.Participant#resume}. */
   RESUME,
-  /** See {@link Participant#finish}. */
+  /** See {@link io.holdfast.core.run.Participant#finish}. */
   FINISH,
-  /** See {@link Participant#cancel}. */
+  /** See {@link io.holdfast.core.run.Participant#cancel}. */
   CANCEL;
 
   /** The name in prose: {@code hand over}. */
