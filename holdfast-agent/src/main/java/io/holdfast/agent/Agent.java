@@ -104,7 +104,7 @@ public final class Agent implements AutoCloseable {
           answers by N, for hosts that are slower than others (1 to 100).""";
 
   private final Linux linux;
-  private final Places places;
+  private final AgentPaths places;
   private final FileChannel lockFile;
   private final Optional<ServiceManager> manager;
   private final Keeper keeper;
@@ -124,7 +124,7 @@ public final class Agent implements AutoCloseable {
    *
    * @throws IOException if another agent has the run directory, or its socket is in use
    */
-  public Agent(Linux linux, Places places) throws IOException {
+  public Agent(Linux linux, AgentPaths places) throws IOException {
     this.linux = linux;
     this.places = places;
     places.create();
@@ -520,7 +520,7 @@ public final class Agent implements AutoCloseable {
     awaitAll();
     JsonObject report =
         updates.kernel(
-            KernelWish.of(asked),
+            KernelRequest.of(asked),
             progress -> {
               if (call.more()) {
                 // A client that went away changes nothing: it is stopped with the rest of the host.
@@ -643,8 +643,8 @@ public final class Agent implements AutoCloseable {
           "holdfast agent: deadlines are %d times the usual ones (%s)%n",
           Patience.factor(), Patience.VARIABLE);
     }
-    Path directory = run.orElseGet(Places::defaultRun);
-    Places places = new Places(directory, socket.orElse(Places.defaultSocket(directory)));
+    Path directory = run.orElseGet(AgentPaths::defaultRun);
+    AgentPaths places = new AgentPaths(directory, socket.orElse(AgentPaths.defaultSocket(directory)));
     // Before there is anything to leave behind: a signal may come as soon as the socket is there.
     CountDownLatch end = new CountDownLatch(1);
     CountDownLatch gone = new CountDownLatch(1);

@@ -54,7 +54,7 @@ final class DefinitionReader {
   /** A promise, and the QEMU that first keeps it. */
   record Accepted(Promise promise, QemuBinary binary, Pages pages) {}
 
-  DefinitionReader(Linux linux, QemuProbe probe, Places places) {
+  DefinitionReader(Linux linux, QemuProbe probe, AgentPaths places) {
     this.linux = linux;
     this.probe = probe;
     this.scratch = places.run();

@@ -43,13 +43,13 @@ final class KernelChecks {
 
   private final Linux linux;
   private final Keeper keeper;
-  private final Places places;
+  private final AgentPaths places;
   private final Supplier<Set<Integer>> qemus;
 
   /**
    * @param qemus the processes of the VMs
    */
-  KernelChecks(Linux linux, Keeper keeper, Places places, Supplier<Set<Integer>> qemus) {
+  KernelChecks(Linux linux, Keeper keeper, AgentPaths places, Supplier<Set<Integer>> qemus) {
     this.linux = linux;
     this.keeper = keeper;
     this.places = places;

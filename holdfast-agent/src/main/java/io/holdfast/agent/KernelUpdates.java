@@ -61,7 +61,7 @@ final class KernelUpdates {
   private final VmUpdate.DeviceState deviceStates;
   private final Workers workers;
   private final Optional<Arrival> arrival;
-  private final Places places;
+  private final AgentPaths places;
   private final KernelChecks checks;
 
   /** Updates that wait for a VM to come back. */
@@ -92,7 +92,7 @@ final class KernelUpdates {
       VmUpdate.DeviceState deviceStates,
       Workers workers,
       Optional<Arrival> arrival,
-      Places places) {
+      AgentPaths places) {
     this.linux = linux;
     this.vms = vms;
     this.boxes = boxes;

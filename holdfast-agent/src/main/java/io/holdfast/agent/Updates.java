@@ -32,7 +32,7 @@ import io.holdfast.vm.Memory;
 import io.holdfast.vm.Vm;
 import io.holdfast.vm.spec.Promise;
 import io.holdfast.vm.update.GuestClock;
-import io.holdfast.vm.update.Hurry;
+import io.holdfast.vm.update.Priority;
 import io.holdfast.vm.update.VmUpdate;
 import java.io.IOException;
 import java.nio.file.DirectoryIteratorException;
@@ -83,7 +83,7 @@ final class Updates {
   private static final int MEASURED = 5;
 
   private final Linux linux;
-  private final Places places;
+  private final AgentPaths places;
   private final Vms vms;
   private final VmUpdate.DeviceState deviceStates;
   private final Workers workers = new PlatformWorkers();
@@ -101,7 +101,7 @@ final class Updates {
   private final KernelUpdates kernels;
 
   Updates(
-      Linux linux, Places places, Vms vms, Boxes boxes, Keeper keeper, Optional<Arrival> arrival) {
+      Linux linux, AgentPaths places, Vms vms, Boxes boxes, Keeper keeper, Optional<Arrival> arrival) {
     this.linux = linux;
     this.places = places;
     this.vms = vms;
@@ -293,14 +293,14 @@ final class Updates {
       boolean come = one.await(limit);
       if (come) {
         System.gc();
-        Hurry.hurryHere(linux);
+        Priority.raiseHere(linux);
       }
       return come;
     }
 
     @Override
     public void end() {
-      Hurry.relaxHere(linux);
+      Priority.restoreHere(linux);
       one.end();
     }
   }

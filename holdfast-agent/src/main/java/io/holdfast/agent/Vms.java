@@ -93,7 +93,7 @@ final class Vms {
   private static final Duration LATE = Duration.ofSeconds(5);
 
   private final Linux linux;
-  private final Places places;
+  private final AgentPaths places;
   private final Keeper keeper;
   private final QemuProbe probe;
   private final Optional<Arrival> arrival;
@@ -154,7 +154,7 @@ final class Vms {
   /**
    * @param arrival what came from the previous kernel, if something did
    */
-  Vms(Linux linux, Places places, Keeper keeper, QemuProbe probe, Optional<Arrival> arrival) {
+  Vms(Linux linux, AgentPaths places, Keeper keeper, QemuProbe probe, Optional<Arrival> arrival) {
     this.linux = linux;
     this.places = places;
     this.keeper = keeper;

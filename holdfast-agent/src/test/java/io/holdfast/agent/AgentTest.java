@@ -20,7 +20,7 @@ class AgentTest {
   private final Linux linux = Linux.system();
 
   private Agent agent(Path socket) throws IOException {
-    return new Agent(linux, new Places(directory.resolve("run"), socket));
+    return new Agent(linux, new AgentPaths(directory.resolve("run"), socket));
   }
 
   @Test

@@ -35,7 +35,7 @@ class SetAsideTest {
     socket = run.resolve("agent.sock");
     // Whom the agent serves.
     kernel.user(Linux.system().effectiveUser());
-    new Places(run, socket).create();
+    new AgentPaths(run, socket).create();
     Map<String, Map<String, String>> boxes = new LinkedHashMap<>();
     boxes.put("web", Map.of("ram", "memory", "record", record()));
     boxes.put("@box/cache", Map.of("index", "the index"));
@@ -83,7 +83,7 @@ class SetAsideTest {
 
   /** One that has taken up the update: what is given up before needs no retry. */
   private Agent agent() throws IOException {
-    Agent agent = new Agent(linux, new Places(run, socket));
+    Agent agent = new Agent(linux, new AgentPaths(run, socket));
     var _ = agent.recovered();
     return agent;
   }

@@ -76,7 +76,7 @@ class VmsTest {
   /** Its journal is tried again at the moment at which the VM is being taken back. */
   @Test
   void vmThatIsTakenBackIsNotTakenByAnUpdateBefore() throws IOException, InterruptedException {
-    Places places = new Places(run, run.resolve("agent.sock"));
+    AgentPaths places = new AgentPaths(run, run.resolve("agent.sock"));
     places.create();
     SlowKeeper keeper = new SlowKeeper();
     Linux linux = Linux.system();

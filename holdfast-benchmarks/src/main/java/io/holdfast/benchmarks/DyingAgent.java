@@ -1,7 +1,7 @@
 package io.holdfast.benchmarks;
 
 import io.holdfast.agent.Agent;
-import io.holdfast.agent.Places;
+import io.holdfast.agent.AgentPaths;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.state.UpdateState;
@@ -77,7 +77,7 @@ final class DyingAgent {
   public static void main(String[] arguments) throws IOException, InterruptedException {
     Path run = Path.of(arguments[0]);
     DyingAgent dying = new DyingAgent(run);
-    try (Agent _ = new Agent(new Linux(dying::call), new Places(run, Places.defaultSocket(run)))) {
+    try (Agent _ = new Agent(new Linux(dying::call), new AgentPaths(run, AgentPaths.defaultSocket(run)))) {
       new CountDownLatch(1).await();
     }
   }

@@ -1,7 +1,7 @@
 package io.holdfast.benchmarks;
 
 import io.holdfast.agent.Agent;
-import io.holdfast.agent.Places;
+import io.holdfast.agent.AgentPaths;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;
@@ -239,7 +239,7 @@ final class FaultyAgent {
     Path run = Path.of(args[0]);
     FaultyAgent faulty = new FaultyAgent(run, Path.of(args[1]));
     try (Agent agent =
-        new Agent(new Linux(faulty::call), new Places(run, Places.defaultSocket(run)))) {
+        new Agent(new Linux(faulty::call), new AgentPaths(run, AgentPaths.defaultSocket(run)))) {
       agent.recovered().forEach(System.err::println);
       System.err.println("faulty " + Host.READY);
       new CountDownLatch(1).await();

@@ -1,7 +1,7 @@
 package io.holdfast.cli;
 
 import io.holdfast.agent.Agent;
-import io.holdfast.agent.Places;
+import io.holdfast.agent.AgentPaths;
 import java.io.Console;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -37,7 +37,7 @@ public final class Holdfast {
             System.getenv(),
             Path.of("").toAbsolutePath(),
             ZoneId.systemDefault(),
-            () -> Places.defaultSocket(Places.defaultRun()),
+            () -> AgentPaths.defaultSocket(AgentPaths.defaultRun()),
             Holdfast::agent);
     Interrupts interrupts = new Interrupts();
     CompletableFuture<Exit> finished = new CompletableFuture<>();

@@ -91,7 +91,7 @@ final class ProgressLines {
     return String.format(
             Locale.ROOT,
             "%10s  %-13s %s",
-            Length.text(progress.elapsed()),
+            DurationText.text(progress.elapsed()),
             Table.clean(state),
             Table.clean(who + progress.message()))
         .stripTrailing();
@@ -102,7 +102,7 @@ final class ProgressLines {
     return String.format(
             Locale.ROOT,
             "%10s  %s%s  %-13s %s",
-            Length.text(progress.elapsed()),
+            DurationText.text(progress.elapsed()),
             target,
             " ".repeat(Math.max(0, names - target.length())),
             Table.clean(state),

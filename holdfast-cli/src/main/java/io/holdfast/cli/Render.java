@@ -170,7 +170,7 @@ final class Render {
   static String status(AgentStatus status) {
     Facts facts = new Facts();
     facts.add("agent", "running, pid " + status.pid() + ", version " + status.version());
-    facts.add("up for", Length.uptime(status.uptime()));
+    facts.add("up for", DurationText.uptime(status.uptime()));
     facts.add("run directory", status.runDirectory());
     facts.add(
         "keeper", status.keeper() + ", holding " + count(status.heldDescriptors(), "descriptor"));
@@ -209,8 +209,8 @@ final class Render {
           report.kind(),
           report.target(),
           report.outcome(),
-          Length.milliseconds(report.brownout()),
-          Length.milliseconds(report.blackout()));
+          DurationText.milliseconds(report.brownout()),
+          DurationText.milliseconds(report.blackout()));
     }
     return table.text();
   }
@@ -230,9 +230,9 @@ final class Render {
     if (!report.spans().isEmpty()) {
       text.append('\n').append(spans(report.spans()));
       text.append("\nbrownout ")
-          .append(Length.text(report.brownout()))
+          .append(DurationText.text(report.brownout()))
           .append(", blackout ")
-          .append(Length.text(report.blackout()))
+          .append(DurationText.text(report.blackout()))
           .append(measured(report.measured()))
           .append('\n');
     }
@@ -244,7 +244,7 @@ final class Render {
       case "qemu" ->
           " (guest stopped, by QEMU's timestamps"
               + (measured.controller().isPresent()
-                  ? "; controller's view: " + Length.text(measured.controller().getAsLong())
+                  ? "; controller's view: " + DurationText.text(measured.controller().getAsLong())
                   : "")
               + ")";
       case "controller" -> " (controller's view: " + clean(measured.reason()) + ")";
@@ -262,8 +262,8 @@ final class Render {
       table.row(
           report.target(),
           report.outcome(),
-          Length.milliseconds(report.brownout()),
-          Length.milliseconds(report.blackout()),
+          DurationText.milliseconds(report.brownout()),
+          DurationText.milliseconds(report.blackout()),
           report.id());
     }
     long done = reports.stream().filter(report -> Exit.of(report.outcome()) == Exit.OK).count();
@@ -290,10 +290,10 @@ final class Render {
     if (report.brownout() > 0 || report.blackout() > 0) {
       List<String> expected = new ArrayList<>();
       if (report.brownout() > 0) {
-        expected.add("brownout " + Length.text(report.brownout()));
+        expected.add("brownout " + DurationText.text(report.brownout()));
       }
       if (report.blackout() > 0) {
-        expected.add("blackout " + Length.text(report.blackout()));
+        expected.add("blackout " + DurationText.text(report.blackout()));
       }
       text.append("expected: ").append(String.join(", ", expected)).append('\n');
     }
@@ -362,8 +362,8 @@ final class Render {
                   span.state(),
                   span.participant() + "/" + span.step(),
                   span.phase(),
-                  Length.milliseconds(span.start()),
-                  Length.milliseconds(span.length())));
+                  DurationText.milliseconds(span.start()),
+                  DurationText.milliseconds(span.length())));
       if (noted) {
         cells.add(notes(span.notes()));
       }

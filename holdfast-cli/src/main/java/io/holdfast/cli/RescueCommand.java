@@ -1,6 +1,6 @@
 package io.holdfast.cli;
 
-import io.holdfast.agent.Places;
+import io.holdfast.agent.AgentPaths;
 import io.holdfast.agent.rescue.Rescue;
 import io.holdfast.agent.rescue.RescueSurvey;
 import io.holdfast.cli.Answers.AgentStatus;
@@ -63,11 +63,11 @@ final class RescueCommand {
         invocation
             .option("--run", String.class)
             .map(directory -> Path.of(invocation.shell().absolute(directory)))
-            .orElseGet(Places::defaultRun);
+            .orElseGet(AgentPaths::defaultRun);
     boolean elsewhere =
         invocation.option("--run", String.class).isPresent()
             && invocation.option("--socket", String.class).isEmpty();
-    Path socket = elsewhere ? Places.defaultSocket(run) : invocation.socket();
+    Path socket = elsewhere ? AgentPaths.defaultSocket(run) : invocation.socket();
     Path root =
         invocation
             .option("--root", String.class)
@@ -80,7 +80,7 @@ final class RescueCommand {
           "--root " + root + " is not a directory; mount the root file system there first");
     }
     Rescue found =
-        RescueSurvey.read(Linux.system(), new Places(run, socket), root, agent(invocation, socket));
+        RescueSurvey.read(Linux.system(), new AgentPaths(run, socket), root, agent(invocation, socket));
     invocation.print(RescueRender.json(found), () -> RescueRender.text(found));
     return exit(found);
   }

@@ -6,7 +6,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.holdfast.agent.Agent;
-import io.holdfast.agent.Places;
+import io.holdfast.agent.AgentPaths;
 import io.holdfast.fdt.FdtBlob;
 import io.holdfast.fdt.FdtNode;
 import io.holdfast.linux.Fd;
@@ -89,7 +89,7 @@ class DebugfsTest {
   }
 
   private void startAgent() throws IOException {
-    agent = Optional.of(new Agent(linux, new Places(directory.resolve("run"), socket)));
+    agent = Optional.of(new Agent(linux, new AgentPaths(directory.resolve("run"), socket)));
   }
 
   private void stopAgent() {

@@ -16,7 +16,7 @@ class LengthTest {
     "61000000000, 61.00 s"
   })
   void showsNanoseconds(long nanoseconds, String text) {
-    assertThat(Length.text(nanoseconds)).isEqualTo(text);
+    assertThat(DurationText.text(nanoseconds)).isEqualTo(text);
   }
 
   @ParameterizedTest
@@ -28,6 +28,6 @@ class LengthTest {
     "273600000, 3 d 4 h"
   })
   void showsUptime(long milliseconds, String text) {
-    assertThat(Length.uptime(milliseconds)).isEqualTo(text);
+    assertThat(DurationText.uptime(milliseconds)).isEqualTo(text);
   }
 }

@@ -1,7 +1,7 @@
 package io.holdfast.testbed;
 
 import io.holdfast.agent.Agent;
-import io.holdfast.agent.Places;
+import io.holdfast.agent.AgentPaths;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Mapping;
@@ -34,8 +34,8 @@ final class InsideTraining {
     Linux linux = Linux.system();
     Path run = Files.createTempDirectory("holdfast-training");
     try {
-      try (Agent _ = new Agent(linux, new Places(run, Places.defaultSocket(run)));
-          VarlinkClient client = VarlinkClient.connect(linux, Places.defaultSocket(run));
+      try (Agent _ = new Agent(linux, new AgentPaths(run, AgentPaths.defaultSocket(run)));
+          VarlinkClient client = VarlinkClient.connect(linux, AgentPaths.defaultSocket(run));
           Fd memfd = linux.memfd("entry", PAGE);
           Mapping _ = linux.map(memfd, 0, PAGE, Protection.READ, Protection.WRITE)) {
         JsonObject entry = JsonObject.of("box", "box", "label", "entry");

@@ -1,7 +1,7 @@
 package io.holdfast.testbed.scenarios;
 
 import io.holdfast.agent.Agent;
-import io.holdfast.agent.Places;
+import io.holdfast.agent.AgentPaths;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Kernel;
@@ -138,7 +138,7 @@ final class InstalledHoldfast {
 
   /** What such a program does: it is the agent, on a kernel of the scenario's. Does not return. */
   static void serve(Kernel kernel) throws IOException {
-    try (Agent agent = new Agent(new Linux(kernel), new Places(RUN, Places.defaultSocket(RUN)))) {
+    try (Agent agent = new Agent(new Linux(kernel), new AgentPaths(RUN, AgentPaths.defaultSocket(RUN)))) {
       agent.recovered().forEach(System.err::println);
       System.err.println("ready on " + RUN);
       new CountDownLatch(1).await();

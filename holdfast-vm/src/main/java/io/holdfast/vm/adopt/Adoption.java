@@ -231,7 +231,7 @@ public final class Adoption implements AutoCloseable {
     Credentials agent = Credentials.of(Math.toIntExact(ProcessHandle.current().pid()));
     Reconstruction made =
         Reconstructor.of(
-            new Found(
+            new RunningQemu(
                 command,
                 process.workingDirectory(),
                 machine,

@@ -121,7 +121,7 @@ final class Reconstructor {
 
   private static final Set<String> MEMFD_ONLY = Set.of("hugetlb", "hugetlbsize", "seal");
 
-  private final Found found;
+  private final RunningQemu found;
   private final List<Option> options;
   private final List<Option> kept = new ArrayList<>();
   private final Map<String, Source> sources = new LinkedHashMap<>();
@@ -134,14 +134,14 @@ final class Reconstructor {
 
   private int serials;
 
-  private Reconstructor(Found found) {
+  private Reconstructor(RunningQemu found) {
     this.found = found;
     this.options = found.command().options();
     this.console = found.console();
   }
 
   /** Does it. */
-  static Reconstruction of(Found found) {
+  static Reconstruction of(RunningQemu found) {
     return new Reconstructor(found).reconstruct();
   }
 

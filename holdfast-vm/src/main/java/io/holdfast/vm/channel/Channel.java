@@ -36,7 +36,7 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
   private static final Duration AFTER_FAILURE = Duration.ofSeconds(1);
   private static final int STACK_BYTES = 256 * 1024;
 
-  private final Kept kept;
+  private final ChannelDescriptors kept;
   private final Linux linux;
   private final int outputBuffer;
   private Optional<Line> line = Optional.empty();
@@ -46,7 +46,7 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
 
   Channel(Linux linux, Keeper keeper, String label, int outputBuffer) {
     this.linux = linux;
-    this.kept = new Kept(linux, keeper, label + "@");
+    this.kept = new ChannelDescriptors(linux, keeper, label + "@");
     this.outputBuffer = outputBuffer;
   }
 
@@ -54,7 +54,7 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
     return linux;
   }
 
-  Kept kept() {
+  ChannelDescriptors kept() {
     return kept;
   }
 

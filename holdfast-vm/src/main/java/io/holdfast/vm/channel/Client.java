@@ -32,7 +32,7 @@ final class Client implements Sink {
   private static final int BACKLOG = 8;
   private static final long MUCH = 1 << 20;
 
-  private final Kept kept;
+  private final ChannelDescriptors kept;
   private final Linux linux;
   private final Line line;
   private final Path path;
@@ -44,7 +44,7 @@ final class Client implements Sink {
   private boolean listening = true;
 
   private Client(
-      Kept kept, Line line, Path path, UnixListener listener, Fd nowhere, Optional<Fd> client) {
+      ChannelDescriptors kept, Line line, Path path, UnixListener listener, Fd nowhere, Optional<Fd> client) {
     this.kept = kept;
     this.linux = kept.linux();
     this.line = line;
@@ -59,7 +59,7 @@ final class Client implements Sink {
    *
    * @throws IOException if it can't listen on the path
    */
-  static Client open(Kept kept, Line line, Path path) throws IOException {
+  static Client open(ChannelDescriptors kept, Line line, Path path) throws IOException {
     Linux linux = kept.linux();
     Optional<Fd> found = kept.find(LISTENER);
     UnixListener listener;

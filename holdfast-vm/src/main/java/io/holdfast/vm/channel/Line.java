@@ -57,7 +57,7 @@ final class Line implements AutoCloseable {
 
   private static final int NONE = 0;
 
-  private final Kept kept;
+  private final ChannelDescriptors kept;
   private final Linux linux;
   private final int outputBuffer;
   private final TreeMap<Integer, Ends> generations = new TreeMap<>();
@@ -81,7 +81,7 @@ final class Line implements AutoCloseable {
     }
   }
 
-  private Line(Kept kept, int outputBuffer, Map<String, Fd> found) {
+  private Line(ChannelDescriptors kept, int outputBuffer, Map<String, Fd> found) {
     this.kept = kept;
     this.linux = kept.linux();
     this.outputBuffer = outputBuffer;
@@ -96,7 +96,7 @@ final class Line implements AutoCloseable {
    * @param outputBuffer bytes of kernel memory that may wait for the agent before the guest has to;
    *     a character that a serial port sends by itself takes some 770 of them
    */
-  static Line open(Kept kept, int outputBuffer) {
+  static Line open(ChannelDescriptors kept, int outputBuffer) {
     Map<String, Fd> found = kept.all();
     try {
       Line line = new Line(kept, outputBuffer, found);

@@ -40,7 +40,7 @@ final class Log implements AutoCloseable {
   private static final int MUCH = 1 << 20;
   private static final int LONGEST_LINE = 4096;
 
-  private final Kept kept;
+  private final ChannelDescriptors kept;
   private final Linux linux;
   private final Path path;
   private final long limit;
@@ -59,7 +59,7 @@ final class Log implements AutoCloseable {
    */
   private record Segment(long start, Fd file) {}
 
-  private Log(Kept kept, Path path, long limit, Segment now, Fd nowhere) {
+  private Log(ChannelDescriptors kept, Path path, long limit, Segment now, Fd nowhere) {
     this.kept = kept;
     this.linux = kept.linux();
     this.path = path;
@@ -75,7 +75,7 @@ final class Log implements AutoCloseable {
    * @param limit of a file, in bytes
    * @throws IOException if there is none and it can't be made
    */
-  static Log open(Kept kept, Path path, long limit) throws IOException {
+  static Log open(ChannelDescriptors kept, Path path, long limit) throws IOException {
     TreeMap<Long, Fd> files = new TreeMap<>();
     TreeMap<Long, Fd> crossed = new TreeMap<>();
     for (Map.Entry<String, Fd> each : kept.all().entrySet()) {

@@ -29,12 +29,12 @@ final class Viewers implements Sink {
     }
   }
 
-  private final Kept kept;
+  private final ChannelDescriptors kept;
   private final Log log;
   private final Fd out;
   private final List<Viewer> viewers = new ArrayList<>();
 
-  Viewers(Kept kept, Log log, Fd out) {
+  Viewers(ChannelDescriptors kept, Log log, Fd out) {
     this.kept = kept;
     this.log = log;
     this.out = out;

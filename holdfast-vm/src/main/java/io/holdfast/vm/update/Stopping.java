@@ -325,7 +325,7 @@ final class Stopping {
         resumed.seen().ifPresent(event -> runs(step, event));
       }
     }
-    Hurry.relax(linux, predecessor);
+    Priority.restore(linux, predecessor);
     restoreSettings(step);
   }
 

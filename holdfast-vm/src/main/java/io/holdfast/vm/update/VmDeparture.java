@@ -267,8 +267,8 @@ public final class VmDeparture implements Participant {
 
   @Override
   public void freeze(Step step) throws IOException {
-    try (Hurry _ = new Hurry(linux)) {
-      Hurry.hurry(linux, vm.process());
+    try (Priority _ = new Priority(linux)) {
+      Priority.raise(linux, vm.process());
       long began = System.nanoTime();
       boolean _ = stopping.stop(step);
       if (step.recorded(STOPPED_IN).isEmpty()) {

@@ -427,7 +427,7 @@ public final class VmUpdate implements Participant {
                 "comparing the images of the successor with the guest's",
                 limit,
                 () -> {
-                  try (Hurry _ = new Hurry(linux)) {
+                  try (Priority _ = new Priority(linux)) {
                     sameFiles(opened);
                     return true;
                   }
@@ -507,16 +507,16 @@ public final class VmUpdate implements Participant {
 
   @Override
   public void freeze(Step step) throws IOException {
-    try (Hurry _ = new Hurry(linux)) {
+    try (Priority _ = new Priority(linux)) {
       // Its thread is there then, and as urgent as this one; if storage hangs the guest runs on.
       boolean _ = vm.storage().make("asking storage", AGAIN, () -> linux.nice(0, Urgency.MOST));
-      Hurry.hurry(linux, predecessor);
+      Priority.raise(linux, predecessor);
       QemuProcess next = successor.orElseThrow(() -> gone());
       if (next.hasExited()) {
         // Better now than with the guest stopped, and its state handed over to nobody.
         throw gone();
       }
-      Hurry.hurry(linux, next);
+      Priority.raise(linux, next);
       if (stopping.stop(step) && !promised.equals(Optional.of(vm.promise()))) {
         throw new IOException(
             "a device of VM "
@@ -528,7 +528,7 @@ public final class VmUpdate implements Participant {
 
   @Override
   public void handOver(Step step) throws IOException {
-    try (Hurry _ = new Hurry(linux)) {
+    try (Priority _ = new Priority(linux)) {
       stopping.send(step);
     }
   }
@@ -542,7 +542,7 @@ public final class VmUpdate implements Participant {
     if (step.recovering()) {
       restoreAgain(step);
     } else {
-      try (Hurry _ = new Hurry(linux)) {
+      try (Priority _ = new Priority(linux)) {
         awaitLoad(step, "the successor", AGAIN);
       }
     }
@@ -774,7 +774,7 @@ public final class VmUpdate implements Participant {
     }
     vm.follow(runs);
     Qmp.Expectation running = resumed.isPresent() ? resumed.get() : runs.qmp().expect("RESUME");
-    try (Hurry _ = new Hurry(linux)) {
+    try (Priority _ = new Priority(linux)) {
       try {
         letRun(step, runs);
       } catch (QmpException e) {
@@ -866,7 +866,7 @@ public final class VmUpdate implements Participant {
         successor.isPresent() ? successor.get() : findSuccessor(step).orElseThrow(() -> gone());
     vm.settled(generation);
     vm.backends().running(generation, runs.qmp());
-    Hurry.relax(linux, runs);
+    Priority.restore(linux, runs);
     settle();
     // Whoever asks for the VM meanwhile is not to meet a process that is being ended.
     vm.becomes(generation, runs);

@@ -91,7 +91,7 @@ class ReconstructorTest {
   private static Reconstruction of(
       List<String> words, Map<Long, List<Integer>> sets, Map<String, Integer> listeners) {
     return Reconstructor.of(
-        new Found(
+        new RunningQemu(
             QemuCommand.parse(words),
             Path.of("/home/me"),
             "pc-q35-7.2",

@@ -14,7 +14,7 @@ import java.util.TreeMap;
  *
  * @param label what all of its labels begin with: {@code VM/CHANNEL@}
  */
-record Kept(Linux linux, Keeper keeper, String label) {
+record ChannelDescriptors(Linux linux, Keeper keeper, String label) {
   /** Keeps a descriptor, which is borrowed. */
   void keep(String what, Fd fd) {
     keeper.keep(label + what, fd);

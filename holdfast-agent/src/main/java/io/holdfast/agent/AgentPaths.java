@@ -15,7 +15,7 @@ import java.nio.file.attribute.PosixFilePermissions;
  * @param run the run directory, on a tmpfs where there is one
  * @param socket where the agent listens
  */
-public record Places(Path run, Path socket) implements Arrival.Places {
+public record AgentPaths(Path run, Path socket) implements Arrival.Places {
   /**
    * The run directory unless told otherwise: HOLDFAST_RUN, else {@code /run/holdfast} for root,
    * else the user's own run directory or one in {@code /tmp}.

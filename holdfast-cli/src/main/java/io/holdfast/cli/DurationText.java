@@ -3,8 +3,8 @@ package io.holdfast.cli;
 import java.util.Locale;
 
 /** Stretches of time as people read them. */
-final class Length {
-  private Length() {}
+final class DurationText {
+  private DurationText() {}
 
   /** Nanoseconds as milliseconds to one decimal, without a unit, for a table's column. */
   static String milliseconds(long nanoseconds) {

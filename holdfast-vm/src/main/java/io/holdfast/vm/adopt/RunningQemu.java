@@ -20,7 +20,7 @@ import java.util.Optional;
  * @param console where what has no terminal any more is written to; empty if successors may not
  *     write there
  */
-record Found(
+record RunningQemu(
     QemuCommand command,
     Path directory,
     String machine,

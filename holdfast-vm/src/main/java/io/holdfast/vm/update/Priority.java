@@ -15,16 +15,16 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * What a guest waits for goes before everything else that wants a processor, the vCPUs of other
- * guests above all: in the blackout, the calling thread, and the first threads of both QEMUs, which
- * stop, save, load and start it. Only as far as this process may (CAP_SYS_NICE); without it all is
- * as usual.
+ * Raises the scheduling priority of what a guest waits for in the blackout above everything else
+ * that wants a processor, the vCPUs of other guests above all: of the calling thread, and of the
+ * first threads of both QEMUs, which stop, save, load and start it. Only as far as this process may
+ * (CAP_SYS_NICE); without it all is as usual.
  *
  * <p>Where the kernel shares processors out among sessions first (autogroups, sched(7)), a thread's
  * niceness counts within its own session only, and every QEMU is a session: then the sessions of
- * both QEMUs and of this process hurry, too.
+ * both QEMUs and of this process are raised, too.
  */
-public final class Hurry implements AutoCloseable {
+public final class Priority implements AutoCloseable {
   private static final int USUAL = 0;
 
   private static final boolean AUTOGROUPS = autogroups();
@@ -32,10 +32,8 @@ public final class Hurry implements AutoCloseable {
 
   private final Linux linux;
 
-  /**
-   * The calling thread hurries, until this is closed by it; what it starts meanwhile would, too.
-   */
-  Hurry(Linux linux) {
+  /** Raises the calling thread's until it closes this; and of what it starts meanwhile. */
+  Priority(Linux linux) {
     this.linux = linux;
     boolean _ = linux.nice(0, Urgency.MOST);
   }
@@ -45,24 +43,24 @@ public final class Hurry implements AutoCloseable {
     boolean _ = linux.nice(0, USUAL);
   }
 
-  /** A process's first thread hurries; its other threads stay as they are, those it starts do. */
-  static void hurry(Linux linux, QemuProcess process) {
+  /** Raises that of a process's first thread and of those that it starts from now on. */
+  static void raise(Linux linux, QemuProcess process) {
     boolean _ = linux.nice(process.identity().pid(), Urgency.MOST);
     session(linux, Integer.toString(process.identity().pid()), Urgency.MOST);
   }
 
   /**
-   * This process's session hurries, until {@link #relaxHere}; not one that is shared with somebody,
-   * such as a shell.
+   * Raises that of this process's session, until {@link #restoreHere}; not of one that is shared
+   * with somebody, such as a shell.
    */
-  public static void hurryHere(Linux linux) {
+  public static void raiseHere(Linux linux) {
     if (LEADS) {
       session(linux, "self", Urgency.MOST);
     }
   }
 
-  /** This process's session is as usual. */
-  public static void relaxHere(Linux linux) {
+  /** Undoes {@link #raiseHere}. */
+  public static void restoreHere(Linux linux) {
     if (LEADS) {
       session(linux, "self", USUAL);
     }
@@ -98,15 +96,15 @@ public final class Hurry implements AutoCloseable {
       linux.write(file, MemorySegment.ofArray(text));
     } catch (SystemCallException e) {
       // It has ended, or this process may not: then it is as usual.
-      System.getLogger(Hurry.class.getName()).log(System.Logger.Level.DEBUG, "a session", e);
+      System.getLogger(Priority.class.getName()).log(System.Logger.Level.DEBUG, "a session", e);
     }
   }
 
   /**
-   * All threads of a process are as usual: its first, and those that this started while it hurried,
-   * such as its workers for disks.
+   * Undoes {@link #raise} for all threads of a process: its first, and those that this started
+   * meanwhile, such as its workers for disks.
    */
-  static void relax(Linux linux, QemuProcess process) {
+  static void restore(Linux linux, QemuProcess process) {
     session(linux, Integer.toString(process.identity().pid()), USUAL);
     Path tasks = Path.of("/proc/" + process.identity().pid() + "/task");
     try (DirectoryStream<Path> threads = Files.newDirectoryStream(tasks)) {
@@ -114,8 +112,8 @@ public final class Hurry implements AutoCloseable {
         boolean _ = linux.nice(Integer.parseInt(thread.getFileName().toString()), USUAL);
       }
     } catch (IOException | DirectoryIteratorException e) {
-      // It has ended: there is nothing left to relax.
-      System.getLogger(Hurry.class.getName()).log(System.Logger.Level.DEBUG, "relaxing", e);
+      // It has ended: there is nothing left to undo.
+      System.getLogger(Priority.class.getName()).log(System.Logger.Level.DEBUG, "undoing the priority", e);
     }
   }
 }

@@ -12,13 +12,13 @@ import java.util.Optional;
 import java.util.Set;
 
 /** Reads what is asked of an update of the kernel. */
-final class KernelWish {
-  private KernelWish() {}
+final class KernelRequest {
+  private KernelRequest() {}
 
   static KernelUpdates.Wanted of(JsonObject asked) {
     Path image = file("kernel", asked.string("kernel"));
     Optional<Path> initrd = asked.optionalString("initrd").map(path -> file("initrd", path));
-    String commandLine = asked.optionalString("commandLine").orElseGet(KernelWish::running);
+    String commandLine = asked.optionalString("commandLine").orElseGet(KernelRequest::running);
     GuestClock.Choice clock = Updates.clock(asked);
     return new KernelUpdates.Wanted(
         new NextKernel(
