@@ -14,7 +14,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
-import java.util.stream.Stream;
 
 /**
  * The run from which the AOT cache of {@link InsideJava} is made, outside: it uses once what
@@ -27,7 +26,7 @@ final class InsideTraining {
 
   /** Leaves nothing behind. */
   public static void main(String[] arguments) throws IOException {
-    Stream.concat(Scenarios.all().stream(), Scenarios.onRequest().stream())
+    Scenarios.named()
         .forEach(scenario -> say(new Report.Note(scenario.name() + scenario.setup().words())));
     say(new Report.Checked(new Result.Check(true, "it is checked", Optional.of("1"))));
     say(new Report.Boot(0, "7.3.4"));

@@ -46,8 +46,8 @@ public final class Scenarios {
   private Scenarios() {}
 
   /**
-   * Those that run at night, or when they are named: they take many minutes, measure, or show more
-   * of what another scenario shows as well (docs/nightly.md).
+   * Those that run at night, or when they are named: they take many minutes, or show more of what
+   * another scenario shows as well (docs/nightly.md).
    */
   public static List<Scenario> onRequest() {
     return List.of(
@@ -57,7 +57,6 @@ public final class Scenarios {
         new KernelUpdateUnderLinux(),
         new KernelUpdateUnderLinux.OnKvm(),
         new KernelUpdateUnderLinux.AndItsWallClock(),
-        new KernelUpdateMeasured(),
         new KernelUpdateShown(),
         new KernelSelftest.LuoMultiSession(),
         new KernelSelftest.LuoStressFiles(),
@@ -65,12 +64,21 @@ public final class Scenarios {
         new KernelSelftest.Kho(),
         new LiveHostShown(),
         new NestedGuest(),
-        new PreservingCosts(),
         new Provoked.Oops(),
         new Provoked.Lockdep(),
         new RescueAfterKexec.Named(),
         new SystemdLinuxGuest(),
         new SystemdUpdateFails.ForLong());
+  }
+
+  /** Those that measure, and hold no promise: they run when they are named. */
+  static List<Scenario> measuring() {
+    return List.of(new KernelUpdateMeasured(), new PreservingCosts());
+  }
+
+  /** Every one that can be named. */
+  static List<Scenario> named() {
+    return Stream.of(all(), onRequest(), measuring()).flatMap(List::stream).toList();
   }
 
   /** All others, in the order in which they run. */
@@ -115,7 +123,7 @@ public final class Scenarios {
    * @throws IllegalArgumentException if there is none
    */
   public static Scenario named(String name) {
-    return Stream.concat(all().stream(), onRequest().stream())
+    return named().stream()
         .filter(scenario -> scenario.name().equals(name))
         .findFirst()
         .orElseThrow(() -> new IllegalArgumentException("there is no scenario " + name));

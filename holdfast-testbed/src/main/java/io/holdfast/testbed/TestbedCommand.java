@@ -9,7 +9,6 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.function.UnaryOperator;
-import java.util.stream.Stream;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
@@ -115,7 +114,7 @@ final class TestbedCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     if (list) {
-      for (Scenario s : named()) {
+      for (Scenario s : Scenarios.named()) {
         System.out.printf("%-32s %s%n", s.name(), s.title());
       }
       return 0;
@@ -140,15 +139,11 @@ final class TestbedCommand implements Callable<Integer> {
     return results.stream().anyMatch(r -> r.outcome() instanceof Result.Outcome.Failed) ? 1 : 0;
   }
 
-  private static List<Scenario> named() {
-    return Stream.concat(Scenarios.all().stream(), Scenarios.onRequest().stream()).toList();
-  }
-
   private List<Scenario> chosen() {
     if (names.isEmpty()) {
       return Scenarios.all();
     }
-    List<Scenario> all = named();
+    List<Scenario> all = Scenarios.named();
     List<Scenario> chosen = new ArrayList<>();
     for (String name : names) {
       chosen.add(
