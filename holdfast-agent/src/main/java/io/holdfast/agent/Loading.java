@@ -2,12 +2,15 @@ package io.holdfast.agent;
 
 import io.holdfast.core.run.Orchestrator;
 import io.holdfast.fdt.FdtBlob;
+import io.holdfast.kexec.depart.Departure;
 import io.holdfast.kho.image.KernelImage;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
+import io.holdfast.store.Keeper;
 import io.holdfast.varlink.VarlinkServer;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
+import io.holdfast.vm.Vm;
 import java.io.IOException;
 import java.net.URISyntaxException;
 import java.nio.file.Files;
@@ -31,9 +34,12 @@ final class Loading {
   private static final String CLASS = ".class";
 
   /** A class of each of Holdfast's modules that the agent is made of. */
-  private static final List<Class<?>> OF_EACH_MODULE =
+  static final List<Class<?>> OF_EACH_MODULE =
       List.of(
           Agent.class,
+          Vm.class,
+          Departure.class,
+          Keeper.class,
           Orchestrator.class,
           Linux.class,
           VarlinkServer.class,
