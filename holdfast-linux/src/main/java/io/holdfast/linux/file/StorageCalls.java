@@ -31,6 +31,8 @@ public final class StorageCalls implements AutoCloseable {
   /** Longer than an update waits between its brownout and its blackout. */
   private static final Duration IDLE = Duration.ofMinutes(5);
 
+  private static final int PARTS = 4;
+
   private final ThreadPoolExecutor executor;
 
   /**
@@ -91,7 +93,7 @@ public final class StorageCalls implements AutoCloseable {
     CompletableFuture<T> done = new CompletableFuture<>();
     executor.execute(() -> make(call, done));
     try {
-      return done.get(wait.toNanos(), TimeUnit.NANOSECONDS);
+      return await(done, wait);
     } catch (TimeoutException e) {
       if (!done.cancel(false) && done.state() == Future.State.SUCCESS) {
         return done.resultNow();
@@ -116,6 +118,23 @@ public final class StorageCalls implements AutoCloseable {
       Thread.currentThread().interrupt();
       throw new IOException(what + " was interrupted", e);
     }
+  }
+
+  /**
+   * Waits in several parts. If this process is stopped for a while (SIGSTOP, a host that swaps), the
+   * part that has begun is over when it goes on, and the call has the others.
+   */
+  private static <T> T await(CompletableFuture<T> done, Duration limit)
+      throws InterruptedException, ExecutionException, TimeoutException {
+    long part = limit.toNanos() / PARTS;
+    for (int i = 1; i < PARTS; i++) {
+      try {
+        return done.get(part, TimeUnit.NANOSECONDS);
+      } catch (TimeoutException _) {
+        // The next part.
+      }
+    }
+    return done.get(part, TimeUnit.NANOSECONDS);
   }
 
   private static <T> void make(Call<T> call, CompletableFuture<T> done) {
