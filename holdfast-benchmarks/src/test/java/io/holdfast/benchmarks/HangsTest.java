@@ -291,15 +291,6 @@ class HangsTest {
     return host.call("Vm.Qmp", JsonObject.of("name", Host.VM, "command", "query-block")).toString();
   }
 
-  private boolean free() {
-    try {
-      JsonObject _ = host.call("Vm.Resume", JsonObject.of("name", Host.VM));
-      return true;
-    } catch (VarlinkException e) {
-      return false;
-    }
-  }
-
   /** Successors have a device that was plugged in when nobody waited for that any more. */
   @Test
   void recordsADeviceThatQemuPlugsInLate() throws IOException {
@@ -307,7 +298,7 @@ class HangsTest {
     runVm(host.disk().toString(), drive.with("hotplugPorts", 1));
     late("device_add", JsonObject.of("driver", "virtio-rng-pci", "id", "rng", "bus", "port0"));
     goOn();
-    Host.await("the answer", this::free);
+    Host.await("the answer", host::isFree);
     JsonObject report = host.update(Host.qemu());
     assertThat(report.string("outcome")).as("%s", report).isEqualTo("completed");
     host.assertWhole();

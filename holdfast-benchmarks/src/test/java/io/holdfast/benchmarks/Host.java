@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;
+import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
@@ -380,6 +381,16 @@ final class Host implements AutoCloseable {
 
   JsonObject show() {
     return call("Vm.Show", JsonObject.of("name", VM)).object("vm");
+  }
+
+  /** Whether no operation has the VM, whose guest runs. */
+  boolean isFree() {
+    try {
+      JsonObject _ = call("Vm.Resume", JsonObject.of("name", VM));
+      return true;
+    } catch (VarlinkException e) {
+      return false;
+    }
   }
 
   /** The boot id that the guest's console told. */
