@@ -644,7 +644,8 @@ public final class Agent implements AutoCloseable {
           Patience.factor(), Patience.VARIABLE);
     }
     Path directory = run.orElseGet(AgentPaths::defaultRun);
-    AgentPaths places = new AgentPaths(directory, socket.orElse(AgentPaths.defaultSocket(directory)));
+    AgentPaths places =
+        new AgentPaths(directory, socket.orElse(AgentPaths.defaultSocket(directory)));
     // Before there is anything to leave behind: a signal may come as soon as the socket is there.
     CountDownLatch end = new CountDownLatch(1);
     CountDownLatch gone = new CountDownLatch(1);

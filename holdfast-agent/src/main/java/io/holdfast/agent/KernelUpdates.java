@@ -496,8 +496,7 @@ final class KernelUpdates {
         && !UpdateMachine.cancellable(last, history.began().carrier());
   }
 
-  private Participant vm(
-      String name, UpdateHistory history, boolean left, List<String> claimed) {
+  private Participant vm(String name, UpdateHistory history, boolean left, List<String> claimed) {
     JournalRecord.Began began = history.began();
     UpdateId id = began.update();
     Optional<Vm> here = vms.find(name);

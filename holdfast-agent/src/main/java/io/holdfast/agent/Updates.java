@@ -62,7 +62,6 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 import java.util.regex.Pattern;
-import java.util.stream.Stream;
 
 /** Runs updates, keeps their reports, and takes up those that an earlier agent left. */
 final class Updates {
@@ -101,7 +100,12 @@ final class Updates {
   private final KernelUpdates kernels;
 
   Updates(
-      Linux linux, AgentPaths places, Vms vms, Boxes boxes, Keeper keeper, Optional<Arrival> arrival) {
+      Linux linux,
+      AgentPaths places,
+      Vms vms,
+      Boxes boxes,
+      Keeper keeper,
+      Optional<Arrival> arrival) {
     this.linux = linux;
     this.places = places;
     this.vms = vms;

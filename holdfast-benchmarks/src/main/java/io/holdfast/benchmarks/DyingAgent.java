@@ -77,7 +77,8 @@ final class DyingAgent {
   public static void main(String[] arguments) throws IOException, InterruptedException {
     Path run = Path.of(arguments[0]);
     DyingAgent dying = new DyingAgent(run);
-    try (Agent _ = new Agent(new Linux(dying::call), new AgentPaths(run, AgentPaths.defaultSocket(run)))) {
+    try (Agent _ =
+        new Agent(new Linux(dying::call), new AgentPaths(run, AgentPaths.defaultSocket(run)))) {
       new CountDownLatch(1).await();
     }
   }

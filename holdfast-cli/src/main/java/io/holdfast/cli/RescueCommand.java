@@ -80,7 +80,8 @@ final class RescueCommand {
           "--root " + root + " is not a directory; mount the root file system there first");
     }
     Rescue found =
-        RescueSurvey.read(Linux.system(), new AgentPaths(run, socket), root, agent(invocation, socket));
+        RescueSurvey.read(
+            Linux.system(), new AgentPaths(run, socket), root, agent(invocation, socket));
     invocation.print(RescueRender.json(found), () -> RescueRender.text(found));
     return exit(found);
   }

@@ -28,8 +28,8 @@ public sealed interface JournalRecord {
    *
    * @param at the time of day, kept to the millisecond
    * @param participants their names, those that others depend on first
-   * @param instances {@link io.holdfast.core.run.Participant#instance} by name, of those that have one; journals of
-   *     format 0 have none
+   * @param instances {@link io.holdfast.core.run.Participant#instance} by name, of those that have
+   *     one; journals of format 0 have none
    */
   record Began(
       UpdateId update,

@@ -3,8 +3,8 @@ package io.holdfast.core.state;
 import java.util.Locale;
 
 /**
- * The calls that a {@link io.holdfast.core.run.Participant} gets, in the order of an update; {@link #CANCEL} may come
- * before COMMITTED instead.
+ * The calls that a {@link io.holdfast.core.run.Participant} gets, in the order of an update; {@link
+ * #CANCEL} may come before COMMITTED instead.
  */
 public enum Action {
   /** See {@link io.holdfast.core.run.Participant#plan}. */

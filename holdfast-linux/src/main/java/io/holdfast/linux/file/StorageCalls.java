@@ -121,8 +121,8 @@ public final class StorageCalls implements AutoCloseable {
   }
 
   /**
-   * Waits in several parts. If this process is stopped for a while (SIGSTOP, a host that swaps), the
-   * part that has begun is over when it goes on, and the call has the others.
+   * Waits in several parts. If this process is stopped for a while (SIGSTOP, a host that swaps),
+   * the part that has begun is over when it goes on, and the call has the others.
    */
   private static <T> T await(CompletableFuture<T> done, Duration limit)
       throws InterruptedException, ExecutionException, TimeoutException {

@@ -138,7 +138,8 @@ final class InstalledHoldfast {
 
   /** What such a program does: it is the agent, on a kernel of the scenario's. Does not return. */
   static void serve(Kernel kernel) throws IOException {
-    try (Agent agent = new Agent(new Linux(kernel), new AgentPaths(RUN, AgentPaths.defaultSocket(RUN)))) {
+    try (Agent agent =
+        new Agent(new Linux(kernel), new AgentPaths(RUN, AgentPaths.defaultSocket(RUN)))) {
       agent.recovered().forEach(System.err::println);
       System.err.println("ready on " + RUN);
       new CountDownLatch(1).await();

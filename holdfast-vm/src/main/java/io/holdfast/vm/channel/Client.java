@@ -44,7 +44,12 @@ final class Client implements Sink {
   private boolean listening = true;
 
   private Client(
-      ChannelDescriptors kept, Line line, Path path, UnixListener listener, Fd nowhere, Optional<Fd> client) {
+      ChannelDescriptors kept,
+      Line line,
+      Path path,
+      UnixListener listener,
+      Fd nowhere,
+      Optional<Fd> client) {
     this.kept = kept;
     this.linux = kept.linux();
     this.line = line;

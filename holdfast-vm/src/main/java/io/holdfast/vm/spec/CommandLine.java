@@ -34,6 +34,7 @@ public final class CommandLine {
 
   /** The label of the descriptor of the kernel that the guest boots. */
   public static final String KERNEL = "kernel";
+
   /** The label of the descriptor of its initrd. */
   public static final String INITRD = "initrd";
 

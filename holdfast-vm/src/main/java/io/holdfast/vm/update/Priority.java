@@ -113,7 +113,8 @@ public final class Priority implements AutoCloseable {
       }
     } catch (IOException | DirectoryIteratorException e) {
       // It has ended: there is nothing left to undo.
-      System.getLogger(Priority.class.getName()).log(System.Logger.Level.DEBUG, "undoing the priority", e);
+      System.getLogger(Priority.class.getName())
+          .log(System.Logger.Level.DEBUG, "undoing the priority", e);
     }
   }
 }
