@@ -3,31 +3,29 @@ package io.holdfast.agent;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.lang.module.ModuleDescriptor;
+import java.lang.module.ModuleFinder;
+import java.lang.module.ModuleReference;
+import java.net.URISyntaxException;
+import java.nio.file.Path;
 import java.util.Set;
 import java.util.TreeSet;
-import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 
 class LoadingTest {
   @Test
-  void allModulesAreLoadedThatTheAgentIsMadeOf() {
-    Set<String> needed = new TreeSet<>();
-    collect(Agent.class.getModule(), needed);
-    assertThat(needed).as("read from the modules' descriptors").hasSizeGreaterThan(5);
-    assertThat(
-            Loading.OF_EACH_MODULE.stream()
-                .map(each -> each.getModule().getName())
-                .collect(Collectors.toSet()))
-        .isEqualTo(needed);
-  }
-
-  private static void collect(Module module, Set<String> needed) {
-    if (needed.add(module.getName())) {
-      for (ModuleDescriptor.Requires each : module.getDescriptor().requires()) {
-        if (each.name().startsWith("io.holdfast.")) {
-          collect(module.getLayer().findModule(each.name()).orElseThrow(), needed);
-        }
+  void allModulesAreLoadedThatTheAgentIsMadeOf() throws URISyntaxException {
+    Set<String> loaded = new TreeSet<>();
+    Set<String> needed = new TreeSet<>(Set.of("io.holdfast.agent"));
+    for (Class<?> each : Loading.OF_EACH_MODULE) {
+      Path place = Path.of(each.getProtectionDomain().getCodeSource().getLocation().toURI());
+      for (ModuleReference module : ModuleFinder.of(place).findAll()) {
+        assertThat(loaded.add(module.descriptor().name())).as("%s, twice", each).isTrue();
+        module.descriptor().requires().stream()
+            .map(ModuleDescriptor.Requires::name)
+            .filter(name -> name.startsWith("io.holdfast."))
+            .forEach(needed::add);
       }
     }
+    assertThat(loaded).isEqualTo(needed);
   }
 }
