@@ -26,9 +26,9 @@ public record ProcessIdentity(int pid, long startTime) {
   }
 
   /**
-   * Who a process is now.
+   * Reads the identity of a running process.
    *
-   * @throws IOException if there is none of this number
+   * @throws IOException if no process has this id
    */
   public static ProcessIdentity of(int pid) throws IOException {
     String stat = Files.readString(Path.of("/proc/" + pid + "/stat"), StandardCharsets.ISO_8859_1);

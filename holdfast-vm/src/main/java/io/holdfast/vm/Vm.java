@@ -73,7 +73,7 @@ public final class Vm implements AutoCloseable {
   private boolean arriving;
 
   /** Why it still does not run after it came from another kernel. */
-  private Optional<String> kept = Optional.empty();
+  private Optional<String> hindrance = Optional.empty();
 
   private boolean ended;
 
@@ -623,7 +623,7 @@ public final class Vm implements AutoCloseable {
     if (arriving) {
       return Optional.of(
           "it came from the previous kernel and does not run yet"
-              + kept.map(why -> ": " + why).orElse("")
+              + hindrance.map(why -> ": " + why).orElse("")
               + "; its memory and its state are held: holdfast update retry");
     }
     if (lost.isEmpty() && process.hasExited()) {
@@ -658,12 +658,12 @@ public final class Vm implements AutoCloseable {
   }
 
   /**
-   * An attempt to run it here failed; {@link #lost} tells why from then on.
+   * Records why an attempt to run it here failed; {@link #lost} tells that from then on.
    *
    * @param why for people
    */
   public synchronized void keptFromRunning(String why) {
-    kept = Optional.of(why);
+    hindrance = Optional.of(why);
   }
 
   /** The guest runs in this generation, and what was not at work before is now. */

@@ -10,7 +10,7 @@ import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a journal tells of its last update; what was before that has ended and is no part of it.
+ * The last update of a journal; earlier ones in it have ended and are no part of it.
  *
  * @param began how it began
  * @param states that it entered, in this order
@@ -64,12 +64,12 @@ public record UpdateHistory(
         : Optional.of(new UpdateHistory(began, states, calls, facts));
   }
 
-  /** The state that it is in; NORMAL if it has ended, or has entered none. */
+  /** Returns the state that it is in; NORMAL if it has ended, or has entered none. */
   public UpdateState state() {
     return states.isEmpty() ? UpdateState.NORMAL : states.getLast().state();
   }
 
-  /** Whether it was ever in this state. */
+  /** Returns whether it was ever in this state. */
   public boolean entered(UpdateState state) {
     for (JournalRecord.Entered each : states) {
       if (each.state() == state) {
@@ -79,12 +79,12 @@ public record UpdateHistory(
     return false;
   }
 
-  /** A participant's facts by key; empty if it has none. */
+  /** Returns a participant's facts by key; empty if it has none. */
   public Map<String, String> facts(String participant) {
     return facts.getOrDefault(participant, Map.of());
   }
 
-  /** A participant's fact. */
+  /** Returns a participant's fact. */
   public Optional<String> fact(String participant, String key) {
     return Optional.ofNullable(facts(participant).get(key));
   }

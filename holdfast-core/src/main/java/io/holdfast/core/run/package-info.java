@@ -9,7 +9,7 @@
  * }</pre>
  *
  * {@link io.holdfast.core.run.Orchestrator} calls every {@link io.holdfast.core.run.Participant} as
- * the second line says. The workload stands still from FREEZING until {@code resume} returns.
+ * the second line says. The workload is paused from FREEZING until {@code resume} returns.
  *
  * <h2>When it goes wrong</h2>
  *
