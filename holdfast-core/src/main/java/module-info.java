@@ -5,6 +5,7 @@ module io.holdfast.core {
 
   exports io.holdfast.core.box;
   exports io.holdfast.core.journal;
+  exports io.holdfast.core.participant;
   exports io.holdfast.core.run;
   exports io.holdfast.core.state;
 }

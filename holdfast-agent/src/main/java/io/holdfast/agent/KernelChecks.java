@@ -1,6 +1,6 @@
 package io.holdfast.agent;
 
-import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.participant.Obstacle;
 import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.kexec.check.BootChecks;
 import io.holdfast.kexec.check.SystemdChecks;

@@ -4,16 +4,18 @@ import io.holdfast.core.box.CrossingBox;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.UpdateHistory;
 import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.participant.Source;
+import io.holdfast.core.participant.Step;
+import io.holdfast.core.participant.Target;
+import io.holdfast.core.participant.Undoable;
+import io.holdfast.core.run.KexecArrival;
+import io.holdfast.core.run.KexecDeparture;
+import io.holdfast.core.run.KexecUndo;
 import io.holdfast.core.run.Orchestrator;
 import io.holdfast.core.run.Outcome;
-import io.holdfast.core.run.Participant;
-import io.holdfast.core.run.Plan;
-import io.holdfast.core.run.Step;
 import io.holdfast.core.run.Timeline;
 import io.holdfast.core.run.Workers;
 import io.holdfast.core.state.Action;
-import io.holdfast.core.state.UpdateMachine;
-import io.holdfast.core.state.UpdateState;
 import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.kexec.depart.Departure;
 import io.holdfast.kexec.depart.HostShutdown;
@@ -73,11 +75,17 @@ final class KernelUpdates {
   /**
    * An update of which something could not be undone yet.
    *
-   * @param participants all of them; what could be undone is not undone again
+   * @param names of all participants
+   * @param participants by name, but for those that have nothing to undo; what could be undone is
+   *     not undone again
    * @param first how it ended at first
    * @param open the names of those that could not be undone yet
    */
-  private record Undoing(List<Participant> participants, Outcome.Stuck first, Set<String> open) {}
+  private record Undoing(
+      List<String> names,
+      Map<String, Undoable> participants,
+      Outcome.Stuck first,
+      Set<String> open) {}
 
   private volatile boolean leaving;
 
@@ -131,7 +139,7 @@ final class KernelUpdates {
   private final class Leaving implements AutoCloseable {
     final List<String> claimed = new ArrayList<>();
     final Map<String, Map<String, Fd>> plain;
-    final List<Participant> participants = new ArrayList<>();
+    final List<Source> participants = new ArrayList<>();
     final KernelFiles files;
     final Departure departure;
     final HostShutdown shutdown;
@@ -205,8 +213,8 @@ final class KernelUpdates {
           .sum();
     }
 
-    Orchestrator orchestrator(UpdateId id, JournalFile journal, Timeline.Listener listener) {
-      return Orchestrator.departing(
+    KexecDeparture orchestrator(UpdateId id, JournalFile journal, Timeline.Listener listener) {
+      return new KexecDeparture(
           id,
           participants,
           journal,
@@ -217,7 +225,7 @@ final class KernelUpdates {
     }
 
     List<String> names() {
-      return participants.stream().map(Participant::name).toList();
+      return participants.stream().map(Source::name).toList();
     }
 
     @Override
@@ -280,7 +288,7 @@ final class KernelUpdates {
   /** The plan of an update. */
   JsonObject planned(UpdateId id, JournalFile journal, Wanted wanted) {
     try (Leaving update = new Leaving(id, journal, wanted)) {
-      Orchestrator orchestrator = update.orchestrator(id, journal, _ -> {});
+      KexecDeparture orchestrator = update.orchestrator(id, journal, _ -> {});
       Orchestrator.Planned plan = orchestrator.plan();
       return Reports.planned(
           id, new Reports.Subject.Host(update.names()), plan, orchestrator.timeline());
@@ -309,7 +317,9 @@ final class KernelUpdates {
       Outcome outcome = orchestrator.run();
       leaving = outcome instanceof Outcome.HandedOver;
       if (outcome instanceof Outcome.Stuck stuck) {
-        keepUndoing(id, update.participants, update.claimed, stuck);
+        Map<String, Undoable> participants = new LinkedHashMap<>();
+        update.participants.forEach(each -> participants.put(each.name(), each));
+        keepUndoing(id, update.names(), participants, update.claimed, stuck);
       }
       JsonObject report =
           Reports.of(
@@ -328,7 +338,11 @@ final class KernelUpdates {
    * @param stuck how that ended
    */
   private void keepUndoing(
-      UpdateId id, List<Participant> participants, List<String> claimed, Outcome.Stuck stuck) {
+      UpdateId id,
+      List<String> names,
+      Map<String, Undoable> participants,
+      List<String> claimed,
+      Outcome.Stuck stuck) {
     Map<String, String> failed = new HashMap<>();
     stuck.causes().stream()
         .filter(cause -> cause.action().equals(Optional.of(Action.CANCEL)))
@@ -343,7 +357,10 @@ final class KernelUpdates {
       }
     }
     Outcome.Stuck first = undoing.containsKey(id) ? open(id).first() : stuck;
-    undoing.put(id, new Undoing(List.copyOf(participants), first, Set.copyOf(failed.keySet())));
+    undoing.put(
+        id,
+        new Undoing(
+            List.copyOf(names), Map.copyOf(participants), first, Set.copyOf(failed.keySet())));
   }
 
   private Undoing open(UpdateId id) {
@@ -372,38 +389,46 @@ final class KernelUpdates {
   Optional<JsonObject> undo(UpdateId id, JournalFile journal) {
     Undoing open = open(id);
     List<String> claimed = new ArrayList<>();
-    List<Participant> participants = new ArrayList<>();
-    List<String> names = open.participants().stream().map(Participant::name).toList();
+    List<Undoable> participants = new ArrayList<>();
+    Set<String> gone = new HashSet<>();
     try {
-      for (Participant each : open.participants()) {
-        String name = each.name();
+      for (String name : open.names()) {
+        Optional<Undoable> known = Optional.ofNullable(open.participants().get(name));
         Optional<Vm> vm = vms.claimStuck(name, id);
         vm.ifPresent(_ -> claimed.add(name));
         if (name.equals(Departure.NAME)) {
-          participants.add(each);
+          known.ifPresent(participants::add);
         } else if (vm.isPresent()) {
-          participants.add(each instanceof Absent ? undone(vm.get()) : each);
-        } else {
-          // Undone already, or stopped since; or not taken back yet.
           participants.add(
-              new Absent(
-                  name,
-                  vms.unknown().contains(name) ? Optional.of(missed(name)) : Optional.empty()));
+              known.filter(each -> !(each instanceof Missing)).orElseGet(() -> undone(vm.get())));
+        } else if (vms.unknown().contains(name)) {
+          participants.add(missing(name));
+        } else {
+          // Undone already, or stopped since.
+          boolean _ = gone.add(name);
         }
       }
-      Optional<Orchestrator> recovery =
-          Orchestrator.recovery(
-              journal.read(), participants, journal, workers, Limits.kernel(), _ -> {});
+      Optional<KexecUndo> recovery =
+          UpdateHistory.of(journal.read())
+              .filter(history -> !history.ended())
+              .map(
+                  history ->
+                      new KexecUndo(
+                          history, participants, gone, journal, workers, Limits.kernel(), _ -> {}));
       Outcome outcome = recovery.isPresent() ? recovery.get().run() : open.first();
       if (recovery.isPresent() && outcome instanceof Outcome.Stuck stuck) {
-        keepUndoing(id, open.participants(), claimed, stuck);
+        keepUndoing(id, open.names(), open.participants(), claimed, stuck);
         return Optional.empty();
       }
       claimed.forEach(vms::unstuck);
       Undoing _ = undoing.remove(id);
       return Optional.of(
           Reports.of(
-              id, new Reports.Subject.Host(names), outcome, Optional.of(open.first()), false));
+              id,
+              new Reports.Subject.Host(open.names()),
+              outcome,
+              Optional.of(open.first()),
+              false));
     } finally {
       claimed.forEach(vms::release);
     }
@@ -417,10 +442,49 @@ final class KernelUpdates {
   record Recovered(boolean ended, Optional<JsonObject> report, List<String> story) {}
 
   /** Undoes an update that has not left, or brings back what it brought here. */
-  Recovered recover(UpdateHistory history, List<JournalRecord> records, JournalFile journal)
-      throws IOException {
-    JournalRecord.Began began = history.began();
-    UpdateId id = began.update();
+  Recovered recover(UpdateHistory history, JournalFile journal) throws IOException {
+    return history.committed() ? arrive(history, journal) : undoLeft(history, journal);
+  }
+
+  /** Undoes an update that an agent began which died before the reboot call. */
+  private Recovered undoLeft(UpdateHistory history, JournalFile journal) throws IOException {
+    UpdateId id = history.began().update();
+    shutdown().goesOn("the agent died");
+    if (history.ended()) {
+      return new Recovered(true, Optional.empty(), List.of());
+    }
+    Map<String, Undoable> participants = new LinkedHashMap<>();
+    Set<String> gone = new HashSet<>();
+    List<String> claimed = new ArrayList<>();
+    try {
+      for (String name : vmsOf(history)) {
+        boolean undone = history.fact(name, Orchestrator.UNDONE).isPresent();
+        if (!undone) {
+          claim(name, history, claimed, missing -> participants.put(name, missing))
+              .ifPresent(vm -> participants.put(name, undone(vm)));
+        }
+        if (!participants.containsKey(name)) {
+          // Undone, it has been anybody's since, or is another one of this name.
+          boolean _ = gone.add(name);
+        }
+      }
+      participants.put(Departure.NAME, Departure.left(linux, participants.keySet()));
+      Outcome outcome =
+          new KexecUndo(
+                  history, participants.values(), gone, journal, workers, Limits.kernel(), _ -> {})
+              .run();
+      if (outcome instanceof Outcome.Stuck stuck) {
+        keepUndoing(id, history.began().participants(), participants, claimed, stuck);
+      }
+      return recovered(history, outcome, new ArrayList<>());
+    } finally {
+      claimed.forEach(vms::release);
+    }
+  }
+
+  /** Brings back what an update brought to this kernel. */
+  private Recovered arrive(UpdateHistory history, JournalFile journal) throws IOException {
+    UpdateId id = history.began().update();
     List<String> story = new ArrayList<>();
     if (arrival.isPresent() && holds(id.toString())) {
       // At the agent's start this was tried just before.
@@ -430,35 +494,24 @@ final class KernelUpdates {
         }
       }
     }
-    boolean left = left(history);
-    if (!left) {
-      shutdown().goesOn("the agent died");
-    }
-    Map<String, Participant> participants = new LinkedHashMap<>();
+    Map<String, Target> participants = new LinkedHashMap<>();
+    Set<String> gone = new HashSet<>();
     List<String> claimed = new ArrayList<>();
     try {
-      for (String name : began.participants()) {
-        if (!name.equals(Departure.NAME)) {
-          participants.put(name, vm(name, history, left, claimed));
+      for (String name : vmsOf(history)) {
+        claim(name, history, claimed, missing -> participants.put(name, missing))
+            .flatMap(vm -> arriving(vm, history))
+            .ifPresent(update -> participants.put(name, update));
+        if (!participants.containsKey(name)) {
+          boolean _ = gone.add(name);
         }
       }
-      participants.put(
-          Departure.NAME,
-          Arrival.host(linux, keeper, arrival, new HashSet<>(participants.keySet())));
-      Optional<Orchestrator> recovery =
-          Orchestrator.recovery(
-              records, participants.values(), journal, workers, Limits.kernel(), _ -> {});
-      if (recovery.isEmpty()) {
-        return new Recovered(true, Optional.empty(), List.of());
-      }
-      Outcome outcome = recovery.get().run();
-      JsonObject report =
-          Reports.of(
-              id, new Reports.Subject.Host(began.participants()), outcome, Optional.empty(), false);
-      boolean stuck = outcome instanceof Outcome.Stuck;
-      if (outcome instanceof Outcome.Stuck how && !left) {
-        keepUndoing(id, List.copyOf(participants.values()), claimed, how);
-      } else if (outcome instanceof Outcome.Stuck how) {
+      participants.put(Departure.NAME, Arrival.host(linux, keeper, arrival, participants.keySet()));
+      Outcome outcome =
+          new KexecArrival(
+                  history, participants.values(), gone, journal, workers, Limits.kernel(), _ -> {})
+              .run();
+      if (outcome instanceof Outcome.Stuck how) {
         boolean _ = held.add(id.toString());
         how.causes()
             .forEach(
@@ -472,10 +525,9 @@ final class KernelUpdates {
       } else {
         boolean _ = held.remove(id.toString());
       }
-      story.add("update " + id + ": " + report.string("message"));
-      return new Recovered(!stuck, Optional.of(report), story);
+      return recovered(history, outcome, story);
     } finally {
-      for (Participant each : participants.values()) {
+      for (Target each : participants.values()) {
         if (each instanceof VmUpdate update) {
           try {
             update.letGo();
@@ -488,50 +540,66 @@ final class KernelUpdates {
     }
   }
 
-  /** Whether the reboot call was made: what is here is the other side. */
-  private static boolean left(UpdateHistory history) {
-    UpdateState last = history.state();
-    return last != UpdateState.CANCELLING
-        && last != UpdateState.NORMAL
-        && !UpdateMachine.cancellable(last, history.began().carrier());
+  private static Recovered recovered(UpdateHistory history, Outcome outcome, List<String> story) {
+    UpdateId id = history.began().update();
+    Reports.Subject host = new Reports.Subject.Host(history.began().participants());
+    JsonObject report = Reports.of(id, host, outcome, Optional.empty(), false);
+    story.add("update " + id + ": " + report.string("message"));
+    return new Recovered(!(outcome instanceof Outcome.Stuck), Optional.of(report), story);
   }
 
-  private Participant vm(String name, UpdateHistory history, boolean left, List<String> claimed) {
+  private static List<String> vmsOf(UpdateHistory history) {
+    List<String> names = new ArrayList<>(history.began().participants());
+    boolean _ = names.remove(Departure.NAME);
+    return names;
+  }
+
+  /**
+   * Takes a VM of an update for its recovery.
+   *
+   * @param missed is given one that could not be taken back
+   * @return the VM; empty also if it was stopped since, or is another one of this name
+   */
+  private Optional<Vm> claim(
+      String name, UpdateHistory history, List<String> claimed, Consumer<Missing> missed) {
     JournalRecord.Began began = history.began();
-    UpdateId id = began.update();
     Optional<Vm> here = vms.find(name);
-    if (here.isPresent() && !began.of(name, here.get().id().instance())) {
-      return new Absent(name, Optional.empty()); // Another one of this name.
-    }
-    if (!left && history.fact(name, Orchestrator.UNDONE).isPresent()) {
-      // It has been anybody's since, or is another one of this name.
-      return new Absent(name, Optional.empty());
-    }
     if (here.isEmpty()) {
-      boolean stopped = !Files.exists(places.vm(name));
-      return new Absent(name, stopped ? Optional.empty() : Optional.of(missed(name)));
+      if (Files.exists(places.vm(name))) {
+        missed.accept(missing(name));
+      }
+      return Optional.empty();
     }
-    Vm vm = vms.claimRecovered(name, "update " + id);
+    if (!began.of(name, here.get().id().instance())) {
+      return Optional.empty();
+    }
+    Vm vm = vms.claimRecovered(name, "update " + began.update());
     claimed.add(name);
-    if (!left) {
-      return undone(vm);
-    }
+    return Optional.of(vm);
+  }
+
+  /** Returns what brings a VM back; empty if that is done. */
+  private Optional<VmUpdate> arriving(Vm vm, UpdateHistory history) {
+    String name = vm.promise().name();
     String runs = vm.process().identity().toString();
     if (!vm.arriving() && !history.fact(name, VmUpdate.SUCCESSOR).equals(Optional.of(runs))) {
       // It came back, or was given up, while another one is waited for, and has had an update of
       // its own or was run anew since.
-      return new Absent(name, Optional.empty());
+      return Optional.empty();
     }
     String target = history.fact(name, VmUpdate.TARGET).orElse(vm.process().binary().path());
-    return new VmUpdate(
-        linux, vm, vms.probe(vm), target, false, deviceStates, GuestClock.Choice.CORRECT);
+    return Optional.of(
+        new VmUpdate(
+            linux, vm, vms.probe(vm), target, false, deviceStates, GuestClock.Choice.CORRECT));
   }
 
-  private String missed(String name) {
-    return "VM "
-        + name
-        + " could not be taken back: "
-        + vms.whyUnknown(name).orElse("the agent said why at its start");
+  private Missing missing(String name) {
+    return new Missing(
+        name,
+        "VM "
+            + name
+            + " could not be taken back: "
+            + vms.whyUnknown(name).orElse("the agent said why at its start"));
   }
 
   /** The sessions of an agent that died before the reboot call died with it. */
@@ -548,50 +616,21 @@ final class KernelUpdates {
         }
       };
 
-  /**
-   * A VM that is not there as it was: stopped since it came, and perhaps run anew, or one that
-   * could not be taken back.
-   *
-   * @param missed why it is not there, if somebody misses it
-   */
-  private record Absent(String name, Optional<String> missed) implements Participant {
-    private void check() throws IOException {
-      if (missed.isPresent()) {
-        throw new IOException(missed.get());
-      }
-    }
-
+  /** A VM that could not be taken back: its part is done once it is. */
+  private record Missing(String name, String why) implements Undoable, Target {
     @Override
-    public Plan plan() {
-      return Plan.of();
+    public void cancel(Step step) throws IOException {
+      throw new IOException(why);
     }
 
     @Override
     public void restore(Step step) throws IOException {
-      check();
+      throw new IOException(why);
     }
 
     @Override
-    public void cancel(Step step) throws IOException {
-      check();
+    public void finish(Step step) throws IOException {
+      throw new IOException(why);
     }
-
-    @Override
-    public void prepare(Step step) {}
-
-    @Override
-    public void freeze(Step step) {}
-
-    @Override
-    public void handOver(Step step) {}
-
-    @Override
-    public void fence(Step step) {}
-
-    @Override
-    public void resume(Step step) {}
-
-    @Override
-    public void finish(Step step) {}
   }
 }

@@ -1,8 +1,8 @@
 package io.holdfast.agent;
 
 import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.participant.Obstacle;
 import io.holdfast.core.run.Failure;
-import io.holdfast.core.run.Obstacle;
 import io.holdfast.core.run.Orchestrator;
 import io.holdfast.core.run.Outcome;
 import io.holdfast.core.run.Timeline;

@@ -4,15 +4,19 @@ import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.journal.UpdateHistory;
 import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.participant.Obstacle;
+import io.holdfast.core.participant.Plan;
+import io.holdfast.core.participant.Source;
+import io.holdfast.core.participant.Step;
+import io.holdfast.core.participant.Target;
 import io.holdfast.core.run.Deadlines;
+import io.holdfast.core.run.ExecRecovery;
+import io.holdfast.core.run.ExecUpdate;
 import io.holdfast.core.run.Failure;
-import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.run.KexecArrival;
 import io.holdfast.core.run.Orchestrator;
 import io.holdfast.core.run.Outcome;
-import io.holdfast.core.run.Participant;
-import io.holdfast.core.run.Plan;
 import io.holdfast.core.run.PlatformWorkers;
-import io.holdfast.core.run.Step;
 import io.holdfast.core.run.Timeline;
 import io.holdfast.core.run.TimelineEvent;
 import io.holdfast.core.run.Turns;
@@ -253,7 +257,7 @@ final class Updates {
                       var _ = progress(id, "nothing", e, 0);
                     };
                 Outcome outcome =
-                    new Orchestrator(
+                    new ExecUpdate<>(
                             id,
                             List.of(new Nothing("nothing")),
                             journal,
@@ -263,13 +267,18 @@ final class Updates {
                         .run();
                 var _ = Reports.of(id, "nothing", outcome, Optional.empty(), false).pretty();
                 // What comes over a kexec is waited for by guests that stand still, two at a time.
-                Orchestrator.recovery(
-                        Arrival.rehearse(linux, id, List.of("nothing", "nothing-else")),
-                        List.of(new Nothing("nothing"), new Nothing("nothing-else")),
-                        journal,
-                        workers,
-                        Limits.kernel(),
-                        listener)
+                List<String> names = List.of("nothing", "nothing-else");
+                UpdateHistory.of(Arrival.rehearse(linux, id, names))
+                    .map(
+                        history ->
+                            new KexecArrival(
+                                history,
+                                names.stream().map(Nothing::new).toList(),
+                                Set.of(),
+                                journal,
+                                workers,
+                                Limits.kernel(),
+                                listener))
                     .ifPresent(Orchestrator::run);
                 journal.remove();
                 VmUpdate.rehearse(linux, Path.of(System.getProperty("java.home"), "release"));
@@ -310,7 +319,7 @@ final class Updates {
   }
 
   /** A participant without a workload. */
-  private record Nothing(String name) implements Participant {
+  private record Nothing(String name) implements Source, Target {
     @Override
     public Plan plan() {
       return Plan.of("nothing");
@@ -485,8 +494,8 @@ final class Updates {
   private JsonObject planned(UpdateId id, VmUpdate participant) throws IOException {
     Path nowhere = Files.createTempFile(places.updates(), "plan", ".journal");
     try (JournalFile journal = JournalFile.open(linux, nowhere)) {
-      Orchestrator orchestrator =
-          new Orchestrator(id, List.of(participant), journal, workers, Limits.vmm(), _ -> {});
+      ExecUpdate<VmUpdate> orchestrator =
+          new ExecUpdate<>(id, List.of(participant), journal, workers, Limits.vmm(), _ -> {});
       Orchestrator.Planned plan = orchestrator.plan();
       return Reports.planned(
           id, new Reports.Subject.OneVm(participant.name()), plan, orchestrator.timeline());
@@ -514,7 +523,7 @@ final class Updates {
       this.journal = JournalFile.open(linux, journal(id));
       this.listener = event -> progress(id, target, event, zero).ifPresent(progress);
       this.orchestrator =
-          new Orchestrator(id, List.of(participant), journal, workers, deadlines, turns, listener);
+          new ExecUpdate<>(id, List.of(participant), journal, workers, deadlines, turns, listener);
       running.put(id.toString(), new Running(id, new Reports.Subject.OneVm(target), orchestrator));
     }
 
@@ -533,8 +542,7 @@ final class Updates {
         // Once more from what is there, which starts a successor again that never ran.
         try {
           Optional<Orchestrator> again =
-              Orchestrator.recovery(
-                  journal.read(), List.of(participant), journal, workers, deadlines, listener);
+              recovery(UpdateHistory.of(journal.read()), participant, journal, deadlines, listener);
           if (again.isPresent()) {
             before = Optional.of(outcome);
             outcome = again.get().run();
@@ -587,6 +595,21 @@ final class Updates {
     }
   }
 
+  /** Returns what goes on with an update of a VM; empty if it has ended. */
+  private Optional<Orchestrator> recovery(
+      Optional<UpdateHistory> history,
+      VmUpdate participant,
+      JournalFile journal,
+      Deadlines deadlines,
+      Timeline.Listener listener) {
+    return history
+        .filter(each -> !each.ended())
+        .map(
+            each ->
+                new ExecRecovery<>(
+                    each, List.of(participant), journal, workers, deadlines, listener));
+  }
+
   /** Whether nothing is left to try: once it is committed the successor has all of the guest. */
   private static boolean lost(Vm vm, VmUpdate participant, Outcome outcome) {
     boolean committed =
@@ -614,11 +637,10 @@ final class Updates {
     }
     try (JournalFile journal = JournalFile.open(linux, journal(id))) {
       Optional<Orchestrator> recovery =
-          Orchestrator.recovery(
-              journal.read(),
-              List.of(participant),
+          recovery(
+              UpdateHistory.of(journal.read()),
+              participant,
               journal,
-              workers,
               Limits.vmm(vm.get(), List.of()),
               _ -> {});
       if (recovery.isPresent()) {
@@ -1079,8 +1101,7 @@ final class Updates {
 
   /** Takes an update up; whether it has ended, so that its journal is needed no more. */
   private boolean ended(JournalFile journal, List<String> story) throws IOException {
-    List<JournalRecord> records = journal.read();
-    Optional<UpdateHistory> told = UpdateHistory.of(records);
+    Optional<UpdateHistory> told = UpdateHistory.of(journal.read());
     if (told.isEmpty()) {
       return true;
     }
@@ -1088,7 +1109,7 @@ final class Updates {
     JournalRecord.Began began = history.began();
     UpdateId id = began.update();
     if (began.carrier() == CarrierKind.KEXEC) {
-      KernelUpdates.Recovered recovered = kernels.recover(history, records, journal);
+      KernelUpdates.Recovered recovered = kernels.recover(history, journal);
       recovered.report().ifPresent(report -> reportStore.keep(id, report));
       story.addAll(recovered.story());
       if (kernels.undoing(id)) {
@@ -1114,8 +1135,7 @@ final class Updates {
           new VmUpdate(
               linux, vm, vms.probe(vm), target, false, deviceStates, GuestClock.Choice.CORRECT);
       Optional<Orchestrator> recovery =
-          Orchestrator.recovery(
-              records, List.of(participant), journal, workers, Limits.vmm(vm, List.of()), _ -> {});
+          recovery(told, participant, journal, Limits.vmm(vm, List.of()), _ -> {});
       if (recovery.isPresent()) {
         Outcome outcome = recovery.get().run();
         boolean lost = lost(vm, participant, outcome);

@@ -3,7 +3,7 @@ package io.holdfast.agent;
 import io.holdfast.core.box.Box;
 import io.holdfast.core.box.Entry;
 import io.holdfast.core.journal.UpdateId;
-import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.participant.Obstacle;
 import io.holdfast.core.run.Patience;
 import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.linux.Fd;

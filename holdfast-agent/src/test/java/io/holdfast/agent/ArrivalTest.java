@@ -5,7 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
-import io.holdfast.core.run.Participant;
+import io.holdfast.core.participant.Target;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
@@ -264,7 +264,7 @@ class ArrivalTest {
   void finishesOnceHoweverOftenItsCallsAreRepeated() throws Exception {
     booted(10);
     arrive();
-    Participant host = Arrival.host(linux, keeper, unpack(), Set.of());
+    Target host = Arrival.host(linux, keeper, unpack(), Set.of());
     for (int i = 0; i < 3; i++) {
       host.restore(new NoStep(Action.RESTORE, true));
       host.fence(new NoStep(Action.FENCE, true));

@@ -4,14 +4,18 @@ import io.holdfast.benchmarks.RefusingKernel.When;
 import io.holdfast.core.box.Box;
 import io.holdfast.core.journal.Journal;
 import io.holdfast.core.journal.MemoryJournal;
+import io.holdfast.core.journal.UpdateHistory;
 import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.participant.Plan;
+import io.holdfast.core.participant.Source;
+import io.holdfast.core.participant.Step;
+import io.holdfast.core.participant.Target;
 import io.holdfast.core.run.Deadlines;
-import io.holdfast.core.run.Orchestrator;
+import io.holdfast.core.run.ExecRecovery;
+import io.holdfast.core.run.ExecUpdate;
+import io.holdfast.core.run.KexecDeparture;
 import io.holdfast.core.run.Outcome;
-import io.holdfast.core.run.Participant;
-import io.holdfast.core.run.Plan;
 import io.holdfast.core.run.PlatformWorkers;
-import io.holdfast.core.run.Step;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.Operation;
 import io.holdfast.kexec.depart.Departure;
@@ -258,16 +262,16 @@ final class RepeatingAgent implements AutoCloseable {
   }
 
   /** A participant each of whose calls comes again. */
-  private final class Repeated implements Participant {
-    private final Participant participant;
+  private class Repeated implements Source {
+    private final Source participant;
     private final Round round;
 
-    Repeated(Participant participant, Round round) {
+    Repeated(Source participant, Round round) {
       this.participant = participant;
       this.round = round;
     }
 
-    private void call(Step step, Call call) throws Exception {
+    final void call(Step step, Call call) throws Exception {
       int times = TIMES + 1;
       if (round.strikes.test(step.action())) {
         times = TIMES;
@@ -364,6 +368,21 @@ final class RepeatingAgent implements AutoCloseable {
     }
 
     @Override
+    public void cancel(Step step) throws Exception {
+      call(step, participant::cancel);
+    }
+  }
+
+  /** The same for one that is also the target. */
+  private final class RepeatedUpdate extends Repeated implements Target {
+    private final VmUpdate participant;
+
+    RepeatedUpdate(VmUpdate participant, Round round) {
+      super(participant, round);
+      this.participant = participant;
+    }
+
+    @Override
     public void restore(Step step) throws Exception {
       call(step, participant::restore);
     }
@@ -381,11 +400,6 @@ final class RepeatingAgent implements AutoCloseable {
     @Override
     public void finish(Step step) throws Exception {
       call(step, participant::finish);
-    }
-
-    @Override
-    public void cancel(Step step) throws Exception {
-      call(step, participant::cancel);
     }
   }
 
@@ -461,14 +475,13 @@ final class RepeatingAgent implements AutoCloseable {
             false,
             new Copies(),
             GuestClock.Choice.CORRECT);
-    List<Participant> participants = List.of(new Repeated(update, round));
+    List<RepeatedUpdate> participants = List.of(new RepeatedUpdate(update, round));
     Outcome outcome =
-        new Orchestrator(id, participants, journal, workers, Deadlines.usual(), _ -> {}).run();
+        new ExecUpdate<>(id, participants, journal, workers, Deadlines.usual(), _ -> {}).run();
     if (outcome instanceof Outcome.Stuck) {
+      UpdateHistory history = UpdateHistory.of(journal.read()).orElseThrow();
       outcome =
-          Orchestrator.recovery(
-                  journal.read(), participants, journal, workers, Deadlines.usual(), _ -> {})
-              .orElseThrow()
+          new ExecRecovery<>(history, participants, journal, workers, Deadlines.usual(), _ -> {})
               .run();
     }
     failures += round.struck.size();
@@ -543,10 +556,10 @@ final class RepeatingAgent implements AutoCloseable {
           new VmDeparture(
               linux, vm, Copies.LABEL, departure.box(vm.id().keys()), GuestClock.Choice.CORRECT);
       boolean[] crossed = {false};
-      List<Participant> participants =
+      List<Repeated> participants =
           List.of(new Repeated(leaving, round), new Repeated(departure, round));
       Outcome outcome =
-          Orchestrator.departing(
+          new KexecDeparture(
                   id,
                   participants,
                   journal,

@@ -1,7 +1,7 @@
 package io.holdfast.testkit;
 
 import io.holdfast.core.journal.UpdateId;
-import io.holdfast.core.run.Step;
+import io.holdfast.core.participant.Step;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.Operation;
 import java.time.Duration;

@@ -1,6 +1,6 @@
 package io.holdfast.vm;
 
-import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.participant.Obstacle;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;

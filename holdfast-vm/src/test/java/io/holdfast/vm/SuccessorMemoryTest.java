@@ -2,7 +2,7 @@ package io.holdfast.vm;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.participant.Obstacle;
 import io.holdfast.vm.spec.Promise;
 import java.util.List;
 import java.util.Optional;

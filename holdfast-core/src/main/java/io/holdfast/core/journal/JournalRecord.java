@@ -28,8 +28,8 @@ public sealed interface JournalRecord {
    *
    * @param at the time of day, kept to the millisecond
    * @param participants their names, those that others depend on first
-   * @param instances {@link io.holdfast.core.run.Participant#instance} by name, of those that have
-   *     one; journals of format 0 have none
+   * @param instances {@link io.holdfast.core.participant.Participant#instance} by name, of those
+   *     that have one; journals of format 0 have none
    */
   record Began(
       UpdateId update,
@@ -87,7 +87,7 @@ public sealed interface JournalRecord {
   }
 
   /**
-   * A participant's own fact, from {@link io.holdfast.core.run.Step#record}.
+   * A participant's own fact, from {@link io.holdfast.core.participant.Step#record}.
    *
    * @param key keeps to {@link Names#RULE}
    * @param value at most {@link #LONGEST} characters of any kind

@@ -1,5 +1,6 @@
 package io.holdfast.core.journal;
 
+import io.holdfast.core.state.UpdateMachine;
 import io.holdfast.core.state.UpdateState;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -67,6 +68,22 @@ public record UpdateHistory(
   /** Returns the state that it is in; NORMAL if it has ended, or has entered none. */
   public UpdateState state() {
     return states.isEmpty() ? UpdateState.NORMAL : states.getLast().state();
+  }
+
+  /** Returns whether there is nothing left to do: it is in NORMAL. */
+  public boolean ended() {
+    return state() == UpdateState.NORMAL;
+  }
+
+  /**
+   * Returns whether it can only go forward: it was committed or, on kexec, the reboot call was made
+   * on the old kernel.
+   */
+  public boolean committed() {
+    UpdateState last = state();
+    return last != UpdateState.NORMAL
+        && last != UpdateState.CANCELLING
+        && !UpdateMachine.cancellable(last, began.carrier());
   }
 
   /** Returns whether it was ever in this state. */

@@ -1,5 +1,6 @@
 package io.holdfast.core.run;
 
+import io.holdfast.core.participant.Obstacle;
 import java.util.List;
 
 /** How an update ended. */
@@ -50,10 +51,10 @@ public sealed interface Outcome {
   }
 
   /**
-   * The update can't go on by itself. The journal says how far it came, and {@link
-   * Orchestrator#recovery} goes on from there, as often as need be: forward once it is committed,
-   * back if it is not. One that is being undone is in state CANCELLING; those that have undone
-   * their part are not called again.
+   * The update can't go on by itself. The journal says how far it came, and {@link ExecRecovery},
+   * {@link KexecUndo} or {@link KexecArrival} goes on from there, as often as need be: forward once
+   * it is committed, back if it is not. One that is being undone is in state CANCELLING; those that
+   * have undone their part are not called again.
    *
    * @param causes why, the first one first; of an update that is being undone, the first is why it
    *     was cancelled

@@ -1,5 +1,5 @@
 /**
- * Participants, the orchestrator and its timeline: every rule of a live update, and no system call.
+ * The orchestrators of an update and its timeline: every rule of a live update, and no system call.
  *
  * <h2>The life of an update</h2>
  *
@@ -8,8 +8,15 @@
  *  plan      prepare                  freeze      handOver                restore                  fence        resume, finish
  * }</pre>
  *
- * {@link io.holdfast.core.run.Orchestrator} calls every {@link io.holdfast.core.run.Participant} as
- * the second line says. The workload is paused from FREEZING until {@code resume} returns.
+ * An {@link io.holdfast.core.run.Orchestrator} calls every {@link
+ * io.holdfast.core.participant.Participant} as the second line says: on exec in one agent, on kexec
+ * up to FROZEN on the old kernel and from HANDED_OVER on the new one. The workload is paused from
+ * FREEZING until {@code resume} returns.
+ *
+ * <p>A new update is an {@link io.holdfast.core.run.ExecUpdate} or a {@link
+ * io.holdfast.core.run.KexecDeparture}; what goes on with one is, by its journal, an {@link
+ * io.holdfast.core.run.ExecRecovery}, a {@link io.holdfast.core.run.KexecUndo} or a {@link
+ * io.holdfast.core.run.KexecArrival}.
  *
  * <h2>When it goes wrong</h2>
  *
@@ -21,19 +28,19 @@
  *       began gets {@code cancel}, those that depend on others first, even if one of them fails;
  *       the workload runs on the predecessor. {@link io.holdfast.core.run.Outcome.Cancelled}.
  *   <li><b>A {@code cancel} fails</b>: the update stays in CANCELLING. {@link
- *       io.holdfast.core.run.Outcome.Stuck}; {@link io.holdfast.core.run.Orchestrator#recovery}
- *       calls {@code cancel} again, of those participants only whose call failed.
+ *       io.holdfast.core.run.Outcome.Stuck}; a recovery calls {@code cancel} again, of those
+ *       participants only whose call failed.
  *   <li><b>A call fails after COMMITTED</b>: the successor may have run, so there is only forward.
- *       {@link io.holdfast.core.run.Outcome.Stuck}; {@link
- *       io.holdfast.core.run.Orchestrator#recovery} tries again from where the journal stands.
+ *       {@link io.holdfast.core.run.Outcome.Stuck}; a recovery tries again from where the journal
+ *       stands.
  *   <li><b>The commit itself can't be journalled</b>: cancelled, if CANCELLING can be journalled
  *       after it. If that fails too, nobody knows which of them a recovery would read, so nothing
  *       runs: Stuck.
  *   <li><b>The agent dies</b>: its successor reads the {@link io.holdfast.core.journal.Journal} and
- *       asks {@link io.holdfast.core.run.Orchestrator#recovery}. Not committed: cancel. COMMITTED:
- *       fence again, restore whatever died, resume, finish. RESUMED: fence again, resume, finish,
- *       but restore nothing, for the successor may have run since. A last line of the journal that
- *       the crash cut off never took effect; any other damage is refused.
+ *       recovers the update. Not committed: cancel. COMMITTED: fence again, restore whatever died,
+ *       resume, finish. RESUMED: fence again, resume, finish, but restore nothing, for the
+ *       successor may have run since. A last line of the journal that the crash cut off never took
+ *       effect; any other damage is refused.
  *   <li><b>A call ignores its interrupt</b>: the update waits for it, because nobody can undo what
  *       still goes on.
  * </ul>

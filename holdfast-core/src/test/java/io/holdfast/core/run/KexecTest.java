@@ -1,10 +1,16 @@
 package io.holdfast.core.run;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.MemoryJournal;
+import io.holdfast.core.journal.UpdateHistory;
 import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.participant.Plan;
+import io.holdfast.core.participant.Source;
+import io.holdfast.core.participant.Step;
+import io.holdfast.core.participant.Target;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.Operation;
 import io.holdfast.core.state.UpdateState;
@@ -35,7 +41,7 @@ final class KexecTest {
   private final Set<String> running = new HashSet<>(Set.of("vm1", "vm2"));
 
   /** A guest, or the host, which depends on all guests. */
-  private final class One implements Participant {
+  private final class One implements Source, Target {
     private final String name;
 
     One(String name) {
@@ -124,14 +130,13 @@ final class KexecTest {
     }
   }
 
-  private List<Participant> participants() {
+  private List<One> participants() {
     return List.of(new One("vm1"), new One("vm2"), new One("host"));
   }
 
   private Outcome depart(Crossing crossing) {
     Orchestrator update =
-        Orchestrator.departing(
-            ID, participants(), journal, time, Deadlines.kexec(), crossing, _ -> {});
+        new KexecDeparture(ID, participants(), journal, time, Deadlines.kexec(), crossing, _ -> {});
     return time.simulate(update::run);
   }
 
@@ -145,9 +150,18 @@ final class KexecTest {
   }
 
   private Optional<Outcome> recover() {
-    return Orchestrator.recovery(
-            journal.read(), participants(), journal, time, Deadlines.kexec(), _ -> {})
+    return UpdateHistory.of(journal.read())
+        .filter(history -> !history.ended())
+        .map(this::recovery)
         .map(recovery -> time.simulate(recovery::run));
+  }
+
+  private Orchestrator recovery(UpdateHistory history) {
+    return history.committed()
+        ? new KexecArrival(
+            history, participants(), Set.of(), journal, time, Deadlines.kexec(), _ -> {})
+        : new KexecUndo(
+            history, participants(), Set.of(), journal, time, Deadlines.kexec(), _ -> {});
   }
 
   private List<UpdateState> states() {
@@ -297,6 +311,90 @@ final class KexecTest {
 
     failing.clear();
     assertThat(recover().orElseThrow()).isInstanceOf(Outcome.Completed.class);
+    assertThat(running).containsExactlyInAnyOrder("vm1", "vm2");
+  }
+
+  /** VMs that were stopped since, or whose part was undone: nobody has to answer for them. */
+  @Test
+  void goesOnWithoutThoseThatAreGone() {
+    Outcome _ = depart(() -> {});
+    arrive();
+    UpdateHistory arrived = UpdateHistory.of(journal.read()).orElseThrow();
+    List<One> left = List.of(new One("vm2"), new One("host"));
+
+    Orchestrator arrival =
+        new KexecArrival(arrived, left, Set.of("vm1"), journal, time, Deadlines.kexec(), _ -> {});
+
+    assertThat(time.simulate(arrival::run)).isInstanceOf(Outcome.Completed.class);
+    assertThat(running).containsExactly("vm2");
+    assertThat(calls).contains("host FINISH").noneMatch(call -> call.startsWith("vm1"));
+    assertThat(recover()).isEmpty();
+  }
+
+  @Test
+  void undoesWithoutThoseThatAreGone() {
+    failing.addAll(Set.of("vm1 FREEZE", "vm2 CANCEL"));
+    assertThat(depart(() -> {})).isInstanceOf(Outcome.Stuck.class);
+    failing.clear();
+    calls.clear();
+    UpdateHistory history = UpdateHistory.of(journal.read()).orElseThrow();
+
+    Orchestrator undo =
+        new KexecUndo(
+            history,
+            List.of(new One("vm2"), new One("host")),
+            Set.of("vm1"),
+            journal,
+            time,
+            Deadlines.kexec(),
+            _ -> {});
+
+    assertThat(time.simulate(undo::run)).isInstanceOf(Outcome.Cancelled.class);
+    assertThat(calls).containsExactly("vm2 CANCEL");
+    assertThat(states().getLast()).isEqualTo(UpdateState.NORMAL);
+  }
+
+  /** Undoing an update that has left, or restoring from one that has not, would lose guests. */
+  @Test
+  void refusesTheRecoveryOfTheOtherKernel() {
+    Outcome _ = depart(() -> {});
+    UpdateHistory frozen = UpdateHistory.of(journal.read()).orElseThrow();
+    arrive();
+    UpdateHistory arrived = UpdateHistory.of(journal.read()).orElseThrow();
+
+    assertThatThrownBy(
+            () ->
+                new KexecArrival(
+                    frozen, participants(), Set.of(), journal, time, Deadlines.kexec(), _ -> {}))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("has not left the old kernel");
+    assertThatThrownBy(
+            () ->
+                new KexecUndo(
+                    arrived, participants(), Set.of(), journal, time, Deadlines.kexec(), _ -> {}))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("cannot be undone in state HANDED_OVER");
+    assertThatThrownBy(
+            () ->
+                new ExecRecovery<>(
+                    arrived, participants(), journal, time, Deadlines.kexec(), _ -> {}))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("is one of the kernel");
+    assertThatThrownBy(
+            () ->
+                new KexecArrival(
+                    arrived,
+                    List.of(new One("vm1")),
+                    Set.of("vm2"),
+                    journal,
+                    time,
+                    Deadlines.kexec(),
+                    _ -> {}))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("its journal names participants [vm1, vm2, host]");
+    Outcome _ = recover().orElseThrow();
+    UpdateHistory ended = UpdateHistory.of(journal.read()).orElseThrow();
+    assertThatThrownBy(() -> recovery(ended)).hasMessageContaining("has ended");
     assertThat(running).containsExactlyInAnyOrder("vm1", "vm2");
   }
 }

@@ -6,6 +6,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.MemoryJournal;
 import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.participant.Obstacle;
+import io.holdfast.core.participant.Plan;
+import io.holdfast.core.participant.Step;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.RefusedException;
 import io.holdfast.core.state.UpdateState;
@@ -407,7 +410,7 @@ final class OrchestratorTest {
     try (PlatformWorkers workers = new PlatformWorkers()) {
       List<Orchestrator> update = new ArrayList<>();
       List<String> calls = new ArrayList<>();
-      Participant sleeper =
+      Quiet sleeper =
           new Quiet("sleeper", Set.of()) {
             @Override
             public void prepare(Step step) throws InterruptedException {
@@ -423,7 +426,7 @@ final class OrchestratorTest {
             }
           };
       update.add(
-          new Orchestrator(
+          new ExecUpdate<>(
               new UpdateId("u1"),
               List.of(sleeper),
               new MemoryJournal(),
@@ -446,7 +449,7 @@ final class OrchestratorTest {
   @Test
   void aDeadlineInterruptsACallOnRealThreads() {
     try (PlatformWorkers workers = new PlatformWorkers()) {
-      List<Participant> participants = new ArrayList<>();
+      List<Quiet> participants = new ArrayList<>();
       for (String name : List.of("a", "b")) {
         participants.add(
             new Quiet(name, Set.of()) {
@@ -460,7 +463,7 @@ final class OrchestratorTest {
             });
       }
       Orchestrator update =
-          new Orchestrator(
+          new ExecUpdate<>(
               new UpdateId("u1"),
               participants,
               new MemoryJournal(),
@@ -482,7 +485,7 @@ final class OrchestratorTest {
   void aCallThatIgnoresItsInterruptIsLateAndTheInterruptEndsWithIt() {
     try (PlatformWorkers workers = new PlatformWorkers()) {
       List<String> calls = new ArrayList<>();
-      Participant stubborn =
+      Quiet stubborn =
           new Quiet("stubborn", Set.of()) {
             @Override
             public void freeze(Step step) {
@@ -498,7 +501,7 @@ final class OrchestratorTest {
             }
           };
       Orchestrator update =
-          new Orchestrator(
+          new ExecUpdate<>(
               new UpdateId("u1"),
               List.of(stubborn),
               new MemoryJournal(),
@@ -529,7 +532,7 @@ final class OrchestratorTest {
   void obstaclesRefuseBeforeAnythingChanges() {
     World world = world(3);
     World.Agent agent = world.new Agent();
-    List<Participant> participants = new ArrayList<>(agent.participants());
+    List<World.Both> participants = new ArrayList<>(agent.participants());
     participants.add(
         new Quiet("pci", Set.of()) {
           @Override
@@ -545,7 +548,7 @@ final class OrchestratorTest {
           }
         });
     Orchestrator update =
-        new Orchestrator(
+        new ExecUpdate<>(
             new UpdateId("u1"),
             participants,
             agent.journal,
@@ -578,10 +581,10 @@ final class OrchestratorTest {
     assertThat(obstacles()).containsExactly("the update: it has no participant");
   }
 
-  private static List<String> obstacles(Participant... participants) {
+  private static List<String> obstacles(Quiet... participants) {
     VirtualWorkers time = new VirtualWorkers();
-    Orchestrator update =
-        new Orchestrator(
+    ExecUpdate<Quiet> update =
+        new ExecUpdate<>(
             new UpdateId("u1"),
             List.of(participants),
             new MemoryJournal(),
@@ -599,7 +602,7 @@ final class OrchestratorTest {
     List<String> heard = new ArrayList<>();
     World.Agent agent = world.new Agent();
     Orchestrator update =
-        new Orchestrator(
+        new ExecUpdate<>(
             new UpdateId("u1"),
             agent.participants(),
             agent.journal,
@@ -649,7 +652,7 @@ final class OrchestratorTest {
       List<Quiet> shuffled = new ArrayList<>(participants);
       java.util.Collections.shuffle(shuffled, random);
       Orchestrator update =
-          new Orchestrator(
+          new ExecUpdate<>(
               new UpdateId("u1"),
               shuffled,
               new MemoryJournal(),
@@ -707,7 +710,7 @@ final class OrchestratorTest {
   }
 
   /** A participant that does nothing, unless told. */
-  private static class Quiet implements Participant {
+  private static class Quiet implements World.Both {
     private final String name;
     private final Set<String> after;
 

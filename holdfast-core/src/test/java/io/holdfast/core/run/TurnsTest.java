@@ -4,6 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.holdfast.core.journal.MemoryJournal;
 import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.participant.Plan;
+import io.holdfast.core.participant.Source;
+import io.holdfast.core.participant.Step;
+import io.holdfast.core.participant.Target;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.RefusedException;
 import io.holdfast.core.state.UpdateState;
@@ -23,7 +27,7 @@ class TurnsTest {
   private final AtomicInteger mostStill = new AtomicInteger();
 
   /** A guest that stands still from its freeze until it is let run, and may fail at one call. */
-  private class Guest implements Participant {
+  private class Guest implements Source, Target {
     private final String name;
     private final Action fails;
     private boolean frozen;
@@ -108,7 +112,7 @@ class TurnsTest {
   }
 
   private static Orchestrator update(Guest guest, Turns turns, Workers workers) {
-    return new Orchestrator(
+    return new ExecUpdate<>(
         new UpdateId(guest.name),
         List.of(guest),
         new MemoryJournal(),

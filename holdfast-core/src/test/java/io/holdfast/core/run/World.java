@@ -3,7 +3,12 @@ package io.holdfast.core.run;
 import io.holdfast.core.journal.Journal;
 import io.holdfast.core.journal.JournalException;
 import io.holdfast.core.journal.JournalRecord;
+import io.holdfast.core.journal.UpdateHistory;
 import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.participant.Plan;
+import io.holdfast.core.participant.Source;
+import io.holdfast.core.participant.Step;
+import io.holdfast.core.participant.Target;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.Operation;
 import io.holdfast.core.state.UpdateState;
@@ -196,8 +201,8 @@ final class World {
           }
         };
 
-    List<Participant> participants() {
-      List<Participant> all = new ArrayList<>();
+    List<Vm> participants() {
+      List<Vm> all = new ArrayList<>();
       guests.values().forEach(guest -> all.add(new Vm(this, guest)));
       return all;
     }
@@ -208,7 +213,7 @@ final class World {
 
     Outcome update() {
       Orchestrator update =
-          new Orchestrator(
+          new ExecUpdate<>(
               new UpdateId("u1"), participants(), journal, time, deadlines(), heard::add);
       orchestrator = update;
       return time.simulate(update::run);
@@ -217,20 +222,27 @@ final class World {
     /** The outcome of a recovery, or null if there was nothing to recover. */
     @Nullable Outcome recover() {
       Orchestrator recovery =
-          Orchestrator.recovery(
-                  List.copyOf(journalled), participants(), journal, time, deadlines(), heard::add)
+          UpdateHistory.of(journalled)
+              .filter(history -> !history.ended())
+              .map(
+                  history ->
+                      new ExecRecovery<>(
+                          history, participants(), journal, time, deadlines(), heard::add))
               .orElse(null);
       orchestrator = recovery;
       return recovery == null ? null : time.simulate(recovery::run);
     }
   }
 
+  /** A participant whose sides are both in this agent. */
+  interface Both extends Source, Target {}
+
   static final class Died extends Exception {
     private static final long serialVersionUID = 1L;
   }
 
   /** What the agent does with a guest, as a VM participant would. */
-  final class Vm implements Participant {
+  final class Vm implements Both {
     private final Agent agent;
     private final Guest guest;
 

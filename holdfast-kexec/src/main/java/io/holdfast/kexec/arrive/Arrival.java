@@ -4,9 +4,8 @@ import io.holdfast.core.box.CrossingBox;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.journal.UpdateId;
-import io.holdfast.core.run.Participant;
-import io.holdfast.core.run.Plan;
-import io.holdfast.core.run.Step;
+import io.holdfast.core.participant.Step;
+import io.holdfast.core.participant.Target;
 import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.kexec.depart.Departure;
@@ -301,21 +300,16 @@ public final class Arrival {
    * @param arrival what this agent unpacked, if it did
    * @param others the names of all other participants
    */
-  public static Participant host(
+  public static Target host(
       Linux linux, Keeper keeper, Optional<Arrival> arrival, Set<String> others) {
     return new Host(linux, keeper, arrival, Set.copyOf(others));
   }
 
   private record Host(Linux linux, Keeper keeper, Optional<Arrival> arrival, Set<String> after)
-      implements Participant {
+      implements Target {
     @Override
     public String name() {
       return Departure.NAME;
-    }
-
-    @Override
-    public Plan plan() {
-      return Plan.of();
     }
 
     @Override
@@ -380,40 +374,6 @@ public final class Arrival {
         }
         LOG.get().log(System.Logger.Level.DEBUG, "finished by an agent that died", e);
       }
-    }
-
-    @Override
-    public void fence(Step step) {}
-
-    @Override
-    public void resume(Step step) {}
-
-    @Override
-    public void prepare(Step step) {
-      throw onTheOtherSide();
-    }
-
-    @Override
-    public void freeze(Step step) {
-      throw onTheOtherSide();
-    }
-
-    @Override
-    public void handOver(Step step) {
-      throw onTheOtherSide();
-    }
-
-    /**
-     * An agent that died before the reboot call had its sessions with it; what is left is the
-     * kernel that it loaded.
-     */
-    @Override
-    public void cancel(Step step) {
-      linux.kexec().unload();
-    }
-
-    private static IllegalStateException onTheOtherSide() {
-      return new IllegalStateException("the host is on the other side of the kexec already");
     }
   }
 }

@@ -1,6 +1,6 @@
 package io.holdfast.kexec.check;
 
-import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.participant.Obstacle;
 import io.holdfast.kexec.depart.NextKernel;
 import java.io.IOException;
 import java.nio.ByteBuffer;

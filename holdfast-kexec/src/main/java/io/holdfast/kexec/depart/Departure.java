@@ -4,11 +4,12 @@ import io.holdfast.core.box.CrossingBox;
 import io.holdfast.core.journal.Journal;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.journal.UpdateId;
+import io.holdfast.core.participant.Obstacle;
+import io.holdfast.core.participant.Plan;
+import io.holdfast.core.participant.Source;
+import io.holdfast.core.participant.Step;
+import io.holdfast.core.participant.Undoable;
 import io.holdfast.core.run.Crossing;
-import io.holdfast.core.run.Obstacle;
-import io.holdfast.core.run.Participant;
-import io.holdfast.core.run.Plan;
-import io.holdfast.core.run.Step;
 import io.holdfast.kexec.manifest.Bridge;
 import io.holdfast.kexec.manifest.Clock;
 import io.holdfast.kexec.manifest.Manifest;
@@ -35,7 +36,7 @@ import java.util.function.Supplier;
  * loads the next kernel, preserves the boxes that are nobody's else, stops the rest of the host,
  * and last of all writes the manifest.
  */
-public final class Departure implements Participant, Crossing {
+public final class Departure implements Source, Crossing {
   /** Its name as a participant. */
   public static final String NAME = "host-kernel";
 
@@ -265,11 +266,6 @@ public final class Departure implements Participant, Crossing {
     shutdown.stopTheRest(step);
   }
 
-  @Override
-  public void freeze(Step step) {
-    // It stops with the machine.
-  }
-
   /** Images whose QEMU does not flush them are in the page cache, which does not cross. */
   @Override
   public void handOver(Step step) throws IOException {
@@ -309,35 +305,33 @@ public final class Departure implements Participant, Crossing {
   }
 
   @Override
-  public void restore(Step step) {
-    throw onTheOtherSide();
-  }
-
-  @Override
-  public void fence(Step step) {
-    throw onTheOtherSide();
-  }
-
-  @Override
-  public void resume(Step step) {
-    throw onTheOtherSide();
-  }
-
-  @Override
-  public void finish(Step step) {
-    throw onTheOtherSide();
-  }
-
-  private static IllegalStateException onTheOtherSide() {
-    return new IllegalStateException("the host is still on this side of the kexec");
-  }
-
-  @Override
   public void cancel(Step step) {
     synchronized (boxes) {
       boxes.forEach(Outgoing::undo);
     }
     withdraw();
     linux.kexec().unload();
+  }
+
+  /**
+   * Returns the host for whoever undoes an update that another agent began: its sessions died with
+   * that agent, and what is left is the kernel that it loaded.
+   *
+   * @param others the names of all other participants
+   */
+  public static Undoable left(Linux linux, Set<String> others) {
+    return new Left(linux, Set.copyOf(others));
+  }
+
+  private record Left(Linux linux, Set<String> after) implements Undoable {
+    @Override
+    public String name() {
+      return NAME;
+    }
+
+    @Override
+    public void cancel(Step step) {
+      linux.kexec().unload();
+    }
   }
 }

@@ -1,6 +1,6 @@
 package io.holdfast.kexec.depart;
 
-import io.holdfast.core.run.Step;
+import io.holdfast.core.participant.Step;
 import io.holdfast.linux.Linux;
 import java.io.IOException;
 import java.time.Duration;

@@ -1,6 +1,6 @@
 package io.holdfast.kexec.depart;
 
-import io.holdfast.core.run.Step;
+import io.holdfast.core.participant.Step;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.file.StorageCalls;

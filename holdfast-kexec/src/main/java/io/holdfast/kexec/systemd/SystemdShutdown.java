@@ -1,6 +1,6 @@
 package io.holdfast.kexec.systemd;
 
-import io.holdfast.core.run.Step;
+import io.holdfast.core.participant.Step;
 import io.holdfast.kexec.depart.HostShutdown;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;

@@ -2,7 +2,7 @@ package io.holdfast.kexec.check;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.participant.Obstacle;
 import io.holdfast.kexec.systemd.Systemctl;
 import java.io.IOException;
 import java.nio.file.Files;

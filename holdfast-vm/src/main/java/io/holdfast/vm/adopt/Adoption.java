@@ -1,6 +1,6 @@
 package io.holdfast.vm.adopt;
 
-import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.participant.Obstacle;
 import io.holdfast.core.run.Patience;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;

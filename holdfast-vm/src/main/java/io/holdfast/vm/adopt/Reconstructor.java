@@ -1,6 +1,6 @@
 package io.holdfast.vm.adopt;
 
-import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.participant.Obstacle;
 import io.holdfast.vm.adopt.Reconstruction.Opened;
 import io.holdfast.vm.adopt.Reconstruction.Source;
 import io.holdfast.vm.adopt.Reconstruction.Taken;

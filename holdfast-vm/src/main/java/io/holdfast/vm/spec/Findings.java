@@ -1,6 +1,6 @@
 package io.holdfast.vm.spec;
 
-import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.participant.Obstacle;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;

@@ -1,6 +1,6 @@
 package io.holdfast.vm.update;
 
-import io.holdfast.core.run.Step;
+import io.holdfast.core.participant.Step;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonObject;

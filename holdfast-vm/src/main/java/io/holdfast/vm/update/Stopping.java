@@ -1,7 +1,7 @@
 package io.holdfast.vm.update;
 
-import io.holdfast.core.run.Obstacle;
-import io.holdfast.core.run.Step;
+import io.holdfast.core.participant.Obstacle;
+import io.holdfast.core.participant.Step;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.file.StorageCalls;

@@ -2,10 +2,10 @@ package io.holdfast.vm.update;
 
 import io.holdfast.core.box.Box;
 import io.holdfast.core.box.CrossingBox;
-import io.holdfast.core.run.Obstacle;
-import io.holdfast.core.run.Participant;
-import io.holdfast.core.run.Plan;
-import io.holdfast.core.run.Step;
+import io.holdfast.core.participant.Obstacle;
+import io.holdfast.core.participant.Plan;
+import io.holdfast.core.participant.Source;
+import io.holdfast.core.participant.Step;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
 import io.holdfast.linux.FileSystem;
@@ -43,7 +43,7 @@ import java.util.Set;
  * <p>Brownout: guest RAM, and what it booted from, are preserved. Blackout: the guest stops, and
  * its device state goes into a memfd that is preserved too.
  */
-public final class VmDeparture implements Participant {
+public final class VmDeparture implements Source {
   /** How long it took until the guest stood still, in microseconds: a fact, to be told there. */
   static final String STOPPED_IN = "stop.us";
 
@@ -337,35 +337,6 @@ public final class VmDeparture implements Participant {
       written += pending;
       pending = 0;
     }
-  }
-
-  @Override
-  public void handOver(Step step) {
-    // What there is is in the box.
-  }
-
-  @Override
-  public void restore(Step step) {
-    throw onTheOtherSide();
-  }
-
-  @Override
-  public void fence(Step step) {
-    throw onTheOtherSide();
-  }
-
-  @Override
-  public void resume(Step step) {
-    throw onTheOtherSide();
-  }
-
-  @Override
-  public void finish(Step step) {
-    throw onTheOtherSide();
-  }
-
-  private IllegalStateException onTheOtherSide() {
-    return new IllegalStateException("VM " + name() + " is still on this side of the kexec");
   }
 
   @Override

@@ -1,11 +1,12 @@
 package io.holdfast.vm.update;
 
 import io.holdfast.core.box.Box;
-import io.holdfast.core.run.Obstacle;
-import io.holdfast.core.run.Participant;
+import io.holdfast.core.participant.Obstacle;
+import io.holdfast.core.participant.Plan;
+import io.holdfast.core.participant.Source;
+import io.holdfast.core.participant.Step;
+import io.holdfast.core.participant.Target;
 import io.holdfast.core.run.Patience;
-import io.holdfast.core.run.Plan;
-import io.holdfast.core.run.Step;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
@@ -53,7 +54,7 @@ import java.util.Set;
  * stops and its device state flows. After the commit the predecessor is fenced by SIGSTOP, and the
  * successor runs. Then the predecessor is killed.
  */
-public final class VmUpdate implements Participant {
+public final class VmUpdate implements Source, Target {
   /** The journal's key for the path of the QEMU that the update goes to. */
   public static final String TARGET = "target";
 

@@ -3,7 +3,7 @@ package io.holdfast.vm.adopt;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.core.run.Obstacle;
+import io.holdfast.core.participant.Obstacle;
 import io.holdfast.vm.adopt.Reconstruction.Opened;
 import io.holdfast.vm.adopt.Reconstruction.Taken;
 import io.holdfast.vm.option.QemuCommand;

@@ -1,4 +1,4 @@
-package io.holdfast.core.run;
+package io.holdfast.core.participant;
 
 import java.time.Duration;
 import java.util.List;

@@ -1,4 +1,4 @@
-package io.holdfast.core.run;
+package io.holdfast.core.participant;
 
 /**
  * Something that forbids an update, found before anything changed.

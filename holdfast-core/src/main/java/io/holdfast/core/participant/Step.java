@@ -1,4 +1,4 @@
-package io.holdfast.core.run;
+package io.holdfast.core.participant;
 
 import io.holdfast.core.box.Names;
 import io.holdfast.core.journal.JournalException;
