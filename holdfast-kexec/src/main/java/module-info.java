@@ -4,8 +4,8 @@
  *
  * <p>{@link io.holdfast.kexec.depart.Departure} takes part in an update of the kernel for the host
  * and makes the reboot call; {@link io.holdfast.kexec.arrive.Arrival} unpacks what came from the
- * previous kernel into the keeper and the run directory, where it is then what an agent leaves that
- * died after a commit. What travels is in docs/formats.md.
+ * previous kernel into the descriptor store and the run directory, where it is then what an agent
+ * leaves that died after a commit. What travels is in docs/formats.md.
  */
 module io.holdfast.kexec {
   requires static transitive org.jspecify;

@@ -11,10 +11,10 @@ import io.holdfast.linux.MemfdOption;
 import io.holdfast.linux.Seal;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.UnixListener;
-import io.holdfast.store.Keeper;
-import io.holdfast.store.ProcessKeeper;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.ProcessStore;
 import io.holdfast.store.ServiceManager;
-import io.holdfast.store.SystemdKeeper;
+import io.holdfast.store.SystemdStore;
 import io.holdfast.varlink.Call;
 import io.holdfast.varlink.VarlinkInterface;
 import io.holdfast.varlink.VarlinkServer;
@@ -107,7 +107,7 @@ public final class Agent implements AutoCloseable {
   private final AgentPaths places;
   private final FileChannel lockFile;
   private final Optional<ServiceManager> manager;
-  private final Keeper keeper;
+  private final DescriptorStore store;
   private final Vms vms;
   private final Boxes boxes;
   private final Updates updates;
@@ -149,17 +149,17 @@ public final class Agent implements AutoCloseable {
     UnixListener listener = listen();
     QemuProbe.removeLeftovers(places.run());
     this.manager = ServiceManager.find(linux, System.getenv());
-    this.keeper = keeper();
-    guard.keep(keeper);
+    this.store = open();
+    guard.keep(store);
     if (manager.isPresent()) {
-      new StoredSessions(keeper, StoredSessions.boot()).sort(places.run().resolve("sorted"));
+      new StoredSessions(store, StoredSessions.boot()).sort(places.run().resolve("sorted"));
     }
-    Optional<Arrival> arrival = Arrival.unpack(linux, keeper, guard, places);
+    Optional<Arrival> arrival = Arrival.unpack(linux, store, guard, places);
     this.arrived = arrival.isPresent();
-    this.vms = new Vms(linux, places, keeper, new QemuProbe(linux, places.run()), arrival);
-    this.boxes = new Boxes(linux, keeper, arrival);
-    this.updates = new Updates(linux, places, vms, boxes, keeper, arrival);
-    this.debugView = new DebugView(linux, keeper, vms, boxes, updates);
+    this.vms = new Vms(linux, places, store, new QemuProbe(linux, places.run()), arrival);
+    this.boxes = new Boxes(linux, store, arrival);
+    this.updates = new Updates(linux, places, vms, boxes, store, arrival);
+    this.debugView = new DebugView(linux, store, vms, boxes, updates);
     updates.expect();
     vms.expect();
     // Guests may wait for it, after a kexec; and who calls waits for no VM but the one that it
@@ -180,7 +180,7 @@ public final class Agent implements AutoCloseable {
     recovery.countDown();
   }
 
-  /** Whether the keeper could be asked what it has; no VM is free before. */
+  /** Whether the descriptor store could be asked what it has; no VM is free before. */
   private boolean tookBack() {
     try {
       vms.recover(recovered::add, updates::fenced, updates::recover);
@@ -222,19 +222,19 @@ public final class Agent implements AutoCloseable {
    * systemd's store where this is a service that has one, else an idle process. What such a process
    * kept for an agent that was no service goes into the store.
    */
-  private Keeper keeper() throws IOException {
+  private DescriptorStore open() throws IOException {
     Path record = places.run().resolve("keeper");
     if (manager.isPresent()) {
-      Optional<SystemdKeeper> store = SystemdKeeper.open(linux, manager.get(), System.getenv());
+      Optional<SystemdStore> store = SystemdStore.open(linux, manager.get(), System.getenv());
       if (store.isPresent()) {
         if (Files.exists(record)) {
-          ProcessKeeper process = ProcessKeeper.open(linux, record);
+          ProcessStore process = ProcessStore.open(linux, record);
           process
-              .kept()
+              .all(_ -> true)
               .forEach(
-                  (label, fd) -> {
+                  (key, fd) -> {
                     try (fd) {
-                      store.get().keep(label, fd);
+                      store.get().put(key, fd);
                     }
                   });
           process.end();
@@ -242,7 +242,7 @@ public final class Agent implements AutoCloseable {
         return store.get();
       }
     }
-    return ProcessKeeper.open(linux, record);
+    return ProcessStore.open(linux, record);
   }
 
   /**
@@ -447,8 +447,8 @@ public final class Agent implements AutoCloseable {
         "pid", ProcessHandle.current().pid(),
         "uptime", (System.nanoTime() - started) / 1_000_000,
         "runDirectory", places.run().toString(),
-        "keeper", keeper.describe(),
-        "heldDescriptors", keeper.size(),
+        "keeper", store.describe(),
+        "heldDescriptors", store.size(),
         "vms", vms.all().size(),
         "recovering", vms.recovering().size(),
         "updates", updates.size(),
@@ -575,7 +575,9 @@ public final class Agent implements AutoCloseable {
     call.reply(JsonObject.of("reports", reports));
   }
 
-  /** Stops listening. The VMs and the keeper go on, unless there is nothing left to keep. */
+  /**
+   * Stops listening. The VMs and the descriptor store go on, unless there is nothing left to keep.
+   */
   @Override
   public void close() {
     closed = true;
@@ -583,14 +585,14 @@ public final class Agent implements AutoCloseable {
     server.close();
     // What is not done by then the next agent does.
     boolean ended = awaitRecovery(ENDING) && vms.recovering().isEmpty();
-    boolean nothing = ended && vms.all().isEmpty() && keeper.size() == 0;
+    boolean nothing = ended && vms.all().isEmpty() && store.size() == 0;
     vms.close();
     try {
       Files.deleteIfExists(places.socket());
       if (nothing) {
-        keeper.end();
+        store.end();
       } else {
-        keeper.close();
+        store.close();
       }
       if (ended) {
         lockFile.close();

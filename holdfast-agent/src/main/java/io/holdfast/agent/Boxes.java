@@ -5,7 +5,9 @@ import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FileSystem;
 import io.holdfast.linux.Linux;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.ServiceBox;
+import io.holdfast.store.StoreKey;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
@@ -19,13 +21,11 @@ import java.util.TreeMap;
 
 /**
  * Boxes of services: labelled memfds that outlive whoever put them in, the agent, and the kernel.
- * All that there is of them is in the keeper, under {@code @box/NAME/LABEL}.
+ * All that there is of them is in the descriptor store, under {@link StoreKey.InServiceBox}.
  */
 final class Boxes {
-  private static final String PREFIX = "@box/";
-
   private final Linux linux;
-  private final Keeper keeper;
+  private final DescriptorStore store;
   private final Optional<Arrival> arrival;
 
   /** Why nothing may be put in or removed, if so. */
@@ -34,9 +34,9 @@ final class Boxes {
   /**
    * @param arrival what came from the previous kernel, if something did
    */
-  Boxes(Linux linux, Keeper keeper, Optional<Arrival> arrival) {
+  Boxes(Linux linux, DescriptorStore store, Optional<Arrival> arrival) {
     this.linux = linux;
-    this.keeper = keeper;
+    this.store = store;
     this.arrival = arrival;
   }
 
@@ -63,7 +63,7 @@ final class Boxes {
 
   /** What is in a box that could not be unpacked is unknown, not absent. */
   private void checkUnpacked(String box) {
-    Optional<String> aside = arrival.flatMap(each -> each.aside(PREFIX + box));
+    Optional<String> aside = arrival.flatMap(each -> each.aside(new ServiceBox(box)));
     if (aside.isPresent()) {
       throw notPossible("box " + box + " is unknown: " + aside.get());
     }
@@ -73,10 +73,10 @@ final class Boxes {
     return new VarlinkError("io.holdfast.Box.NotPossible", JsonObject.of("message", message));
   }
 
-  private static String label(String box, String label) {
+  private static StoreKey key(String box, String label) {
     check("box", box);
     check("label", label);
-    return PREFIX + box + "/" + label;
+    return new ServiceBox(box).key(label);
   }
 
   private static void check(String what, String name) {
@@ -91,7 +91,7 @@ final class Boxes {
    * @param fd borrowed
    */
   synchronized void put(String box, String label, Fd fd) {
-    String full = label(box, label);
+    StoreKey key = key(box, label);
     checkOpen(box);
     checkUnpacked(box);
     if (linux.fileSystem(fd) != FileSystem.TMPFS || linux.links(fd) != 0) {
@@ -103,27 +103,21 @@ final class Boxes {
               + " is no memfd of ordinary pages, and a box takes nothing else yet: Linux can't carry it"
               + " over a kexec");
     }
-    keeper.keep(full, fd);
+    store.put(key, fd);
   }
 
   /** What has a label; the caller's to close. */
   Fd get(String box, String label) {
-    String full = label(box, label);
+    StoreKey key = key(box, label);
     checkUnpacked(box);
-    Map<String, Fd> found = keeper.kept(full);
-    Fd fd = found.remove(full);
-    found.values().forEach(Fd::close);
-    if (fd == null) {
-      throw noSuchEntry(box, label);
-    }
-    return fd;
+    return store.find(key).orElseThrow(() -> noSuchEntry(box, label));
   }
 
   /** Takes an entry out for good. */
   synchronized void remove(String box, String label) {
     get(box, label).close();
     checkOpen(box);
-    keeper.drop(Set.of(label(box, label)));
+    store.drop(Set.of(key(box, label)));
   }
 
   /**
@@ -134,7 +128,7 @@ final class Boxes {
     check("box", box);
     checkOpen(box);
     try {
-      if (arrival.isEmpty() || !arrival.get().giveUp(PREFIX + box)) {
+      if (arrival.isEmpty() || !arrival.get().giveUp(new ServiceBox(box))) {
         throw notPossible(
             "box "
                 + box
@@ -164,16 +158,16 @@ final class Boxes {
    */
   List<JsonObject> list() {
     Map<String, JsonObject> boxes = new TreeMap<>();
-    Map<String, Map<String, Fd>> all = memfds();
+    Map<ServiceBox, Map<String, Fd>> all = memfds();
     try {
       all.forEach(
-          (name, entries) -> {
+          (id, entries) -> {
             List<JsonObject> each = new ArrayList<>();
             entries.forEach(
                 (label, fd) ->
                     each.add(
                         JsonObject.of("label", label, "kind", "memfd", "bytes", linux.size(fd))));
-            boxes.put(name, box(name, each, Optional.empty()));
+            boxes.put(id.name(), box(id, each, Optional.empty()));
           });
     } finally {
       all.values().forEach(box -> box.values().forEach(Fd::close));
@@ -182,31 +176,29 @@ final class Boxes {
         .map(Arrival::aside)
         .orElse(Map.of())
         .forEach(
-            (name, why) -> {
-              if (name.startsWith(PREFIX)) {
-                boxes.put(name, box(name, List.of(), Optional.of(why)));
+            (id, why) -> {
+              if (id instanceof ServiceBox box) {
+                boxes.put(box.name(), box(box, List.of(), Optional.of(why)));
               }
             });
     return List.copyOf(boxes.values());
   }
 
-  private static JsonObject box(String name, List<JsonObject> entries, Optional<String> unknown) {
-    return JsonObject.of(
-        "name", name.substring(PREFIX.length()), "entries", entries, "unknown", unknown);
+  private static JsonObject box(ServiceBox id, List<JsonObject> entries, Optional<String> unknown) {
+    return JsonObject.of("name", id.name(), "entries", entries, "unknown", unknown);
   }
 
-  /** All entries, by what the keeper's labels begin with; the caller's to close. */
-  Map<String, Map<String, Fd>> memfds() {
-    Map<String, Map<String, Fd>> boxes = new TreeMap<>();
-    keeper
-        .kept(PREFIX)
+  /** Returns all entries by box and label; the caller's to close. */
+  Map<ServiceBox, Map<String, Fd>> memfds() {
+    Map<ServiceBox, Map<String, Fd>> boxes = new HashMap<>();
+    store
+        .all(StoreKey.InServiceBox.class::isInstance)
         .forEach(
-            (label, fd) -> {
-              int slash = label.lastIndexOf('/');
-              boxes
-                  .computeIfAbsent(label.substring(0, slash), _ -> new TreeMap<>())
-                  .put(label.substring(slash + 1), fd);
+            (key, fd) -> {
+              if (key instanceof StoreKey.InServiceBox entry) {
+                boxes.computeIfAbsent(entry.box(), _ -> new TreeMap<>()).put(entry.label(), fd);
+              }
             });
-    return new HashMap<>(boxes);
+    return boxes;
   }
 }

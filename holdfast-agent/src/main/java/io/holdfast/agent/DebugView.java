@@ -6,7 +6,9 @@ import io.holdfast.linux.Fd;
 import io.holdfast.linux.FileSystem;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.ProcessIdentity;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.BoxId;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.ServiceBox;
 import io.holdfast.store.VmId;
 import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.Vm;
@@ -23,7 +25,7 @@ import java.util.OptionalLong;
 import java.util.TreeMap;
 
 /** What interface io.holdfast.Debug tells. Nothing is changed by looking. */
-record DebugView(Linux linux, Keeper keeper, Vms vms, Boxes boxes, Updates updates) {
+record DebugView(Linux linux, DescriptorStore store, Vms vms, Boxes boxes, Updates updates) {
   /** The update in a manifest while no update of the kernel is under way. */
   private static final String NO_UPDATE = "none";
 
@@ -31,11 +33,11 @@ record DebugView(Linux linux, Keeper keeper, Vms vms, Boxes boxes, Updates updat
   private Preview preview() {
     Preview.Builder preview = new Preview.Builder();
     for (Vm vm : vms.all()) {
-      preview.box(vm.id().keys(), VmDeparture.labels(vm));
+      preview.box(vm.id(), VmDeparture.labels(vm));
     }
-    Map<String, Map<String, Fd>> plain = boxes.memfds();
+    Map<ServiceBox, Map<String, Fd>> plain = boxes.memfds();
     try {
-      plain.forEach((name, entries) -> preview.box(name, List.copyOf(entries.keySet())));
+      plain.forEach((id, entries) -> preview.box(id, List.copyOf(entries.keySet())));
     } finally {
       plain.values().forEach(box -> box.values().forEach(Fd::close));
     }
@@ -50,29 +52,25 @@ record DebugView(Linux linux, Keeper keeper, Vms vms, Boxes boxes, Updates updat
   /** All that is held, as {@code Box}es. */
   List<JsonObject> held() {
     Map<String, Map<String, Fd>> all = new TreeMap<>();
-    keeper
-        .kept()
+    store
+        .all(_ -> true)
         .forEach(
-            (label, fd) -> {
-              // What backends keep for a VM may have more of them in its label.
-              int slash = label.startsWith("@") ? label.lastIndexOf('/') : label.indexOf('/');
-              all.computeIfAbsent(label.substring(0, Math.max(0, slash)), _ -> new TreeMap<>())
-                  .put(label.substring(slash + 1), fd);
-            });
+            (key, fd) ->
+                all.computeIfAbsent(key.group(), _ -> new TreeMap<>()).put(key.label(), fd));
     try {
       List<JsonObject> told = new ArrayList<>();
       for (Preview.Box box : preview().boxes()) {
-        Map<String, Fd> entries = all.getOrDefault(box.name(), Map.of());
+        Map<String, Fd> entries = all.getOrDefault(box.id().text(), Map.of());
         told.add(
             JsonObject.of(
                 "name",
-                VmId.ofKeys(box.name()).name(),
+                box.id().named().text(),
                 "session",
                 Optional.of(box.session()),
                 "entries",
-                entries(box, entries)));
+                entries(box.id(), box.labels(), entries)));
         entries.values().forEach(Fd::close);
-        all.remove(box.name());
+        all.remove(box.id().text());
       }
       all.forEach(
           (name, entries) ->
@@ -83,7 +81,7 @@ record DebugView(Linux linux, Keeper keeper, Vms vms, Boxes boxes, Updates updat
                       "session",
                       Optional.empty(),
                       "entries",
-                      entries(new Preview.Box(name, "", List.of()), entries))));
+                      entries(BoxId.of(name), List.of(), entries))));
       return told;
     } finally {
       all.values().forEach(box -> box.values().forEach(Fd::close));
@@ -91,15 +89,14 @@ record DebugView(Linux linux, Keeper keeper, Vms vms, Boxes boxes, Updates updat
   }
 
   /** The entries that would be preserved, in their order, then those that are only held. */
-  private List<JsonObject> entries(Preview.Box box, Map<String, Fd> held) {
+  private List<JsonObject> entries(BoxId box, List<String> labels, Map<String, Fd> held) {
     List<JsonObject> entries = new ArrayList<>();
-    List<String> labels = box.labels();
     for (int i = 0; i < labels.size(); i++) {
       String label = labels.get(i);
       Fd fd = held.get(label);
       if (fd != null) {
         entries.add(entry(label, fd, OptionalLong.of(i + 1L)));
-      } else if (label.equals(CrossingBox.RECORD)) {
+      } else if (label.equals(CrossingBox.RECORD) && box instanceof VmId) {
         entries.add(record(box.name(), label, i + 1L));
       }
     }
@@ -112,9 +109,9 @@ record DebugView(Linux linux, Keeper keeper, Vms vms, Boxes boxes, Updates updat
     return entries;
   }
 
-  private JsonObject record(String keys, String label, long token) {
+  private JsonObject record(String vm, String label, long token) {
     long bytes =
-        vms.find(VmId.ofKeys(keys).name())
+        vms.find(vm)
             .map(each -> each.recordFor(ProcessIdentity.NOBODY))
             .map(text -> text.getBytes(StandardCharsets.UTF_8).length)
             .orElse(0);

@@ -2,28 +2,23 @@ package io.holdfast.agent;
 
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.StoreKey;
 import io.holdfast.store.VmId;
 import io.holdfast.vm.update.VmUpdate;
-import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 
 /**
- * Copies of device states, in memfds that the keeper holds from before the first byte is in them.
+ * Copies of device states, in memfds that the descriptor store holds from before the first byte is
+ * in them.
  */
-record DeviceStates(Linux linux, Keeper keeper) implements VmUpdate.DeviceState {
-  static final String LABEL = "device-state";
-
-  private static String label(VmId vm) {
-    return vm.keys() + "/" + LABEL;
-  }
-
+record DeviceStates(Linux linux, DescriptorStore store) implements VmUpdate.DeviceState {
   @Override
   public Fd create(VmId vm) {
     Fd state = linux.memfd("device state of " + vm.name(), 0);
     try {
-      keeper.keep(label(vm), state);
+      store.put(new StoreKey.DeviceState(vm), state);
       return state;
     } catch (RuntimeException e) {
       state.close();
@@ -33,14 +28,11 @@ record DeviceStates(Linux linux, Keeper keeper) implements VmUpdate.DeviceState 
 
   @Override
   public Optional<Fd> find(VmId vm) {
-    Map<String, Fd> kept = keeper.kept(label(vm));
-    Optional<Fd> found = Optional.ofNullable(kept.remove(label(vm)));
-    kept.values().forEach(Fd::close);
-    return found;
+    return store.find(new StoreKey.DeviceState(vm));
   }
 
   @Override
   public void drop(VmId vm) {
-    keeper.drop(Set.of(label(vm)));
+    store.drop(Set.of(new StoreKey.DeviceState(vm)));
   }
 }

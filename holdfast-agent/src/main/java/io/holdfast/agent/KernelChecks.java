@@ -16,7 +16,7 @@ import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OutgoingSession;
 import io.holdfast.linux.SystemCallException;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
 import io.holdfast.vm.Memory;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -42,16 +42,17 @@ final class KernelChecks {
   private static final long BESIDES = 256L << 20;
 
   private final Linux linux;
-  private final Keeper keeper;
+  private final DescriptorStore store;
   private final AgentPaths places;
   private final Supplier<Set<Integer>> qemus;
 
   /**
    * @param qemus the processes of the VMs
    */
-  KernelChecks(Linux linux, Keeper keeper, AgentPaths places, Supplier<Set<Integer>> qemus) {
+  KernelChecks(
+      Linux linux, DescriptorStore store, AgentPaths places, Supplier<Set<Integer>> qemus) {
     this.linux = linux;
-    this.keeper = keeper;
+    this.store = store;
     this.places = places;
     this.qemus = qemus;
   }
@@ -59,7 +60,7 @@ final class KernelChecks {
   private Optional<Obstacle> unfinished() {
     String what = "the last update of the kernel";
     try {
-      return Arrival.unfinished(keeper)
+      return Arrival.unfinished(store)
           ? Optional.of(
               new Obstacle(
                   what,
@@ -90,11 +91,7 @@ final class KernelChecks {
     if (Systemctl.booted()) {
       found.addAll(
           new SystemdChecks(
-                  Systemctl.system(),
-                  Path.of("/"),
-                  keeper.describe(),
-                  places.run(),
-                  places.socket())
+                  Systemctl.system(), Path.of("/"), store.describe(), places.run(), places.socket())
               .obstacles(qemus.get()));
     }
     runDirectory().ifPresent(found::add);

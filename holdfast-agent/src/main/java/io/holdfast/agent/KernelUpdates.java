@@ -29,7 +29,10 @@ import io.holdfast.kexec.systemd.SystemdShutdown;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.BoxId;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.ServiceBox;
+import io.holdfast.store.VmId;
 import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.Memory;
 import io.holdfast.vm.Vm;
@@ -59,7 +62,7 @@ final class KernelUpdates {
   private final Linux linux;
   private final Vms vms;
   private final Boxes boxes;
-  private final Keeper keeper;
+  private final DescriptorStore store;
   private final VmUpdate.DeviceState deviceStates;
   private final Workers workers;
   private final Optional<Arrival> arrival;
@@ -96,7 +99,7 @@ final class KernelUpdates {
       Linux linux,
       Vms vms,
       Boxes boxes,
-      Keeper keeper,
+      DescriptorStore store,
       VmUpdate.DeviceState deviceStates,
       Workers workers,
       Optional<Arrival> arrival,
@@ -104,12 +107,12 @@ final class KernelUpdates {
     this.linux = linux;
     this.vms = vms;
     this.boxes = boxes;
-    this.keeper = keeper;
+    this.store = store;
     this.deviceStates = deviceStates;
     this.workers = workers;
     this.arrival = arrival;
     this.places = places;
-    this.checks = new KernelChecks(linux, keeper, places, () -> new HashSet<>(qemus()));
+    this.checks = new KernelChecks(linux, store, places, () -> new HashSet<>(qemus()));
   }
 
   /**
@@ -138,7 +141,7 @@ final class KernelUpdates {
   /** One update, from when all VMs are taken to when they are let go. */
   private final class Leaving implements AutoCloseable {
     final List<String> claimed = new ArrayList<>();
-    final Map<String, Map<String, Fd>> plain;
+    final Map<ServiceBox, Map<String, Fd>> plain;
     final List<Source> participants = new ArrayList<>();
     final KernelFiles files;
     final Departure departure;
@@ -189,11 +192,7 @@ final class KernelUpdates {
         for (String name : claimed) {
           participants.add(
               new VmDeparture(
-                  linux,
-                  vms.get(name),
-                  DeviceStates.LABEL,
-                  departure.box(vms.get(name).id().keys()),
-                  wanted.clock()));
+                  linux, vms.get(name), departure.box(vms.get(name).id()), wanted.clock()));
         }
         participants.add(departure);
         done = true;
@@ -250,7 +249,7 @@ final class KernelUpdates {
         linux,
         () -> {
           Set<Integer> spared = new HashSet<>(qemus());
-          keeper.process().ifPresent(spared::add);
+          store.process().ifPresent(spared::add);
           return spared;
         });
   }
@@ -258,7 +257,7 @@ final class KernelUpdates {
   private SessionHolder holder() {
     try {
       return Systemctl.booted()
-          ? new StoredSessions(keeper, StoredSessions.boot())
+          ? new StoredSessions(store, StoredSessions.boot())
           : SessionHolder.NOBODY;
     } catch (IOException e) {
       throw Vms.notPossible("the id of this boot can't be read: " + e.getMessage());
@@ -378,7 +377,7 @@ final class KernelUpdates {
   }
 
   private VmDeparture undone(Vm vm) {
-    return new VmDeparture(linux, vm, DeviceStates.LABEL, NOTHING_PUT, GuestClock.Choice.CORRECT);
+    return new VmDeparture(linux, vm, NOTHING_PUT, GuestClock.Choice.CORRECT);
   }
 
   /**
@@ -488,9 +487,9 @@ final class KernelUpdates {
     List<String> story = new ArrayList<>();
     if (arrival.isPresent() && holds(id.toString())) {
       // At the agent's start this was tried just before.
-      for (String box : arrival.get().retry()) {
-        if (vms.takeBack(box, story, (_, _) -> false)) {
-          vms.recovered(box);
+      for (BoxId box : arrival.get().retry()) {
+        if (box instanceof VmId && vms.takeBack(box.name(), story, (_, _) -> false)) {
+          vms.recovered(box.name());
         }
       }
     }
@@ -506,7 +505,7 @@ final class KernelUpdates {
           boolean _ = gone.add(name);
         }
       }
-      participants.put(Departure.NAME, Arrival.host(linux, keeper, arrival, participants.keySet()));
+      participants.put(Departure.NAME, Arrival.host(linux, store, arrival, participants.keySet()));
       Outcome outcome =
           new KexecArrival(
                   history, participants.values(), gone, journal, workers, Limits.kernel(), _ -> {})

@@ -6,7 +6,7 @@ import io.holdfast.kexec.depart.Departure;
 import io.holdfast.kho.image.KernelImage;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
 import io.holdfast.varlink.VarlinkServer;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonException;
@@ -39,7 +39,7 @@ final class Loading {
           Agent.class,
           Vm.class,
           Departure.class,
-          Keeper.class,
+          DescriptorStore.class,
           Orchestrator.class,
           Linux.class,
           VarlinkServer.class,

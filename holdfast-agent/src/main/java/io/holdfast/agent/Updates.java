@@ -28,7 +28,7 @@ import io.holdfast.kexec.arrive.Arrival;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.ProcessIdentity;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
 import io.holdfast.store.VmId;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
@@ -108,15 +108,15 @@ final class Updates {
       AgentPaths places,
       Vms vms,
       Boxes boxes,
-      Keeper keeper,
+      DescriptorStore store,
       Optional<Arrival> arrival) {
     this.linux = linux;
     this.places = places;
     this.vms = vms;
-    this.deviceStates = new DeviceStates(linux, keeper);
+    this.deviceStates = new DeviceStates(linux, store);
     this.reportStore = new ReportStore(places.updates(), retries);
     this.kernels =
-        new KernelUpdates(linux, vms, boxes, keeper, deviceStates, workers, arrival, places);
+        new KernelUpdates(linux, vms, boxes, store, deviceStates, workers, arrival, places);
   }
 
   /** An update that is under way. */

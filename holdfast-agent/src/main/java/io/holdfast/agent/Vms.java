@@ -18,7 +18,8 @@ import io.holdfast.linux.Seal;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.file.StorageCalls;
 import io.holdfast.linux.file.StorageHangsException;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.StoreKey;
 import io.holdfast.store.VmId;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
@@ -94,7 +95,7 @@ final class Vms {
 
   private final Linux linux;
   private final AgentPaths places;
-  private final Keeper keeper;
+  private final DescriptorStore store;
   private final QemuProbe probe;
   private final Optional<Arrival> arrival;
   private final DefinitionReader definitions;
@@ -154,25 +155,30 @@ final class Vms {
   /**
    * @param arrival what came from the previous kernel, if something did
    */
-  Vms(Linux linux, AgentPaths places, Keeper keeper, QemuProbe probe, Optional<Arrival> arrival) {
+  Vms(
+      Linux linux,
+      AgentPaths places,
+      DescriptorStore store,
+      QemuProbe probe,
+      Optional<Arrival> arrival) {
     this.linux = linux;
     this.places = places;
-    this.keeper = keeper;
+    this.store = store;
     this.probe = probe;
     this.arrival = arrival;
     this.definitions = new DefinitionReader(linux, probe, places);
   }
 
-  /** What the keeper has, by VM and label; the caller's. */
-  private Map<String, Map<String, Fd>> kept() {
-    Map<String, Map<String, Fd>> kept = new HashMap<>();
-    keeper
-        .kept()
+  /** Returns what the descriptor store has of VMs; the caller's. */
+  private Map<VmId, Map<StoreKey.OfVm, Fd>> kept() {
+    Map<VmId, Map<StoreKey.OfVm, Fd>> kept = new HashMap<>();
+    store
+        .all(StoreKey.OfVm.class::isInstance)
         .forEach(
-            (label, fd) -> {
-              int slash = label.indexOf('/');
-              kept.computeIfAbsent(label.substring(0, Math.max(0, slash)), _ -> new HashMap<>())
-                  .put(label.substring(slash + 1), fd);
+            (each, fd) -> {
+              if (each instanceof StoreKey.OfVm key) {
+                kept.computeIfAbsent(key.vm(), _ -> new HashMap<>()).put(key, fd);
+              }
             });
     return kept;
   }
@@ -184,7 +190,7 @@ final class Vms {
    * @return whether that was done; if not, it is as unknown as before
    */
   boolean takeBack(String name, List<String> story, BiPredicate<VmId, ProcessIdentity> fenced) {
-    Map<String, Map<String, Fd>> kept = Map.of();
+    Map<VmId, Map<StoreKey.OfVm, Fd>> kept = Map.of();
     synchronized (this) {
       if (!unknown.containsKey(name) || busy.putIfAbsent(name, RECOVERY) != null) {
         return false;
@@ -243,13 +249,13 @@ final class Vms {
    *
    * @param story hears of all, also later; any thread
    * @param fenced whether an update of a VM is committed, and may have fenced this process of it
-   * @throws RuntimeException if the keeper can't be asked; nothing is done then
+   * @throws RuntimeException if the descriptor store can't be asked; nothing is done then
    */
   void recover(Consumer<String> story, BiPredicate<VmId, ProcessIdentity> fenced, Then then) {
     List<String> names = recovering().stream().sorted().toList();
-    Map<String, Map<String, Fd>> kept = kept();
+    Map<VmId, Map<StoreKey.OfVm, Fd>> kept = kept();
     kept.keySet().stream()
-        .map(keys -> VmId.ofKeys(keys).name())
+        .map(VmId::name)
         .filter(name -> !names.contains(name))
         .forEach(name -> close(kept, name));
     AtomicInteger next = new AtomicInteger();
@@ -286,10 +292,10 @@ final class Vms {
   }
 
   /** A VM whose recovery hangs does not keep the others' descriptors open. */
-  private static void close(Map<String, Map<String, Fd>> kept, String name) {
+  private static void close(Map<VmId, Map<StoreKey.OfVm, Fd>> kept, String name) {
     kept.forEach(
-        (keys, descriptors) -> {
-          if (VmId.ofKeys(keys).name().equals(name)) {
+        (id, descriptors) -> {
+          if (id.name().equals(name)) {
             descriptors.values().forEach(Fd::close);
           }
         });
@@ -297,7 +303,7 @@ final class Vms {
 
   private void recoverOrHold(
       String name,
-      Map<String, Map<String, Fd>> kept,
+      Map<VmId, Map<StoreKey.OfVm, Fd>> kept,
       Consumer<String> story,
       BiPredicate<VmId, ProcessIdentity> fenced,
       Then then) {
@@ -337,7 +343,7 @@ final class Vms {
   private void recover(
       String name,
       Path directory,
-      Map<String, Map<String, Fd>> kept,
+      Map<VmId, Map<StoreKey.OfVm, Fd>> kept,
       List<String> story,
       BiPredicate<VmId, ProcessIdentity> fenced)
       throws IOException {
@@ -349,8 +355,7 @@ final class Vms {
     if (record.isEmpty()) {
       Vm.removeHalfStarted(linux, directory);
       kept.forEach(
-          (keys, descriptors) -> {
-            VmId id = VmId.ofKeys(keys);
+          (id, descriptors) -> {
             if (id.name().equals(name)) {
               drop(id, descriptors.keySet());
             }
@@ -363,7 +368,7 @@ final class Vms {
       throw new IOException("its record in " + directory + " is of VM " + id.name());
     }
     Box box = new Box(name, name);
-    Map<String, Fd> descriptors = kept.getOrDefault(id.keys(), Map.of());
+    Map<StoreKey.OfVm, Fd> descriptors = kept.getOrDefault(id, Map.of());
     Set<String> images =
         id.instance().isPresent()
             ? Set.of()
@@ -372,10 +377,10 @@ final class Vms {
     boolean attached = false;
     try {
       descriptors.forEach(
-          (label, fd) -> {
-            // What has an @ is the backends', which find it by themselves.
-            if (!label.equals(DeviceStates.LABEL) && !label.contains("@")) {
-              box.put(label, images.contains(label) ? own(id, label, fd) : fd.duplicate(), "memfd");
+          (key, fd) -> {
+            // What back ends have they find by themselves.
+            if (key instanceof StoreKey.Inherited(_, String label)) {
+              box.put(label, images.contains(label) ? own(key, fd) : fd.duplicate(), "memfd");
             }
           });
       vm = Vm.attach(context(id), record.get(), box);
@@ -406,27 +411,28 @@ final class Vms {
    * An open file of the agent's own for an image that version 0.1.0 adopted with the descriptor of
    * the first QEMU, whose locks would stay as long as the agent has it.
    */
-  private Fd own(VmId id, String label, Fd first) {
+  private Fd own(StoreKey.OfVm key, Fd first) {
     try {
       Fd own = linux.reopen(first);
       try {
-        keeper.keep(id.keys() + "/" + label, own);
+        store.put(key, own);
         return own;
       } catch (RuntimeException e) {
         own.close();
         throw e;
       }
     } catch (SystemCallException e) {
-      LOG.get().log(System.Logger.Level.WARNING, "image " + label + " of VM " + id.name(), e);
+      LOG.get()
+          .log(
+              System.Logger.Level.WARNING, "image " + key.label() + " of VM " + key.vm().name(), e);
       return first.duplicate();
     }
   }
 
   /** Drops what is left of VMs that have ended: an agent died before it could. */
-  private void dropEnded(Map<String, Map<String, Fd>> kept, Consumer<String> story) {
+  private void dropEnded(Map<VmId, Map<StoreKey.OfVm, Fd>> kept, Consumer<String> story) {
     kept.forEach(
-        (keys, descriptors) -> {
-          VmId id = VmId.ofKeys(keys);
+        (id, descriptors) -> {
           if (id.instance().isPresent() && Files.notExists(places.vm(id.name()))) {
             try {
               drop(id, descriptors.keySet());
@@ -673,7 +679,9 @@ final class Vms {
       keepAll(id, box);
       return Vm.start(context(id), accepted.binary(), promise, box);
     } catch (IOException | SystemCallException | IllegalStateException e) {
-      drop(id, box.entries().keySet());
+      Set<StoreKey> keys = new HashSet<>();
+      box.entries().keySet().forEach(label -> keys.add(id.key(label)));
+      drop(id, keys);
       box.close();
       removeQuietly(directory);
       throw notPossible("VM " + name + " could not be started: " + e.getMessage());
@@ -796,7 +804,9 @@ final class Vms {
   }
 
   private void letGo(VmId id, Box box, Optional<Vm> adopted) {
-    drop(id, box.entries().keySet());
+    Set<StoreKey> keys = new HashSet<>();
+    box.entries().keySet().forEach(label -> keys.add(id.key(label)));
+    drop(id, keys);
     try {
       if (adopted.isPresent()) {
         adopted.get().release();
@@ -814,13 +824,13 @@ final class Vms {
         .forEach(
             (label, entry) -> {
               if (entry instanceof Entry.Descriptor(Fd fd, _)) {
-                keeper.keep(id.keys() + "/" + label, fd);
+                store.put(id.key(label), fd);
               }
             });
   }
 
   private BackendContext context(VmId id) {
-    return new BackendContext(linux, keeper, id, places.vm(id.name()));
+    return new BackendContext(linux, store, id, places.vm(id.name()));
   }
 
   private static void removeQuietly(Path directory) {
@@ -891,7 +901,7 @@ final class Vms {
 
   /** Why a VM has yet to be unpacked, which the previous kernel left; empty if it has not. */
   private Optional<String> aside(String name) {
-    return arrival.flatMap(each -> each.aside(name));
+    return arrival.flatMap(each -> each.aside(VmId.named(name)));
   }
 
   private String unknown(String name, String why) {
@@ -1155,12 +1165,11 @@ final class Vms {
     }
     Vm vm = claimToStop(name);
     try {
-      String keys = vm.id().keys() + "/";
-      Set<String> labels = new HashSet<>();
-      keeper.labels(keys).forEach(label -> labels.add(label.substring(keys.length())));
+      Set<StoreKey> keys = new HashSet<>(store.keys());
+      keys.removeIf(key -> !(key instanceof StoreKey.OfVm each && each.vm().equals(vm.id())));
       closeChannel(name);
       vm.end(linux);
-      drop(vm.id(), labels);
+      drop(vm.id(), keys);
       stuck.remove(name);
       ended.run();
       synchronized (this) {
@@ -1182,19 +1191,12 @@ final class Vms {
       }
     }
     try {
-      if (!arrival.orElseThrow().giveUp(name)) {
+      if (!arrival.orElseThrow().giveUp(VmId.named(name))) {
         throw notPossible("VM " + name + " was restored just now; stop it once more");
       }
-      Set<String> labels = new HashSet<>();
-      kept()
-          .forEach(
-              (keys, descriptors) -> {
-                descriptors.values().forEach(Fd::close);
-                if (VmId.ofKeys(keys).name().equals(name)) {
-                  descriptors.keySet().forEach(label -> labels.add(keys + "/" + label));
-                }
-              });
-      keeper.drop(labels);
+      Set<StoreKey> keys = new HashSet<>(store.keys());
+      keys.removeIf(key -> !(key instanceof StoreKey.OfVm each && each.vm().name().equals(name)));
+      store.drop(keys);
       synchronized (this) {
         unknown.remove(name);
       }
@@ -1248,11 +1250,10 @@ final class Vms {
     stuck.remove(name);
   }
 
-  private void drop(VmId id, Set<String> labels) {
-    Set<String> mine = new HashSet<>();
-    labels.forEach(label -> mine.add(id.keys() + "/" + label));
-    mine.add(id.keys() + "/" + DeviceStates.LABEL);
-    keeper.drop(mine);
+  private void drop(VmId id, Set<? extends StoreKey> keys) {
+    Set<StoreKey> mine = new HashSet<>(keys);
+    mine.add(new StoreKey.DeviceState(id));
+    store.drop(mine);
   }
 
   /** A VM as interface io.holdfast.Vm shows it. */

@@ -14,10 +14,11 @@ import io.holdfast.kexec.arrive.ArrivedSessions;
 import io.holdfast.kexec.depart.Departure;
 import io.holdfast.kexec.session.SessionGuard;
 import io.holdfast.linux.Errno;
-import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
-import io.holdfast.store.ProcessKeeper;
+import io.holdfast.store.BoxId;
+import io.holdfast.store.ProcessStore;
+import io.holdfast.store.VmId;
 import io.holdfast.testkit.FormatZero;
 import io.holdfast.testkit.NoStep;
 import java.io.IOException;
@@ -52,7 +53,7 @@ class ArrivalTest {
   private final Linux linux = new Linux(kernel);
   private Path root;
   private Path run;
-  private ProcessKeeper keeper;
+  private ProcessStore store;
   private SessionGuard guard;
 
   @BeforeEach
@@ -63,14 +64,14 @@ class ArrivalTest {
     Files.createDirectories(run.resolve("vms"));
     Files.createFile(Files.createDirectories(root.resolve("dev")).resolve("liveupdate"));
     Files.createDirectories(root.resolve("proc"));
-    keeper = ProcessKeeper.open(linux, run.resolve("keeper"));
+    store = ProcessStore.open(linux, run.resolve("keeper"));
     guard = SessionGuard.open(Linux.system(), run.resolve("guard"));
   }
 
   @AfterEach
   void end() throws IOException {
     guard.close();
-    keeper.end();
+    store.end();
   }
 
   private Arrival.Places places() {
@@ -94,7 +95,7 @@ class ArrivalTest {
 
   private Optional<Arrival> unpack() throws IOException {
     return Arrival.unpack(
-        linux, keeper, guard, places(), new ArrivedSessions.Host(root, Duration.ofMillis(20)));
+        linux, store, guard, places(), new ArrivedSessions.Host(root, Duration.ofMillis(20)));
   }
 
   /** What sysfs says of the boot parameters: the types of setup_data. */
@@ -115,9 +116,9 @@ class ArrivalTest {
   }
 
   private Set<String> kept() {
-    Map<String, Fd> kept = keeper.kept();
-    kept.values().forEach(Fd::close);
-    return new TreeSet<>(kept.keySet());
+    Set<String> labels = new TreeSet<>();
+    store.keys().forEach(key -> labels.add(key.text()));
+    return labels;
   }
 
   private Map<String, String> records() throws IOException {
@@ -154,7 +155,7 @@ class ArrivalTest {
   }
 
   private void finish(Optional<Arrival> arrival) throws Exception {
-    Arrival.host(linux, keeper, arrival, Set.of()).finish(new NoStep(Action.FINISH, true));
+    Arrival.host(linux, store, arrival, Set.of()).finish(new NoStep(Action.FINISH, true));
   }
 
   @ParameterizedTest
@@ -264,7 +265,7 @@ class ArrivalTest {
   void finishesOnceHoweverOftenItsCallsAreRepeated() throws Exception {
     booted(10);
     arrive();
-    Target host = Arrival.host(linux, keeper, unpack(), Set.of());
+    Target host = Arrival.host(linux, store, unpack(), Set.of());
     for (int i = 0; i < 3; i++) {
       host.restore(new NoStep(Action.RESTORE, true));
       host.fence(new NoStep(Action.FENCE, true));
@@ -291,8 +292,8 @@ class ArrivalTest {
     assertThat(kept())
         .containsExactlyInAnyOrder("web/ram", "db/ram", "@box/cache/index", "@box/cache/data");
     // And so it is for the next agent.
-    keeper.close();
-    keeper = ProcessKeeper.open(linux, run.resolve("keeper"));
+    store.close();
+    store = ProcessStore.open(linux, run.resolve("keeper"));
     assertThat(kept()).hasSize(4).noneMatch(label -> label.startsWith("@session/"));
   }
 
@@ -358,8 +359,8 @@ class ArrivalTest {
     assertThat(arrival.orElseThrow().retry()).isEmpty();
     assertSetAside(arrival, box, errno);
     kernel.allow();
-    assertThat(arrival.orElseThrow().retry()).containsExactly(box);
-    assertThat(arrival.orElseThrow().aside(box)).isEmpty();
+    assertThat(arrival.orElseThrow().retry()).containsExactly(BoxId.of(box));
+    assertThat(arrival.orElseThrow().aside(BoxId.of(box))).isEmpty();
     assertAllUnpacked();
     finish(arrival);
     assertThat(kernel.finished()).hasSize(4).endsWith("holdfast");
@@ -369,7 +370,7 @@ class ArrivalTest {
   private void assertSetAside(Optional<Arrival> arrival, String box, Errno errno) {
     assertThat(arrival).isPresent();
     for (String each : List.of("web", "db", CACHE)) {
-      Optional<String> why = arrival.orElseThrow().aside(each);
+      Optional<String> why = arrival.orElseThrow().aside(BoxId.of(each));
       if (each.equals(box)) {
         assertThat(why.orElse("not set aside")).contains(errno.toString(), "update retry");
       } else {
@@ -408,16 +409,29 @@ class ArrivalTest {
     arrive();
     kernel.refuse("holdfast/web 2", Errno.EIO);
     Arrival arrival = unpack().orElseThrow();
-    assertThat(arrival.giveUp("db")).isFalse();
-    assertThat(arrival.giveUp("web")).isTrue();
-    assertThat(arrival.giveUp("web")).isFalse();
+    assertThat(arrival.giveUp(VmId.named("db"))).isFalse();
+    assertThat(arrival.giveUp(VmId.named("web"))).isTrue();
+    assertThat(arrival.giveUp(VmId.named("web"))).isFalse();
     assertThat(run.resolve("vms/web")).doesNotExist();
     // Also for the next agent.
     Optional<Arrival> next = unpack();
-    assertThat(next.orElseThrow().aside("web")).isEmpty();
+    assertThat(next.orElseThrow().aside(VmId.named("web"))).isEmpty();
     assertThat(records()).isEqualTo(Map.of("db", "db's record"));
     finish(next);
     assertThat(kernel.finished()).contains("holdfast/web").endsWith("holdfast");
+  }
+
+  /** A VM's record becomes its vm.json; a service may call an entry the same. */
+  @Test
+  void anEntryOfAServiceThatIsCalledRecordArrives() throws Exception {
+    booted(10);
+    kernel.arrive(
+        Map.of(CACHE, Map.of("index", "the index", "record", "the service's")),
+        List.of(Departure.NAME));
+    Optional<Arrival> arrival = unpack();
+    assertThat(kept()).contains(CACHE + "/index", CACHE + "/record");
+    assertThat(run.resolve("vms")).isEmptyDirectory();
+    finish(arrival);
   }
 
   /** Wherever an agent dies, the next ones end where one that lives does. */
@@ -440,7 +454,7 @@ class ArrivalTest {
         Optional<Arrival> arrival = unpack();
         if (random.nextBoolean()) {
           kernel.allow();
-          Set<String> _ = arrival.orElseThrow().retry();
+          Set<BoxId> _ = arrival.orElseThrow().retry();
         }
       } catch (FakeSessions.Death e) {
         died++;
@@ -461,13 +475,15 @@ class ArrivalTest {
     assertThat(kernel.finished()).hasSize(4).endsWith("holdfast");
   }
 
-  /** What the guard had is in the keeper then, as {@link SessionGuard#keep} puts it there. */
+  /**
+   * What the guard had is in the descriptor store then, as {@link SessionGuard#keep} puts it there.
+   */
   private void nextAgent() throws IOException {
     guard.close();
-    keeper.close();
-    keeper = ProcessKeeper.open(linux, run.resolve("keeper"));
+    store.close();
+    store = ProcessStore.open(linux, run.resolve("keeper"));
     guard = SessionGuard.open(Linux.system(), run.resolve("guard"));
-    kernel.rescue(keeper);
+    kernel.rescue(store);
   }
 
   @Test
@@ -477,10 +493,10 @@ class ArrivalTest {
     kernel.refuse("holdfast/web 2", Errno.EIO);
     Arrival arrival = unpack().orElseThrow();
     kernel.allow();
-    assertThat(arrival.retry()).containsExactly("web");
+    assertThat(arrival.retry()).containsExactly(VmId.named("web"));
     Files.writeString(run.resolve("updates/" + ASIDE), "web");
     Files.writeString(run.resolve("vms/db/vm.json"), "db runs");
-    assertThat(unpack().orElseThrow().aside("web")).isEmpty();
+    assertThat(unpack().orElseThrow().aside(VmId.named("web"))).isEmpty();
     assertThat(records()).as("what runs is left alone").containsEntry("db", "db runs");
     assertThat(run.resolve("updates/" + ASIDE)).doesNotExist();
   }

@@ -6,7 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
-import io.holdfast.store.ProcessKeeper;
+import io.holdfast.store.ProcessStore;
+import io.holdfast.store.ServiceBox;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
@@ -17,22 +18,22 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Boxes of services, on a real keeper. */
+/** Boxes of services, on a real descriptor store. */
 final class BoxesTest {
   @TempDir Path directory;
   private final Linux linux = Linux.system();
-  private ProcessKeeper keeper;
+  private ProcessStore store;
   private Boxes boxes;
 
   @BeforeEach
   void open() throws IOException {
-    keeper = ProcessKeeper.open(linux, directory.resolve("keeper"));
-    boxes = new Boxes(linux, keeper, Optional.empty());
+    store = ProcessStore.open(linux, directory.resolve("keeper"));
+    boxes = new Boxes(linux, store, Optional.empty());
   }
 
   @AfterEach
   void end() throws IOException {
-    keeper.end();
+    store.end();
   }
 
   private static String told(Throwable thrown) {
@@ -84,7 +85,7 @@ final class BoxesTest {
       boxes.get("cache", "index").close();
       boxes.open();
       boxes.put("cache", "other", memfd);
-      assertThat(boxes.memfds()).containsOnlyKeys("@box/cache");
+      assertThat(boxes.memfds()).containsOnlyKeys(new ServiceBox("cache"));
     }
   }
 }

@@ -7,13 +7,14 @@ import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.kexec.manifest.Clock;
 import io.holdfast.kexec.manifest.Manifest;
-import io.holdfast.kexec.session.KeptSessions;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.BoxId;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.StoreKey;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.RandomAccessFile;
@@ -88,7 +89,7 @@ public final class FakeSessions implements Kernel {
                     put(session, token, content.getBytes(StandardCharsets.UTF_8));
                     all.add(new Manifest.CrossedEntry(label, token));
                   });
-          crossed.add(new Manifest.CrossedBox(name, session, all));
+          crossed.add(new Manifest.CrossedBox(BoxId.of(name), session, all));
         });
     UpdateId update = new UpdateId(UPDATE);
     ByteArrayOutputStream journal = new ByteArrayOutputStream();
@@ -121,7 +122,7 @@ public final class FakeSessions implements Kernel {
   public void arrive(byte[] memfd) throws IOException {
     for (Manifest.CrossedBox box : Manifest.of(MemorySegment.ofArray(memfd)).boxes()) {
       for (Manifest.CrossedEntry entry : box.entries()) {
-        String content = box.name() + "/" + entry.label();
+        String content = box.id().key(entry.label()).text();
         put(box.session(), entry.token(), content.getBytes(StandardCharsets.UTF_8));
       }
     }
@@ -134,18 +135,18 @@ public final class FakeSessions implements Kernel {
     left.computeIfAbsent(session, _ -> new TreeMap<>()).put(token, memfd);
   }
 
-  /** Puts all sessions into a keeper, as systemd does, or the guard of an agent that died. */
-  public void keep(Keeper keeper) {
-    left.keySet().forEach(name -> keeper.keep(KeptSessions.ARRIVED + name, session(name)));
+  /**
+   * Puts all sessions into a descriptor store, as systemd does, or the guard of an agent that died.
+   */
+  public void keep(DescriptorStore store) {
+    left.keySet().forEach(name -> store.put(new StoreKey.ArrivedSession(name), session(name)));
   }
 
-  /** Puts those into a keeper that were retrieved, and that it does not have. */
-  public void rescue(Keeper keeper) {
-    Map<String, Fd> kept = keeper.kept(KeptSessions.ARRIVED);
-    kept.values().forEach(Fd::close);
+  /** Puts those into a descriptor store that were retrieved, and that it does not have. */
+  public void rescue(DescriptorStore store) {
     for (String name : open.keySet()) {
-      if (!kept.containsKey(KeptSessions.ARRIVED + name)) {
-        keeper.keep(KeptSessions.ARRIVED + name, session(name));
+      if (!store.keys().contains(new StoreKey.ArrivedSession(name))) {
+        store.put(new StoreKey.ArrivedSession(name), session(name));
       }
     }
   }

@@ -6,7 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.holdfast.kexec.depart.Departure;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
-import io.holdfast.store.ProcessKeeper;
+import io.holdfast.store.ProcessStore;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;
@@ -41,14 +41,14 @@ class SetAsideTest {
     boxes.put("@box/cache", Map.of("index", "the index"));
     boxes.put("@box/other", Map.of("index", "another index"));
     kernel.arrive(boxes, List.of("web", Departure.NAME));
-    ProcessKeeper keeper = ProcessKeeper.open(Linux.system(), run.resolve("keeper"));
-    kernel.keep(keeper);
-    keeper.close();
+    ProcessStore store = ProcessStore.open(Linux.system(), run.resolve("keeper"));
+    kernel.keep(store);
+    store.close();
   }
 
   @AfterEach
   void end() throws IOException {
-    ProcessKeeper.open(Linux.system(), run.resolve("keeper")).end();
+    ProcessStore.open(Linux.system(), run.resolve("keeper")).end();
   }
 
   private static String record() {

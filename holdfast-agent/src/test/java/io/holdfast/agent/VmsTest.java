@@ -5,7 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.StoreKey;
 import io.holdfast.testkit.FormatZero;
 import io.holdfast.varlink.VarlinkError;
 import io.holdfast.vm.probe.QemuProbe;
@@ -18,6 +19,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.function.Predicate;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -27,24 +29,24 @@ class VmsTest {
   @TempDir Path run;
 
   /** Keeps nothing, and takes its time to say so. */
-  private static final class SlowKeeper implements Keeper {
+  private static final class SlowStore implements DescriptorStore {
     private final CountDownLatch asked = new CountDownLatch(1);
     private final CountDownLatch answers = new CountDownLatch(1);
     private volatile boolean slow;
 
     @Override
-    public void keep(String label, Fd fd) {}
+    public void put(StoreKey key, Fd fd) {}
 
     @Override
-    public void drop(Set<String> labels) {}
+    public void drop(Set<? extends StoreKey> keys) {}
 
     @Override
-    public Set<String> labels(String prefix) {
+    public Set<StoreKey> keys() {
       return Set.of();
     }
 
     @Override
-    public Map<String, Fd> kept(String prefix) {
+    public Map<StoreKey, Fd> all(Predicate<? super StoreKey> wanted) {
       if (slow) {
         asked.countDown();
         try {
@@ -54,6 +56,11 @@ class VmsTest {
         }
       }
       return Map.of();
+    }
+
+    @Override
+    public Optional<Fd> find(StoreKey key) {
+      return Optional.empty();
     }
 
     @Override
@@ -78,9 +85,9 @@ class VmsTest {
   void vmThatIsTakenBackIsNotTakenByAnUpdateBefore() throws IOException, InterruptedException {
     AgentPaths places = new AgentPaths(run, run.resolve("agent.sock"));
     places.create();
-    SlowKeeper keeper = new SlowKeeper();
+    SlowStore store = new SlowStore();
     Linux linux = Linux.system();
-    Vms vms = new Vms(linux, places, keeper, new QemuProbe(linux, run), Optional.empty());
+    Vms vms = new Vms(linux, places, store, new QemuProbe(linux, run), Optional.empty());
     String name = "adopted";
     Path record = Files.createDirectories(places.vm(name)).resolve("vm.json");
     Files.writeString(record, "{\"format\":99}");
@@ -88,13 +95,13 @@ class VmsTest {
     vms.recover(_ -> {}, (_, _) -> false, (_, _) -> true);
     assertThat(vms.unknown()).containsExactly(name);
     Files.write(record, FormatZero.golden("vm-adopted.json"));
-    keeper.slow = true;
+    store.slow = true;
     CompletableFuture<Boolean> taken =
         CompletableFuture.supplyAsync(() -> vms.takeBack(name, new ArrayList<>(), (_, _) -> false));
-    keeper.asked.await();
+    store.asked.await();
     assertThatThrownBy(() -> vms.claimRecovered(name, "update u1"))
         .isInstanceOf(VarlinkError.class);
-    keeper.answers.countDown();
+    store.answers.countDown();
     assertThat(taken.join()).isTrue();
     assertThat(vms.claimRecovered(name, "update u1").promise().name()).isEqualTo(name);
     vms.release(name);

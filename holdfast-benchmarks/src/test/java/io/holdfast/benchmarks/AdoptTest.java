@@ -7,7 +7,9 @@ import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
-import io.holdfast.store.ProcessKeeper;
+import io.holdfast.store.ProcessStore;
+import io.holdfast.store.StoreKey;
+import io.holdfast.store.VmId;
 import io.holdfast.varlink.Reply;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkException;
@@ -28,7 +30,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.function.BooleanSupplier;
+import java.util.function.Predicate;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -376,17 +380,18 @@ class AdoptTest {
       before = before.with(key, record.get(key).orElseThrow());
     }
     Files.writeString(file, before.pretty());
-    String keys = Vm.id(record).keys() + "/";
-    try (ProcessKeeper keeper = ProcessKeeper.open(linux, host.run().resolve("keeper"));
+    VmId id = Vm.id(record);
+    try (ProcessStore store = ProcessStore.open(linux, host.run().resolve("keeper"));
         PidFd process = linux.pidfd(qemu);
         Fd image = process.take(8)) {
-      for (Map.Entry<String, Fd> each : keeper.kept(keys).entrySet()) {
+      Predicate<StoreKey> its = key -> key instanceof StoreKey.OfVm each && each.vm().equals(id);
+      for (Map.Entry<StoreKey, Fd> each : store.all(its).entrySet()) {
         try (Fd own = each.getValue()) {
-          boolean its = linux.identity(own).equals(linux.identity(image));
-          keeper.keep(Host.VM + "/" + each.getKey().substring(keys.length()), its ? image : own);
+          boolean first = linux.identity(own).equals(linux.identity(image));
+          store.put(VmId.named(Host.VM).key(each.getKey().label()), first ? image : own);
+          store.drop(Set.of(each.getKey()));
         }
       }
-      keeper.drop(keeper.labels(keys));
     }
   }
 

@@ -55,7 +55,7 @@ final class Host implements AutoCloseable {
       int processes,
       Set<String> files,
       Map<String, Long> agent,
-      Map<String, Long> keeper,
+      Map<String, Long> store,
       long held) {}
 
   private Host(Path directory, Path run, List<String> prefix, String main) {
@@ -454,7 +454,7 @@ final class Host implements AutoCloseable {
     await("no QEMU", () -> qemus(run).isEmpty());
   }
 
-  /** Checks that nothing is left of the VM: the agent and its keeper, holding nothing. */
+  /** Checks that nothing is left of the VM: the agent and its descriptor store, holding nothing. */
   void assertEmpty() {
     try {
       await("an agent and its keeper only", () -> processes().size() == 2);
@@ -650,7 +650,8 @@ final class Host implements AutoCloseable {
     await(
         "the end of this host's processes",
         () -> {
-          // Again and again: an agent that is still there replaces a keeper that was killed.
+          // Again and again: an agent that is still there replaces a descriptor store that was
+          // killed.
           List<Long> left = processes();
           left.forEach(pid -> ProcessHandle.of(pid).ifPresent(ProcessHandle::destroyForcibly));
           return left.isEmpty();

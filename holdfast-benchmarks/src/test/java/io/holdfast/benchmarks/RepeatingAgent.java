@@ -25,7 +25,9 @@ import io.holdfast.kexec.depart.NextKernel;
 import io.holdfast.kexec.session.SessionHolder;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
-import io.holdfast.store.ProcessKeeper;
+import io.holdfast.store.ProcessStore;
+import io.holdfast.store.ServiceBox;
+import io.holdfast.store.StoreKey;
 import io.holdfast.store.VmId;
 import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.Vm;
@@ -86,7 +88,7 @@ final class RepeatingAgent implements AutoCloseable {
   private final Linux linux;
   private final Path run;
   private final Path console;
-  private final ProcessKeeper keeper;
+  private final ProcessStore store;
   private final PlatformWorkers workers = new PlatformWorkers();
   private final QemuProbe probe;
   private final Vm vm;
@@ -104,24 +106,16 @@ final class RepeatingAgent implements AutoCloseable {
     this.linux = new Linux(kernel);
     this.run = run;
     this.console = console;
-    this.keeper = ProcessKeeper.open(linux, run.resolve("keeper"));
+    this.store = ProcessStore.open(linux, run.resolve("keeper"));
     this.probe = new QemuProbe(linux, run);
     Path directory = run.resolve("vms").resolve(name);
     JsonObject record = Vm.readRecord(directory).orElseThrow();
     VmId id = Vm.id(record);
     Box box = new Box(name, name);
-    keeper
-        .kept(id.keys() + "/")
-        .forEach(
-            (key, fd) -> {
-              String label = key.substring(id.keys().length() + 1);
-              if (label.contains("@")) {
-                fd.close(); // the backends'
-              } else {
-                box.put(label, fd, "memfd");
-              }
-            });
-    this.vm = Vm.attach(new BackendContext(linux, keeper, id, directory), record, box);
+    store
+        .all(key -> key instanceof StoreKey.Inherited each && each.vm().equals(id))
+        .forEach((key, fd) -> box.put(key.label(), fd, "memfd"));
+    this.vm = Vm.attach(new BackendContext(linux, store, id, directory), record, box);
   }
 
   /** Runs it. */
@@ -548,13 +542,12 @@ final class RepeatingAgent implements AutoCloseable {
               journal,
               Set.of(vm.promise().name()),
               Set.of(),
-              Map.of("cache", Map.of("index", memfd)),
+              Map.of(new ServiceBox("cache"), Map.of("index", memfd)),
               new Stays(),
               SessionHolder.NOBODY,
               List::of);
       VmDeparture leaving =
-          new VmDeparture(
-              linux, vm, Copies.LABEL, departure.box(vm.id().keys()), GuestClock.Choice.CORRECT);
+          new VmDeparture(linux, vm, departure.box(vm.id()), GuestClock.Choice.CORRECT);
       boolean[] crossed = {false};
       List<Repeated> participants =
           List.of(new Repeated(leaving, round), new Repeated(departure, round));
@@ -610,17 +603,11 @@ final class RepeatingAgent implements AutoCloseable {
 
   /** The copies of device states, as the agent has them. */
   private final class Copies implements VmUpdate.DeviceState {
-    static final String LABEL = "device-state";
-
-    private String label(VmId id) {
-      return id.keys() + "/" + LABEL;
-    }
-
     @Override
     public Fd create(VmId id) {
       Fd state = linux.memfd("device state of " + id.name(), 0);
       try {
-        keeper.keep(label(id), state);
+        store.put(new StoreKey.DeviceState(id), state);
         return state;
       } catch (RuntimeException e) {
         state.close();
@@ -630,12 +617,12 @@ final class RepeatingAgent implements AutoCloseable {
 
     @Override
     public Optional<Fd> find(VmId id) {
-      return Optional.ofNullable(keeper.kept(label(id)).get(label(id)));
+      return store.find(new StoreKey.DeviceState(id));
     }
 
     @Override
     public void drop(VmId id) {
-      keeper.drop(Set.of(label(id)));
+      store.drop(Set.of(new StoreKey.DeviceState(id)));
     }
   }
 
@@ -650,9 +637,9 @@ final class RepeatingAgent implements AutoCloseable {
 
   private State state() throws IOException {
     Set<String> kept = new TreeSet<>();
-    try (ProcessKeeper next = ProcessKeeper.open(Linux.system(), run.resolve("keeper"))) {
+    try (ProcessStore next = ProcessStore.open(Linux.system(), run.resolve("keeper"))) {
       // What another agent would find.
-      next.labels("").forEach(label -> kept.add(label.replaceAll("@\\d+", "@N")));
+      next.keys().forEach(key -> kept.add(key.text().replaceAll("@\\d+", "@N")));
     }
     return new State(Host.descriptors(ProcessHandle.current().pid()), kept, Host.files(run));
   }
@@ -713,7 +700,7 @@ final class RepeatingAgent implements AutoCloseable {
   @Override
   public void close() {
     vm.close();
-    keeper.close();
+    store.close();
     workers.close();
   }
 }

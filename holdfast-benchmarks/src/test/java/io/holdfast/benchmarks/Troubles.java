@@ -90,7 +90,10 @@ final class Troubles {
   private final Optional<LimitedFileSystem> space;
   private final Optional<StallingFile> storage;
 
-  /** Whoever ends an agent has it until the next one listens; nobody kills the keeper meanwhile. */
+  /**
+   * Whoever ends an agent has it until the next one listens; nobody kills the descriptor store
+   * meanwhile.
+   */
   private final ReentrantLock presence = new ReentrantLock();
 
   /** No agent is started or let go on meanwhile. */
@@ -255,11 +258,11 @@ final class Troubles {
   private void killKeeper() {
     presence.lock();
     try {
-      long keeper = host.keeper();
-      kill(keeper);
+      long store = host.keeper();
+      kill(store);
       Host.await(
-          "another keeper than " + keeper + ", by an agent that said: " + host.said(),
-          () -> host.keeper() != keeper && Host.alive(host.keeper()));
+          "another keeper than " + store + ", by an agent that said: " + host.said(),
+          () -> host.keeper() != store && Host.alive(host.keeper()));
     } finally {
       presence.unlock();
     }

@@ -406,7 +406,7 @@ class NetworkTest {
     }
   }
 
-  /** As when the agent that listens dies: its keeper's duplicate keeps the backlog. */
+  /** As when the agent that listens dies: its descriptor store's duplicate keeps the backlog. */
   @Test
   void connectionsWaitWhileAnybodyHasTheListener() {
     Fd kept;

@@ -346,35 +346,36 @@ class ProcessesTest {
   void takesDescriptorsOfAChildAfterItsParentClosedThem() {
     Fd ram = linux.memfd("ram", 10);
     FileIdentity identity = linux.identity(ram);
-    try (ChildProcess keeper =
+    try (ChildProcess store =
         linux.spawn(SpawnRequest.of(List.of("sleep", "100")).withInherited(Map.of(50, ram)))) {
       ram.close();
-      try (Fd taken = keeper.pidfd().take(50)) {
+      try (Fd taken = store.pidfd().take(50)) {
         assertThat(linux.identity(taken)).isEqualTo(identity);
-        assertThat(taken.what()).contains("descriptor 50 of sleep, process " + keeper.pid());
+        assertThat(taken.what()).contains("descriptor 50 of sleep, process " + store.pid());
         assertThat(Self.text("/proc/self/fdinfo/" + taken.number()))
             .containsPattern("flags:\\s+02\\d+");
       }
-      assertThatThrownBy(() -> keeper.pidfd().take(51).close())
+      assertThatThrownBy(() -> store.pidfd().take(51).close())
           .hasMessageContaining("EBADF")
           .hasMessageContaining("51");
-      keeper.pidfd().signal(Signal.KILL);
-      keeper.waitFor();
-      assertThatThrownBy(() -> keeper.pidfd().take(50).close()).hasMessageContaining("ESRCH");
+      store.pidfd().signal(Signal.KILL);
+      store.waitFor();
+      assertThatThrownBy(() -> store.pidfd().take(50).close()).hasMessageContaining("ESRCH");
     }
   }
 
   /**
-   * What the agent's keeper does: descriptors wait in a socket's queue that an idle process holds.
+   * What the agent's descriptor store does: descriptors wait in a socket's queue that an idle
+   * process holds.
    */
   @Test
   void anIdleProcessKeepsDescriptorsInASocketsQueue() {
-    ChildProcess keeper;
+    ChildProcess store;
     FileIdentity identity;
     try (FdPair pair = linux.socketPair(SocketType.SEQPACKET);
         Fd ram = linux.memfd("ram", 10)) {
       identity = linux.identity(ram);
-      keeper =
+      store =
           linux.spawn(
               SpawnRequest.of(List.of("sleep", "100"))
                   .withInherited(Map.of(3, pair.left(), 4, pair.right())));
@@ -382,15 +383,15 @@ class ProcessesTest {
         into.send("ram".getBytes(StandardCharsets.UTF_8), 0, 3, List.of(ram));
       }
     }
-    try (keeper;
-        UnixSocket queue = linux.adopt(keeper.pidfd().take(4))) {
+    try (store;
+        UnixSocket queue = linux.adopt(store.pidfd().take(4))) {
       byte[] label = new byte[10];
       Received peeked = queue.peek(label).orElseThrow();
       assertThat(new String(label, 0, peeked.bytes(), StandardCharsets.UTF_8)).isEqualTo("ram");
       assertThat(peeked.descriptors()).extracting(linux::identity).containsExactly(identity);
       peeked.closeDescriptors();
-      keeper.pidfd().signal(Signal.KILL);
-      keeper.waitFor();
+      store.pidfd().signal(Signal.KILL);
+      store.waitFor();
     }
   }
 

@@ -12,11 +12,11 @@ import java.util.regex.Pattern;
  *
  * @param instance 16 hexadecimal digits; empty for a VM that version 0.1.0 started or adopted
  */
-public record VmId(String name, Optional<String> instance) {
-  /** What parts name and instance in the keeper's labels; the digit is the format. */
+public record VmId(String name, Optional<String> instance) implements BoxId {
+  /** What parts name and instance in the text; the digit is the format. */
   private static final String INSTANCE = "~1.";
 
-  private static final Pattern KEYS = Pattern.compile("(?<name>[^~]+)~1\\.(?<id>[0-9a-f]{16})");
+  private static final Pattern TEXT = Pattern.compile("(?<name>[^~]+)~1\\.(?<id>[0-9a-f]{16})");
 
   private static final class Ids {
     static final SecureRandom RANDOM = new SecureRandom();
@@ -27,25 +27,40 @@ public record VmId(String name, Optional<String> instance) {
     return new VmId(name, Optional.of(HexFormat.of().toHexDigits(Ids.RANDOM.nextLong())));
   }
 
-  /**
-   * Returns the id of the VM whose labels in the keeper begin so.
-   *
-   * @param keys what {@link #keys} returned
-   */
-  public static VmId ofKeys(String keys) {
-    Matcher found = KEYS.matcher(keys);
-    return found.matches()
-        ? new VmId(found.group("name"), Optional.of(found.group("id")))
-        : new VmId(keys, Optional.empty());
+  /** Returns the id of whichever VM has a name. */
+  public static VmId named(String name) {
+    return new VmId(name, Optional.empty());
   }
 
-  /** Returns what the VM's labels in the keeper begin with, before a slash. */
-  public String keys() {
+  /**
+   * Returns the id that a text is of.
+   *
+   * @param text what {@link #text} returned
+   */
+  public static VmId of(String text) {
+    Matcher found = TEXT.matcher(text);
+    return found.matches()
+        ? new VmId(found.group("name"), Optional.of(found.group("id")))
+        : named(text);
+  }
+
+  @Override
+  public String text() {
     return name + instance.map(id -> INSTANCE + id).orElse("");
   }
 
   @Override
+  public VmId named() {
+    return named(name);
+  }
+
+  @Override
+  public StoreKey.OfVm key(String label) {
+    return StoreKey.of(this, label);
+  }
+
+  @Override
   public String toString() {
-    return keys();
+    return text();
   }
 }

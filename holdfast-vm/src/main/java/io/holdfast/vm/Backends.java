@@ -60,8 +60,9 @@ public final class Backends implements AutoCloseable {
             new ChannelBackend(
                 new Console(
                     context.linux(),
-                    context.keeper(),
-                    label(context, device),
+                    context.store(),
+                    context.id(),
+                    device.id(),
                     log,
                     console.logLimit()),
                 device.id(),
@@ -75,8 +76,9 @@ public final class Backends implements AutoCloseable {
               new ChannelBackend(
                   new Port(
                       context.linux(),
-                      context.keeper(),
-                      label(context, device),
+                      context.store(),
+                      context.id(),
+                      device.id(),
                       port.socket(directory)),
                   device.id(),
                   "channel " + port.name() + " and its client stay connected",
@@ -85,10 +87,6 @@ public final class Backends implements AutoCloseable {
                       "the client of channel " + port.name() + " is cut off")));
       case Cdrom _, Emulated _ -> Optional.empty();
     };
-  }
-
-  private static String label(BackendContext context, Device device) {
-    return context.id().keys() + "/" + device.id();
   }
 
   /** The console, if the VM has one of ours. */

@@ -712,7 +712,7 @@ public final class Vm implements AutoCloseable {
     process.close();
     backends.close();
     if (arriving) {
-      // An update has it that waits for it to come back; the keeper holds what it needs.
+      // An update has it that waits for it to come back; the descriptor store holds what it needs.
       box.discard();
     } else {
       box.close();

@@ -49,8 +49,8 @@ import java.util.TreeSet;
  *
  * <p>{@code /dev/liveupdate} is not opened either. The kernel rebuilds its sessions at the first
  * open, and if that fails, as where a driver of one of their files is not there yet, each later
- * open fails with EIO until a reboot ({@code kernel/liveupdate/luo_session.c}). The keeper's queue
- * is not read: an agent that starts meanwhile would read from where this stopped.
+ * open fails with EIO until a reboot ({@code kernel/liveupdate/luo_session.c}). The descriptor
+ * store's queue is not read: an agent that starts meanwhile would read from where this stopped.
  */
 public final class RescueSurvey {
   /** How long memory is searched for the names of what waits. */
@@ -115,10 +115,10 @@ public final class RescueSurvey {
               + " mounted there?");
     }
     agent.flatMap(Agent::vms).ifPresent(vms -> vms.forEach(this::seen));
-    Optional<Path> keeper = existing(places.run().resolve("keeper"));
-    Optional<ProcessIdentity> keeping = keeper.flatMap(this::alive);
+    Optional<Path> store = existing(places.run().resolve("keeper"));
+    Optional<ProcessIdentity> keeping = store.flatMap(this::alive);
     keeping.ifPresent(each -> storing.add(each.pid()));
-    directories(keeper.isPresent(), keeping);
+    directories(store.isPresent(), keeping);
     openSessions();
     Verdict verdict = sessions();
     if (verdict.sessions == Sessions.UNKNOWN
@@ -253,7 +253,7 @@ public final class RescueSurvey {
     return found.map(_ -> identity);
   }
 
-  private void directories(boolean kept, Optional<ProcessIdentity> keeper) {
+  private void directories(boolean kept, Optional<ProcessIdentity> store) {
     Path vms = places.vm("x").getParent();
     if (vms == null || !Files.isDirectory(vms)) {
       return;
@@ -263,7 +263,7 @@ public final class RescueSurvey {
       for (Path each : all) {
         String name = each.getFileName() + "";
         if (!boxes.containsKey(name)) {
-          boxes.put(name, directory(name, kept, keeper, aside));
+          boxes.put(name, directory(name, kept, store, aside));
         }
       }
     } catch (IOException | DirectoryIteratorException e) {
@@ -283,7 +283,7 @@ public final class RescueSurvey {
   }
 
   private Box directory(
-      String name, boolean kept, Optional<ProcessIdentity> keeper, Set<String> aside) {
+      String name, boolean kept, Optional<ProcessIdentity> store, Set<String> aside) {
     Optional<JsonObject> record = record(name);
     OptionalLong memory = OptionalLong.empty();
     Optional<ProcessIdentity> qemu = Optional.empty();
@@ -306,12 +306,12 @@ public final class RescueSurvey {
           needs);
     }
     String what = aside.contains(name) ? "its session, which could not be restored," : "its memory";
-    if (keeper.isPresent()) {
+    if (store.isPresent()) {
       return new Box(
           name,
           memory,
           Place.STORED,
-          what + " is stored by process " + keeper.get().pid() + keptDescriptors(keeper.get()),
+          what + " is stored by process " + store.get().pid() + keptDescriptors(store.get()),
           needs);
     }
     if (kept) {
@@ -330,10 +330,10 @@ public final class RescueSurvey {
         needs);
   }
 
-  /** How many descriptors are in the keeper's queue, without reading it. */
-  private static String keptDescriptors(ProcessIdentity keeper) {
+  /** How many descriptors are in the descriptor store's queue, without reading it. */
+  private static String keptDescriptors(ProcessIdentity store) {
     try {
-      for (String line : Files.readAllLines(Path.of("/proc/" + keeper.pid() + "/fdinfo/3"))) {
+      for (String line : Files.readAllLines(Path.of("/proc/" + store.pid() + "/fdinfo/3"))) {
         if (line.startsWith("scm_fds:")) {
           return " (" + line.substring("scm_fds:".length()).strip() + " descriptors)";
         }
@@ -417,7 +417,8 @@ public final class RescueSurvey {
   // Sessions.
 
   /**
-   * Sessions that processes have open besides a keeper's queue: a guard's, systemd's, an agent's.
+   * Sessions that processes have open besides a descriptor store's queue: a guard's, systemd's, an
+   * agent's.
    */
   private void openSessions() {
     open.sessions()

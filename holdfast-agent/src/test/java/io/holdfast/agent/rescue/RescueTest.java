@@ -13,7 +13,7 @@ import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
 import io.holdfast.linux.ProcessIdentity;
-import io.holdfast.store.ProcessKeeper;
+import io.holdfast.store.ProcessStore;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -42,7 +42,7 @@ class RescueTest {
   private final Linux linux = new Linux(kernel);
   private Path host;
   private Path run;
-  private Optional<ProcessKeeper> keeper = Optional.empty();
+  private Optional<ProcessStore> store = Optional.empty();
 
   @BeforeEach
   void make() throws IOException {
@@ -55,8 +55,8 @@ class RescueTest {
 
   @AfterEach
   void end() throws IOException {
-    if (keeper.isPresent()) {
-      keeper.get().end();
+    if (store.isPresent()) {
+      store.get().end();
     }
   }
 
@@ -98,8 +98,8 @@ class RescueTest {
   private void unpack() throws IOException {
     Files.createDirectories(run.resolve("updates"));
     Files.createDirectories(run.resolve("vms"));
-    ProcessKeeper opened = ProcessKeeper.open(linux, run.resolve("keeper"));
-    keeper = Optional.of(opened);
+    ProcessStore opened = ProcessStore.open(linux, run.resolve("keeper"));
+    store = Optional.of(opened);
     try (SessionGuard guard = SessionGuard.open(Linux.system(), run.resolve("guard"))) {
       Optional<Arrival> _ =
           Arrival.unpack(
@@ -279,7 +279,7 @@ class RescueTest {
     assertThat(found.waits()).isTrue();
     Rescue.Box web = found.boxes().getFirst();
     assertThat(web.place()).isEqualTo(Place.STORED);
-    int pid = keeper.orElseThrow().process().orElseThrow();
+    int pid = store.orElseThrow().process().orElseThrow();
     assertThat(web.where()).contains("process " + pid);
     assertThat(web.bytes()).hasValue(MEMORY);
     assertThat(web.missing())
@@ -297,7 +297,7 @@ class RescueTest {
     unpack();
     Path record = run.resolve("keeper");
     String named = Files.readString(record);
-    keeper.orElseThrow().end();
+    store.orElseThrow().end();
     awaitDeath(ProcessIdentity.parse(named.strip()));
     Files.writeString(record, named);
     Rescue found = read();

@@ -24,7 +24,9 @@ import io.holdfast.linux.Mapping;
 import io.holdfast.linux.Protection;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.file.WholeFile;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.BoxId;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.VmId;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -40,8 +42,8 @@ import java.util.OptionalLong;
 import java.util.Set;
 
 /**
- * What came from the previous kernel. Unpacking it leaves the keeper and the run directory as an
- * agent does that died after a commit: whoever recovers that brings the VMs back.
+ * What came from the previous kernel. Unpacking it leaves the descriptor store and the run
+ * directory as an agent does that died after a commit: whoever recovers that brings the VMs back.
  *
  * <p>Nothing is lost if the agent dies on the way. A session's descriptor is shared with an idle
  * process ({@link Linux#shareDescriptors}) from the moment on that the kernel makes it, until the
@@ -90,16 +92,22 @@ public final class Arrival {
    *     what there is is held, and the next agent tries again
    */
   public static Optional<Arrival> unpack(
-      Linux linux, Keeper keeper, SessionGuard guard, Places places) throws IOException {
-    return unpack(linux, keeper, guard, places, ArrivedSessions.Host.REAL);
+      Linux linux, DescriptorStore store, SessionGuard guard, Places places) throws IOException {
+    return unpack(linux, store, guard, places, ArrivedSessions.Host.REAL);
   }
 
-  /** As {@link #unpack(Linux, Keeper, SessionGuard, Places)}, on a host that a test makes. */
+  /**
+   * As {@link #unpack(Linux, DescriptorStore, SessionGuard, Places)}, on a host that a test makes.
+   */
   public static Optional<Arrival> unpack(
-      Linux linux, Keeper keeper, SessionGuard guard, Places places, ArrivedSessions.Host host)
+      Linux linux,
+      DescriptorStore store,
+      SessionGuard guard,
+      Places places,
+      ArrivedSessions.Host host)
       throws IOException {
     long began = System.nanoTime();
-    KeptSessions kept = KeptSessions.of(keeper);
+    KeptSessions kept = KeptSessions.of(store);
     ArrivedSessions sessions =
         new ArrivedSessions(linux, kept, guard, places.run().resolve("settled"), host);
     try {
@@ -111,7 +119,7 @@ public final class Arrival {
         Optional<Fd> manifest = manifest(session);
         if (manifest.isPresent()) {
           return Optional.of(
-              unpack(new Unpacking(linux, keeper, sessions, places), manifest.get(), began));
+              unpack(new Unpacking(linux, store, sessions, places), manifest.get(), began));
         }
         kept.drop(Manifest.SESSION);
         sessions.settle();
@@ -170,40 +178,40 @@ public final class Arrival {
   }
 
   /**
-   * Returns why a box is set aside: it is in its session, in the keeper, and nothing of it may be
-   * used, ended or removed.
+   * Returns why a box is set aside: it is in its session, in the descriptor store, and nothing of
+   * it may be used, ended or removed.
    *
-   * @param box a VM's name, or {@code @box/NAME}
+   * @param box a VM's whatever its instance
    * @return empty if it is not set aside
    */
-  public Optional<String> aside(String box) {
+  public Optional<String> aside(BoxId box) {
     return unpacker.aside(box);
   }
 
-  /** Returns what is set aside, a VM's name or {@code @box/NAME}, and why. */
-  public Map<String, String> aside() {
+  /** Returns what is set aside, VMs' boxes {@linkplain BoxId#named by name}, and why. */
+  public Map<BoxId, String> aside() {
     return unpacker.aside();
   }
 
   /**
    * Tries again to unpack what is set aside.
    *
-   * @return the boxes that are unpacked now
+   * @return the boxes that are unpacked now, VMs' {@linkplain BoxId#named by name}
    * @throws IOException if that cannot be written down; all are as they were then
    */
-  public Set<String> retry() throws IOException {
+  public Set<BoxId> retry() throws IOException {
     return unpacker.retry();
   }
 
   /**
    * Gives up what is set aside: it is discarded when the update ends.
    *
-   * @param box a VM's name, or {@code @box/NAME}; of the latter all that is in the keeper is
-   *     dropped
+   * @param box a VM's whatever its instance, or a service's, of which all that is in the descriptor
+   *     store is dropped
    * @return false if it is not set aside
    * @throws IOException if that cannot be written down; it is as it was then
    */
-  public boolean giveUp(String box) throws IOException {
+  public boolean giveUp(BoxId box) throws IOException {
     return unpacker.giveUp(box);
   }
 
@@ -255,7 +263,7 @@ public final class Arrival {
                 .map(
                     name ->
                         new Manifest.CrossedBox(
-                            name,
+                            VmId.named(name),
                             Manifest.SESSION + "/" + name,
                             List.of(new Manifest.CrossedEntry(CrossingBox.RECORD, 1))))
                 .toList(),
@@ -287,8 +295,8 @@ public final class Arrival {
    *
    * @throws IOException if that can't be told
    */
-  public static boolean unfinished(Keeper keeper) throws IOException {
-    Map<String, Fd> kept = KeptSessions.of(keeper).all();
+  public static boolean unfinished(DescriptorStore store) throws IOException {
+    Map<String, Fd> kept = KeptSessions.of(store).all();
     kept.values().forEach(Fd::close);
     return !kept.isEmpty();
   }
@@ -301,11 +309,12 @@ public final class Arrival {
    * @param others the names of all other participants
    */
   public static Target host(
-      Linux linux, Keeper keeper, Optional<Arrival> arrival, Set<String> others) {
-    return new Host(linux, keeper, arrival, Set.copyOf(others));
+      Linux linux, DescriptorStore store, Optional<Arrival> arrival, Set<String> others) {
+    return new Host(linux, store, arrival, Set.copyOf(others));
   }
 
-  private record Host(Linux linux, Keeper keeper, Optional<Arrival> arrival, Set<String> after)
+  private record Host(
+      Linux linux, DescriptorStore store, Optional<Arrival> arrival, Set<String> after)
       implements Target {
     @Override
     public String name() {
@@ -330,7 +339,7 @@ public final class Arrival {
         // Closing a session discards what was not retrieved, and the manifest tells what that is.
         arrival.get().unpacker.checkNothingAside();
       }
-      KeptSessions kept = KeptSessions.of(keeper);
+      KeptSessions kept = KeptSessions.of(store);
       Map<String, Fd> sessions = kept.all();
       // The one with the manifest last: as long as it is there, the next agent knows of the rest.
       List<String> order = new ArrayList<>(sessions.keySet());
@@ -346,7 +355,7 @@ public final class Arrival {
           finish(linux.liveUpdate().adoptIncoming(fd.duplicate()));
           kept.drop(name);
         }
-        // An earlier call may have failed when the keeper had dropped one in part.
+        // An earlier call may have failed when the descriptor store had dropped one in part.
         kept.drop(Manifest.SESSION);
       } finally {
         sessions.values().forEach(Fd::close);

@@ -24,8 +24,9 @@ import java.util.Optional;
 import java.util.concurrent.locks.LockSupport;
 
 /**
- * Sessions of the previous kernel: in the keeper, or still in the kernel. One that is fetched from
- * there is in the keeper before anybody uses it. Not for several threads at once.
+ * Sessions of the previous kernel: in the descriptor store, or still in the kernel. One that is
+ * fetched from there is in the descriptor store before anybody uses it. Not for several threads at
+ * once.
  */
 public final class ArrivedSessions {
   private static final String DEVICE = "/dev/liveupdate";
@@ -37,7 +38,7 @@ public final class ArrivedSessions {
   private final Path settled;
   private final Host host;
 
-  /** Sessions that the keeper did not take: closing one would discard what is in it. */
+  /** Sessions that the descriptor store did not take: closing one would discard what is in it. */
   private final Map<String, IncomingSession> unkept = new HashMap<>();
 
   /** A session may be open in this process of which nobody has the number. */
@@ -220,7 +221,7 @@ public final class ArrivedSessions {
     return kept.find(name).map(linux.liveUpdate()::adoptIncoming);
   }
 
-  /** Puts a session into the keeper, or keeps it open if that fails. */
+  /** Puts a session into the descriptor store, or keeps it open if that fails. */
   private void keep(String name, IncomingSession session) {
     unkept.put(name, session);
     kept.put(name, session.fd());

@@ -6,6 +6,7 @@ import io.holdfast.kho.memory.MemoryException;
 import io.holdfast.kho.memory.MemoryRange;
 import io.holdfast.kho.memory.PhysicalMemory;
 import io.holdfast.linux.Linux;
+import io.holdfast.store.BoxId;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -122,7 +123,7 @@ public final class ManifestSearch {
   }
 
   private static Named named(Manifest.CrossedBox box) {
-    return new Named(Manifest.shown(box.name()), box.memory());
+    return new Named(box.id().named().text(), box.memory());
   }
 
   private static boolean isOfThisKernel(Clock now, Clock departed) {
@@ -214,7 +215,7 @@ public final class ManifestSearch {
       } else if (node.equals("departed") && number >= 0 && number < 4 && value.length == 8) {
         clock[number] = ByteBuffer.wrap(value).getLong();
       } else if (node.startsWith("box@") && number == 0) {
-        boxes.add(new Named(Manifest.shown(string(value)), OptionalLong.empty()));
+        boxes.add(new Named(BoxId.of(string(value)).named().text(), OptionalLong.empty()));
       }
       return true;
     }

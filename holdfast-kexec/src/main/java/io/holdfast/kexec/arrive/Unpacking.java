@@ -10,7 +10,9 @@ import io.holdfast.linux.Mapping;
 import io.holdfast.linux.Protection;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.file.WholeFile;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.BoxId;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.StoreKey;
 import io.holdfast.store.VmId;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -24,10 +26,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
-import java.util.TreeMap;
+import java.util.stream.Collectors;
 
 /**
- * Unpacks boxes into the keeper and the run directory, each by itself: one that fails is set aside.
+ * Unpacks boxes into the descriptor store and the run directory, each by itself: one that fails is
+ * set aside.
  *
  * <p>Which ones are is in the file {@code ID.aside} beside the update's journal, a name a line. It
  * is written before the journal, so with a journal each box that is not named there is unpacked. A
@@ -35,27 +38,24 @@ import java.util.TreeMap;
  * between unpacks it once more, and nothing runs on it yet.
  */
 final class Unpacking {
-  /** What the names of VMs' boxes do not begin with. */
-  private static final String NO_VM = "@";
-
   private static final LateLogger LOG = new LateLogger(Unpacking.class);
 
   private final Linux linux;
-  private final Keeper keeper;
+  private final DescriptorStore store;
   private final ArrivedSessions sessions;
   private final Arrival.Places places;
 
   private String update = "";
 
-  /** By the VM's name, or the plain box's. */
-  private final Map<String, Manifest.CrossedBox> boxes = new LinkedHashMap<>();
+  /** By {@link BoxId#named}. */
+  private final Map<BoxId, Manifest.CrossedBox> boxes = new LinkedHashMap<>();
 
   /** The boxes that are set aside, and why. */
-  private Map<String, String> aside = Map.of();
+  private Map<BoxId, String> aside = Map.of();
 
-  Unpacking(Linux linux, Keeper keeper, ArrivedSessions sessions, Arrival.Places places) {
+  Unpacking(Linux linux, DescriptorStore store, ArrivedSessions sessions, Arrival.Places places) {
     this.linux = linux;
-    this.keeper = keeper;
+    this.store = store;
     this.sessions = sessions;
     this.places = places;
   }
@@ -77,16 +77,16 @@ final class Unpacking {
   /** Unpacks the boxes that an earlier agent set aside. */
   synchronized void again(Manifest manifest) throws IOException {
     read(manifest);
-    Set<String> names = new HashSet<>();
+    Set<BoxId> ids = new HashSet<>();
     if (Files.exists(file())) {
-      names.addAll(Files.readAllLines(file()));
-      names.retainAll(boxes.keySet());
+      Files.readAllLines(file()).forEach(line -> ids.add(BoxId.of(line)));
+      ids.retainAll(boxes.keySet());
     }
-    set(take(names));
+    set(take(ids));
   }
 
-  synchronized Set<String> retry() throws IOException {
-    Set<String> back = new HashSet<>(aside.keySet());
+  synchronized Set<BoxId> retry() throws IOException {
+    Set<BoxId> back = new HashSet<>(aside.keySet());
     try {
       set(take(back));
     } finally {
@@ -96,34 +96,36 @@ final class Unpacking {
     return back;
   }
 
-  synchronized Map<String, String> aside() {
+  synchronized Map<BoxId, String> aside() {
     return Map.copyOf(aside);
   }
 
-  synchronized Optional<String> aside(String box) {
-    return Optional.ofNullable(aside.get(box));
+  synchronized Optional<String> aside(BoxId box) {
+    return Optional.ofNullable(aside.get(box.named()));
   }
 
-  synchronized boolean giveUp(String box) throws IOException {
-    if (!aside.containsKey(box)) {
+  synchronized boolean giveUp(BoxId box) throws IOException {
+    BoxId named = box.named();
+    if (!aside.containsKey(named)) {
       return false;
     }
-    boolean vm = !box.startsWith(NO_VM);
     // First: a record without its box would be taken for a VM, and a part of a box for the whole.
-    if (vm) {
-      try (DirectoryStream<Path> files = Files.newDirectoryStream(places.vm(box))) {
+    if (named instanceof VmId vm) {
+      try (DirectoryStream<Path> files = Files.newDirectoryStream(places.vm(vm.name()))) {
         for (Path file : files) {
           Files.delete(file);
         }
       }
     } else {
-      keeper.drop(keeper.labels(box + "/"));
+      Set<StoreKey> its = new HashSet<>(store.keys());
+      its.removeIf(key -> !(key instanceof StoreKey.InServiceBox each && each.box().equals(named)));
+      store.drop(its);
     }
-    Map<String, String> rest = new TreeMap<>(aside);
-    rest.remove(box);
+    Map<BoxId, String> rest = new LinkedHashMap<>(aside);
+    rest.remove(named);
     set(rest);
-    if (vm) {
-      Files.deleteIfExists(places.vm(box));
+    if (named instanceof VmId vm) {
+      Files.deleteIfExists(places.vm(vm.name()));
     }
     return true;
   }
@@ -134,7 +136,7 @@ final class Unpacking {
    * @throws IOException if one is, with its name and the reason
    */
   synchronized void checkNothingAside() throws IOException {
-    for (Map.Entry<String, String> each : aside.entrySet()) {
+    for (Map.Entry<BoxId, String> each : aside.entrySet()) {
       throw new IOException(who(each.getKey()) + " is set aside: " + each.getValue());
     }
   }
@@ -151,7 +153,7 @@ final class Unpacking {
   private void read(Manifest manifest) {
     update = manifest.update();
     for (Manifest.CrossedBox box : manifest.boxes()) {
-      boxes.put(VmId.ofKeys(box.name()).name(), box);
+      boxes.put(box.id().named(), box);
     }
   }
 
@@ -159,32 +161,33 @@ final class Unpacking {
     return places.updates().resolve(update + ".aside");
   }
 
-  private void set(Map<String, String> failed) throws IOException {
-    for (String name : failed.keySet()) {
-      if (!name.startsWith(NO_VM)) {
+  private void set(Map<BoxId, String> failed) throws IOException {
+    for (BoxId id : failed.keySet()) {
+      if (id instanceof VmId vm) {
         // It is unknown, not gone.
-        Files.createDirectories(places.vm(name));
+        Files.createDirectories(places.vm(vm.name()));
       }
     }
     if (failed.isEmpty()) {
       Files.deleteIfExists(file());
     } else {
-      WholeFile.write(file(), String.join("\n", failed.keySet()).getBytes(StandardCharsets.UTF_8));
+      String text = failed.keySet().stream().map(BoxId::text).collect(Collectors.joining("\n"));
+      WholeFile.write(file(), text.getBytes(StandardCharsets.UTF_8));
     }
     aside = failed;
   }
 
   /** Unpacks boxes; returns those that could not be, and why. */
-  private Map<String, String> take(Set<String> names) {
-    Map<String, String> failed = new TreeMap<>();
-    for (Map.Entry<String, Manifest.CrossedBox> each : boxes.entrySet()) {
-      String name = each.getKey();
+  private Map<BoxId, String> take(Set<BoxId> ids) {
+    Map<BoxId, String> failed = new LinkedHashMap<>();
+    for (Map.Entry<BoxId, Manifest.CrossedBox> each : boxes.entrySet()) {
+      BoxId id = each.getKey();
       Manifest.CrossedBox box = each.getValue();
-      if (!names.contains(name)) {
+      if (!ids.contains(id)) {
         continue;
       }
       try {
-        take(name, box);
+        take(box);
       } catch (IOException | RuntimeException e) {
         String why =
             "it cannot be restored from the previous kernel: "
@@ -192,27 +195,23 @@ final class Unpacking {
                 + " Its session "
                 + box.session()
                 + " is preserved; `holdfast update retry` tries again"
-                + (name.startsWith(NO_VM)
-                    ? ", and `holdfast box give-up " + plain(name) + "` gives the box up"
-                    : ", and `holdfast vm stop " + name + "` gives the VM up");
-        LOG.get().log(System.Logger.Level.ERROR, who(name) + ": " + why);
+                + (id instanceof VmId
+                    ? ", and `holdfast vm stop " + id.name() + "` gives the VM up"
+                    : ", and `holdfast box give-up " + id.name() + "` gives the box up");
+        LOG.get().log(System.Logger.Level.ERROR, who(id) + ": " + why);
         LOG.get().log(System.Logger.Level.DEBUG, "where that failed", e);
-        failed.put(name, why);
+        failed.put(id, why);
       }
     }
     return failed;
   }
 
-  private static String who(String box) {
-    return box.startsWith(NO_VM) ? "box " + plain(box) : "VM " + box;
-  }
-
-  private static String plain(String box) {
-    return box.substring(box.indexOf('/') + 1);
+  private static String who(BoxId box) {
+    return (box instanceof VmId ? "VM " : "box ") + box.name();
   }
 
   /** All of it is retrieved before anything is unpacked, and a VM's record is written last. */
-  private void take(String name, Manifest.CrossedBox box) throws IOException {
+  private void take(Manifest.CrossedBox box) throws IOException {
     Optional<IncomingSession> found = sessions.box(box.session());
     if (found.isEmpty()) {
       if (box.entries().isEmpty()) {
@@ -228,14 +227,14 @@ final class Unpacking {
       Optional<Fd> record = Optional.empty();
       for (int i = 0; i < memfds.size(); i++) {
         String label = box.entries().get(i).label();
-        if (label.equals(CrossingBox.RECORD)) {
+        if (label.equals(CrossingBox.RECORD) && box.id() instanceof VmId) {
           record = Optional.of(memfds.get(i));
         } else {
-          keeper.keep(box.name() + "/" + label, memfds.get(i));
+          store.put(box.id().key(label), memfds.get(i));
         }
       }
       if (record.isPresent()) {
-        Path directory = places.vm(name);
+        Path directory = places.vm(box.id().name());
         Files.createDirectories(directory);
         WholeFile.write(directory.resolve("vm.json"), bytes(record.get()));
       }

@@ -40,20 +40,20 @@ public final class SystemdChecks {
 
   private final Systemctl systemctl;
   private final Path root;
-  private final String keeper;
+  private final String store;
   private final Path run;
   private final Path socket;
 
   /**
    * @param root of the host's files
-   * @param keeper who keeps descriptors
+   * @param store who keeps descriptors
    * @param run the agent's run directory
    * @param socket where it listens
    */
-  public SystemdChecks(Systemctl systemctl, Path root, String keeper, Path run, Path socket) {
+  public SystemdChecks(Systemctl systemctl, Path root, String store, Path run, Path socket) {
     this.systemctl = systemctl;
     this.root = root;
-    this.keeper = keeper;
+    this.store = store;
     this.run = run;
     this.socket = socket;
   }
@@ -69,7 +69,7 @@ public final class SystemdChecks {
       version(found);
       String group = group("self");
       String unit = group.substring(group.lastIndexOf('/') + 1);
-      if (!unit.endsWith(".service") || !keeper.equals("systemd")) {
+      if (!unit.endsWith(".service") || !store.equals("systemd")) {
         found.add(
             new Obstacle(
                 "the agent",

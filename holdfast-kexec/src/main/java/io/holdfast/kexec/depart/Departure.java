@@ -18,6 +18,9 @@ import io.holdfast.kexec.session.SessionHolder;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OutgoingSession;
+import io.holdfast.store.BoxId;
+import io.holdfast.store.ServiceBox;
+import io.holdfast.store.VmId;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -56,7 +59,7 @@ public final class Departure implements Source, Crossing {
   private final HostShutdown shutdown;
   private final SessionHolder holder;
   private final Supplier<List<Obstacle>> checks;
-  private final Map<String, Map<String, Fd>> plainBoxes;
+  private final Map<ServiceBox, Map<String, Fd>> plainBoxes;
   private final List<Outgoing> boxes = new ArrayList<>();
 
   /** Those of {@link #boxes} that no participant sees to. */
@@ -91,7 +94,7 @@ public final class Departure implements Source, Crossing {
       Journal journal,
       Set<String> others,
       Set<String> bridgeNames,
-      Map<String, Map<String, Fd>> plainBoxes,
+      Map<ServiceBox, Map<String, Fd>> plainBoxes,
       HostShutdown shutdown,
       SessionHolder holder,
       Supplier<List<Obstacle>> checks) {
@@ -109,18 +112,14 @@ public final class Departure implements Source, Crossing {
     this.begun = Clock.now(linux);
   }
 
-  /**
-   * A box on its way, for a participant that fills it.
-   *
-   * @param name what the keeper's labels begin with on the other side, before a slash
-   */
-  public CrossingBox box(String name) {
-    return outgoing(name);
+  /** Makes a box on its way, for a participant that fills it. */
+  public CrossingBox box(VmId vm) {
+    return outgoing(vm);
   }
 
-  private Outgoing outgoing(String name) {
+  private Outgoing outgoing(BoxId id) {
     synchronized (boxes) {
-      Outgoing box = new Outgoing(linux, holder, name, boxes.size() + 1);
+      Outgoing box = new Outgoing(linux, holder, id, boxes.size() + 1);
       boxes.add(box);
       return box;
     }

@@ -7,7 +7,7 @@ import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.LiveUpdate;
 import io.holdfast.linux.OutgoingSession;
-import io.holdfast.store.VmId;
+import io.holdfast.store.BoxId;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
@@ -18,26 +18,25 @@ import java.util.OptionalLong;
 final class Outgoing implements CrossingBox {
   private final Linux linux;
   private final SessionHolder holder;
-  private final String name;
+  private final BoxId id;
   private final String sessionName;
   private final List<Manifest.CrossedEntry> entries = new ArrayList<>();
   private Optional<OutgoingSession> session = Optional.empty();
 
   /**
    * @param holder of its session, besides this
-   * @param name the box's, {@link VmId#keys} of a VM
    * @param number unique among the boxes of the update
    */
-  Outgoing(Linux linux, SessionHolder holder, String name, int number) {
+  Outgoing(Linux linux, SessionHolder holder, BoxId id, int number) {
     this.linux = linux;
     this.holder = holder;
-    this.name = name;
-    this.sessionName = sessionName(name, number);
+    this.id = id;
+    this.sessionName = sessionName(id, number);
   }
 
   /** The name of the session that a box becomes; {@code number} as with the constructor. */
-  static String sessionName(String name, int number) {
-    String wanted = Manifest.SESSION + "/" + VmId.ofKeys(name).name();
+  static String sessionName(BoxId id, int number) {
+    String wanted = Manifest.SESSION + "/" + id.named().text();
     return wanted.getBytes(StandardCharsets.UTF_8).length <= LiveUpdate.NAME_BYTES
         ? wanted
         : Manifest.SESSION + "/#" + number;
@@ -68,6 +67,6 @@ final class Outgoing implements CrossingBox {
   }
 
   synchronized Manifest.CrossedBox crossed() {
-    return new Manifest.CrossedBox(name, sessionName, entries);
+    return new Manifest.CrossedBox(id, sessionName, entries);
   }
 }

@@ -6,6 +6,7 @@ import io.holdfast.kexec.manifest.Manifest;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.store.BoxId;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
@@ -29,11 +30,10 @@ public record Preview(List<Box> boxes) {
    * A box and the session that it would become. An entry's token is its place in the list, counted
    * from 1.
    *
-   * @param name what the keeper's labels of its entries begin with, before a slash
    * @param session the session's name
    * @param labels of its entries, in the order in which they would be preserved
    */
-  public record Box(String name, String session, List<String> labels) {
+  public record Box(BoxId id, String session, List<String> labels) {
     /** Copies the list. */
     public Box {
       labels = List.copyOf(labels);
@@ -48,8 +48,8 @@ public record Preview(List<Box> boxes) {
     public Builder() {}
 
     /** Adds the next box. */
-    public Builder box(String name, List<String> labels) {
-      boxes.add(new Box(name, Outgoing.sessionName(name, boxes.size() + 1), labels));
+    public Builder box(BoxId id, List<String> labels) {
+      boxes.add(new Box(id, Outgoing.sessionName(id, boxes.size() + 1), labels));
       return this;
     }
 
@@ -73,7 +73,7 @@ public record Preview(List<Box> boxes) {
       for (String label : box.labels()) {
         entries.add(new Manifest.CrossedEntry(label, entries.size() + 1L));
       }
-      crossed.add(new Manifest.CrossedBox(box.name(), box.session(), entries));
+      crossed.add(new Manifest.CrossedBox(box.id(), box.session(), entries));
     }
     List<Bridge> bridges = new ArrayList<>();
     for (String name : bridgeNames) {

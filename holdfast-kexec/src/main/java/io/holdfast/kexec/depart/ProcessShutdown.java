@@ -60,7 +60,7 @@ public final class ProcessShutdown implements HostShutdown {
   private final Supplier<Set<Integer>> spared;
 
   /**
-   * @param spared the processes that go on until the kexec: VMs, the keeper
+   * @param spared the processes that go on until the kexec: VMs, the descriptor store
    */
   public ProcessShutdown(Linux linux, Supplier<Set<Integer>> spared) {
     this.linux = linux;

@@ -6,6 +6,7 @@ import io.holdfast.fdt.FdtNode;
 import io.holdfast.fdt.FdtProperty;
 import io.holdfast.fdt.FdtTree;
 import io.holdfast.linux.InterfaceAddress;
+import io.holdfast.store.BoxId;
 import io.holdfast.store.VmId;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -44,9 +45,6 @@ public record Manifest(
   /** The manifest's token: "holdfast" in ASCII. */
   public static final long TOKEN = 0x686f_6c64_6661_7374L;
 
-  /** What names of plain boxes begin with. */
-  private static final String PLAIN = "@box/";
-
   /** The label of a VM's RAM. */
   private static final String RAM = "ram";
 
@@ -63,18 +61,16 @@ public record Manifest(
   /**
    * A box and the session that it became.
    *
-   * @param name what the keeper's labels of its entries begin with, before a slash: {@link
-   *     io.holdfast.store.VmId#keys} of a VM, {@code @box/NAME} of a plain box
    * @param session the session's name
    */
-  public record CrossedBox(String name, String session, List<CrossedEntry> entries) {
+  public record CrossedBox(BoxId id, String session, List<CrossedEntry> entries) {
     public CrossedBox {
       entries = List.copyOf(entries);
     }
 
     /** The size of a VM's RAM, or of all entries of a plain box; empty if it is not known. */
     public OptionalLong memory() {
-      boolean vm = !name.startsWith(PLAIN);
+      boolean vm = id instanceof VmId;
       long bytes = 0;
       for (CrossedEntry entry : entries) {
         if (!vm || entry.label().equals(RAM)) {
@@ -102,11 +98,6 @@ public record Manifest(
     }
   }
 
-  /** A box's name as people know it: a VM's without its instance. */
-  public static String shown(String box) {
-    return VmId.ofKeys(box).name();
-  }
-
   /** The tree as a blob. */
   public byte[] toBlob() {
     FdtTree tree = FdtTree.of(COMPATIBLE);
@@ -123,7 +114,7 @@ public record Manifest(
     int number = 0;
     for (CrossedBox box : boxes) {
       FdtNode node = all.add("box@" + Integer.toHexString(++number));
-      FdtNode _ = node.set("box", box.name());
+      FdtNode _ = node.set("box", box.id().text());
       FdtNode _ = node.set("session", box.session());
       for (CrossedEntry entry : box.entries()) {
         FdtNode each = node.add("entry@" + Long.toHexString(entry.token()));
@@ -184,7 +175,9 @@ public record Manifest(
         }
         boxes.add(
             new CrossedBox(
-                property(node, "box").string(), property(node, "session").string(), entries));
+                BoxId.of(property(node, "box").string()),
+                property(node, "session").string(),
+                entries));
       }
       return new Manifest(
           property(root, "update").string(),

@@ -1,7 +1,8 @@
 package io.holdfast.kexec.session;
 
 import io.holdfast.linux.Fd;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.StoreKey;
 import java.io.IOException;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -10,33 +11,23 @@ import java.util.Optional;
 import java.util.Set;
 
 /**
- * Sessions of the previous kernel in the keeper: those that this kernel's agents put there, under
- * {@code @session/NAME}, and those that systemd brought along, under {@code @leaving/BOOT/NAME}.
+ * Sessions of the previous kernel in the descriptor store: those that this kernel's agents put
+ * there, {@link StoreKey.ArrivedSession}, and those that systemd brought along, {@link
+ * StoreKey.LeavingSession}.
  *
- * <p>The latter stay under that label. To be stored under another one, a session would have to be
- * out of systemd's store for a moment: it stores an open file once, and a session can't be opened
- * anew.
+ * <p>The latter stay under that key. To be stored under another one, a session would have to be out
+ * of systemd's store for a moment: it stores an open file once, and a session can't be opened anew.
  *
  * @param boot the id of this boot: what is leaving from it has not arrived
  */
-public record KeptSessions(Keeper keeper, String boot) {
-  /** What the labels of sessions begin with that this kernel's agents put there. */
-  public static final String ARRIVED = "@session/";
-
-  static final String LEAVING = "@leaving/";
-
+public record KeptSessions(DescriptorStore store, String boot) {
   /**
    * Returns those that this boot has.
    *
    * @throws IOException if the boot's id can't be read
    */
-  public static KeptSessions of(Keeper keeper) throws IOException {
-    return new KeptSessions(keeper, StoredSessions.boot());
-  }
-
-  /** The label of a session that is to leave from a boot. */
-  static String leaving(String boot, String name) {
-    return LEAVING + boot + "/" + name;
+  public static KeptSessions of(DescriptorStore store) throws IOException {
+    return new KeptSessions(store, StoredSessions.boot());
   }
 
   /** Returns all of them by name, each the caller's. */
@@ -51,37 +42,32 @@ public record KeptSessions(Keeper keeper, String boot) {
   /** Returns the names of all of them. */
   Set<String> names() {
     Set<String> names = new HashSet<>();
-    labels().forEach(label -> names.add(name(label).orElseThrow()));
+    store.keys().forEach(key -> name(key).ifPresent(names::add));
     return names;
   }
 
-  private Set<String> labels() {
-    Set<String> labels = new HashSet<>(keeper.labels(LEAVING));
-    labels.addAll(keeper.labels(ARRIVED));
-    labels.removeIf(label -> name(label).isEmpty());
-    return labels;
+  /** Returns the name of a session that has arrived; empty if the key is of something else. */
+  // No switch over types: the first run of one makes a class, and guests may be waiting.
+  @SuppressWarnings("IfChainToSwitch")
+  Optional<String> name(StoreKey key) {
+    if (key instanceof StoreKey.ArrivedSession arrived) {
+      return Optional.of(arrived.name());
+    }
+    return key instanceof StoreKey.LeavingSession left && !left.boot().equals(boot)
+        ? Optional.of(left.name())
+        : Optional.empty();
   }
 
-  /** The name of a session that has arrived; empty if the label is of something else. */
-  Optional<String> name(String label) {
-    if (label.startsWith(ARRIVED)) {
-      return Optional.of(label.substring(ARRIVED.length()));
-    }
-    int slash = label.indexOf('/', LEAVING.length());
-    return label.startsWith(LEAVING) && slash > 0 && !label.startsWith(leaving(boot, ""))
-        ? Optional.of(label.substring(slash + 1))
-        : Optional.empty();
+  private Set<StoreKey> keys(String name) {
+    Set<StoreKey> keys = new HashSet<>(store.keys());
+    keys.removeIf(key -> !name(key).equals(Optional.of(name)));
+    return keys;
   }
 
   /** Returns one of them, the caller's; empty if it is not there. */
   public Optional<Fd> find(String name) {
-    for (String label : labels()) {
-      if (name(label).equals(Optional.of(name))) {
-        Map<String, Fd> kept = keeper.kept(label);
-        Fd found = kept.remove(label);
-        kept.values().forEach(Fd::close);
-        return Optional.ofNullable(found);
-      }
+    for (StoreKey key : keys(name)) {
+      return store.find(key);
     }
     return Optional.empty();
   }
@@ -90,16 +76,14 @@ public record KeptSessions(Keeper keeper, String boot) {
    * Puts one there that the kernel has made.
    *
    * @param session borrowed
-   * @throws RuntimeException if the keeper can't take it; nothing has changed then
+   * @throws RuntimeException if the descriptor store can't take it; nothing has changed then
    */
   public void put(String name, Fd session) {
-    keeper.keep(ARRIVED + name, session);
+    store.put(new StoreKey.ArrivedSession(name), session);
   }
 
-  /** Removes one under each of its labels; one that is not there is no error. */
+  /** Removes one under each of its keys; one that is not there is no error. */
   public void drop(String name) {
-    Set<String> labels = labels();
-    labels.removeIf(label -> !name(label).equals(Optional.of(name)));
-    keeper.drop(labels);
+    store.drop(keys(name));
   }
 }

@@ -9,7 +9,7 @@ import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.linux.Signal;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.file.WholeFile;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
 import java.io.IOException;
 import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
@@ -24,8 +24,8 @@ import java.util.Optional;
 
 /**
  * Keeps incoming sessions open over the death of the agent in the moment between the kernel's
- * making their descriptor and the keeper's having it: an idle process shares the agent's table of
- * descriptors meanwhile.
+ * making their descriptor and the descriptor store's having it: an idle process shares the agent's
+ * table of descriptors meanwhile.
  *
  * <p>As long as that process lives, what the dead agent had is open and locked. So the next agent
  * sees to it before anything else. It knows it by the record, a file that is in the shared table:
@@ -152,11 +152,11 @@ public final class SessionGuard implements AutoCloseable {
     }
   }
 
-  /** Gives the keeper what was found. */
-  public void keep(Keeper keeper) throws IOException {
-    KeptSessions kept = KeptSessions.of(keeper);
+  /** Gives the descriptor store what was found. */
+  public void keep(DescriptorStore store) throws IOException {
+    KeptSessions kept = KeptSessions.of(store);
     for (Map.Entry<String, Fd> each : Map.copyOf(found).entrySet()) {
-      // The dead agent's own duplicate of one that the keeper has is found, too.
+      // The dead agent's own duplicate of one that the descriptor store has is found, too.
       if (!kept.names().contains(each.getKey())) {
         kept.put(each.getKey(), each.getValue());
       }

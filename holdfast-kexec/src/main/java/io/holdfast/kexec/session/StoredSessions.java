@@ -3,12 +3,12 @@ package io.holdfast.kexec.session;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.file.WholeFile;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.StoreKey;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashSet;
-import java.util.Map;
 import java.util.Set;
 
 /**
@@ -16,22 +16,22 @@ import java.util.Set;
  * service along over a kexec; a session in it is there again, under the same name, as the session
  * that came in.
  *
- * <p>One that is on its way is kept under {@code @leaving/BOOT/NAME}, where BOOT is the id of this
- * boot: so an agent that finds it knows which side of the kexec it is on. There it stays until it
- * is finished ({@link KeptSessions}).
+ * <p>One that is on its way is stored as {@link StoreKey.LeavingSession} with the id of this boot:
+ * so an agent that finds it knows which side of the kexec it is on. There it stays until it is
+ * finished ({@link KeptSessions}).
  */
 public final class StoredSessions implements SessionHolder {
   private static final LateLogger LOG = new LateLogger(StoredSessions.class);
 
-  private final Keeper keeper;
+  private final DescriptorStore store;
   private final String boot;
 
   /**
-   * @param keeper one that crosses
+   * @param store one that crosses
    * @param boot the id of this boot, {@link #boot}
    */
-  public StoredSessions(Keeper keeper, String boot) {
-    this.keeper = keeper;
+  public StoredSessions(DescriptorStore store, String boot) {
+    this.store = store;
     this.boot = boot;
   }
 
@@ -42,13 +42,13 @@ public final class StoredSessions implements SessionHolder {
 
   @Override
   public void hold(String name, Fd session) {
-    keeper.keep(KeptSessions.leaving(boot, name), session);
+    store.put(new StoreKey.LeavingSession(boot, name), session);
   }
 
   @Override
   public void letGo(String name) {
     try {
-      keeper.drop(Set.of(KeptSessions.leaving(boot, name)));
+      store.drop(Set.of(new StoreKey.LeavingSession(boot, name)));
     } catch (RuntimeException e) {
       // When systemd is no more than what makes the reboot call, nobody takes it back: guests run,
       // and what is preserved of them stays so.
@@ -69,23 +69,21 @@ public final class StoredSessions implements SessionHolder {
    * @throws IOException if the file can't be read or written; the next agent sorts again
    */
   public void sort(Path done) throws IOException {
-    KeptSessions sessions = new KeptSessions(keeper, boot);
-    Set<String> here = new HashSet<>();
-    Set<String> rest = new HashSet<>();
+    KeptSessions sessions = new KeptSessions(store, boot);
+    Set<StoreKey> here = new HashSet<>();
+    Set<StoreKey> rest = new HashSet<>();
     boolean came = false;
-    Map<String, Fd> all = keeper.kept();
-    all.values().forEach(Fd::close);
-    for (String label : all.keySet()) {
-      boolean leaving = label.startsWith(KeptSessions.LEAVING);
-      boolean session = sessions.name(label).isPresent();
+    for (StoreKey key : store.keys()) {
+      boolean leaving = key instanceof StoreKey.LeavingSession;
+      boolean session = sessions.name(key).isPresent();
       came |= leaving && session;
       if (!session) {
-        (leaving ? here : rest).add(label);
+        (leaving ? here : rest).add(key);
       }
     }
-    keeper.drop(here);
+    store.drop(here);
     if (came && !(Files.exists(done) && Files.readString(done).strip().equals(boot))) {
-      keeper.drop(rest);
+      store.drop(rest);
       WholeFile.write(done, boot + "\n");
     }
   }

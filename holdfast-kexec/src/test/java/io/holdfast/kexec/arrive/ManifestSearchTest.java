@@ -7,6 +7,7 @@ import io.holdfast.kexec.manifest.Clock;
 import io.holdfast.kexec.manifest.Manifest;
 import io.holdfast.kho.memory.MemoryArena;
 import io.holdfast.linux.Linux;
+import io.holdfast.store.VmId;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -29,7 +30,7 @@ class ManifestSearchTest {
     for (int i = 0; i < boxes; i++) {
       all.add(
           new Manifest.CrossedBox(
-              "vm" + i + "~1.0123456789abcdef",
+              VmId.of("vm" + i + "~1.0123456789abcdef"),
               "holdfast/vm" + i,
               List.of(
                   new Manifest.CrossedEntry("ram", 1, OptionalLong.of(1L << 30)),

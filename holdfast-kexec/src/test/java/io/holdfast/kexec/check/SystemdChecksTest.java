@@ -68,13 +68,13 @@ final class SystemdChecksTest {
     Files.setPosixFilePermissions(root.resolve(name), PosixFilePermissions.fromString("rwxr-xr-x"));
   }
 
-  private List<Obstacle> obstacles(String keeper) {
-    return obstacles(keeper, RUN, RUN.resolve("agent.sock"));
+  private List<Obstacle> obstacles(String store) {
+    return obstacles(store, RUN, RUN.resolve("agent.sock"));
   }
 
-  private List<Obstacle> obstacles(String keeper, Path run, Path socket) {
+  private List<Obstacle> obstacles(String store, Path run, Path socket) {
     return new SystemdChecks(
-            new Systemctl(root.resolve("systemctl").toString()), root, keeper, run, socket)
+            new Systemctl(root.resolve("systemctl").toString()), root, store, run, socket)
         .obstacles(Set.of(77));
   }
 

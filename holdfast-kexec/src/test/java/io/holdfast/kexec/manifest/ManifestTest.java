@@ -9,6 +9,8 @@ import io.holdfast.core.state.UpdateState;
 import io.holdfast.fdt.FdtBlob;
 import io.holdfast.fdt.FdtTree;
 import io.holdfast.linux.InterfaceAddress;
+import io.holdfast.store.ServiceBox;
+import io.holdfast.store.VmId;
 import io.holdfast.testkit.FormatZero;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -28,12 +30,12 @@ final class ManifestTest {
           new Clock(1_795_000_000_000_000_000L, 12_345, 678, 2_000_000_000L),
           List.of(
               new Manifest.CrossedBox(
-                  "web",
+                  VmId.named("web"),
                   "holdfast/web",
                   List.of(
                       new Manifest.CrossedEntry("ram", 1),
                       new Manifest.CrossedEntry("console@crossed+0", 2, OptionalLong.of(4096)))),
-              new Manifest.CrossedBox("@box/cache", "holdfast/#2", List.of())),
+              new Manifest.CrossedBox(new ServiceBox("cache"), "holdfast/#2", List.of())),
           List.of(
               new Bridge(
                   "br0",
@@ -90,7 +92,7 @@ final class ManifestTest {
     assertThat(manifest.departed().real()).isPositive();
     assertThat(manifest.departed().monotonic()).isPositive();
     assertThat(manifest.boxes())
-        .extracting(Manifest.CrossedBox::name, Manifest.CrossedBox::session)
+        .extracting(box -> box.id().text(), Manifest.CrossedBox::session)
         .containsExactly(tuple("vm1", "holdfast/vm1"), tuple("@box/cache", "holdfast/@box/cache"));
     assertThat(manifest.boxes().getFirst().entries())
         .extracting(Manifest.CrossedEntry::label)

@@ -5,8 +5,10 @@ import io.holdfast.linux.FdPair;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Signal;
 import io.holdfast.linux.SocketType;
+import io.holdfast.store.ServiceBox;
 import io.holdfast.store.ServiceManager;
-import io.holdfast.store.SystemdKeeper;
+import io.holdfast.store.StoreKey;
+import io.holdfast.store.SystemdStore;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -22,11 +24,11 @@ import java.util.TreeSet;
  */
 final class StoreSteps {
   private final Linux linux = Linux.system();
-  private final SystemdKeeper keeper;
+  private final SystemdStore store;
   private final Path directory;
 
-  private StoreSteps(SystemdKeeper keeper, Path directory) {
-    this.keeper = keeper;
+  private StoreSteps(SystemdStore store, Path directory) {
+    this.store = store;
     this.directory = directory;
   }
 
@@ -35,8 +37,8 @@ final class StoreSteps {
     Linux linux = Linux.system();
     Map<String, String> environment = System.getenv();
     try (ServiceManager manager = ServiceManager.find(linux, environment).orElseThrow();
-        SystemdKeeper keeper = SystemdKeeper.open(linux, manager, environment).orElseThrow()) {
-      new StoreSteps(keeper, Path.of(args[0])).step();
+        SystemdStore store = SystemdStore.open(linux, manager, environment).orElseThrow()) {
+      new StoreSteps(store, Path.of(args[0])).step();
     }
     linux.pidfd((int) ProcessHandle.current().pid()).signal(Signal.KILL);
   }
@@ -45,18 +47,19 @@ final class StoreSteps {
     Path steps = directory.resolve("steps");
     int done = Files.exists(steps) ? Files.readAllLines(steps).size() : 0;
     Set<String> found = new TreeSet<>();
-    keeper
-        .kept()
+    store
+        .all(_ -> true)
         .forEach(
-            (label, fd) -> {
-              found.add(label + "=" + (label.startsWith("@box") ? linux.size(fd) : "session"));
+            (key, fd) -> {
+              boolean entry = key instanceof StoreKey.InServiceBox;
+              found.add(key.text() + "=" + (entry ? linux.size(fd) : "session"));
               fd.close();
             });
-    KeptSessions sessions = new KeptSessions(keeper, done < 1 ? "boot-a" : "boot-b");
+    KeptSessions sessions = new KeptSessions(store, done < 1 ? "boot-a" : "boot-b");
     switch (done) {
       case 0 -> first();
-      case 1 -> new StoredSessions(keeper, "boot-b").sort(directory.resolve("sorted"));
-      case 2 -> sessions.all().forEach((name, fd) -> twice("@box/came/" + name, fd));
+      case 1 -> new StoredSessions(store, "boot-b").sort(directory.resolve("sorted"));
+      case 2 -> sessions.all().forEach((name, fd) -> twice(new ServiceBox("came").key(name), fd));
       default -> sessions.drop("holdfast");
     }
     Files.writeString(
@@ -71,21 +74,21 @@ final class StoreSteps {
   private void first() {
     try (Fd memfd = linux.memfd("entry", 7);
         FdPair session = linux.socketPair(SocketType.STREAM)) {
-      keeper.keep("@box/a/x", memfd);
-      keeper.keep("@box/a/x", memfd);
-      keeper.keep("@box/b/y", memfd);
-      new StoredSessions(keeper, "boot-a").hold("holdfast", session.left());
+      store.put(new ServiceBox("a").key("x"), memfd);
+      store.put(new ServiceBox("a").key("x"), memfd);
+      store.put(new ServiceBox("b").key("y"), memfd);
+      new StoredSessions(store, "boot-a").hold("holdfast", session.left());
     }
   }
 
   /** Storing a session once more is refused. */
-  private void twice(String label, Fd session) {
+  private void twice(StoreKey key, Fd session) {
     try (session) {
-      keeper.keep(label, session);
+      store.put(key, session);
     } catch (IllegalStateException e) {
       try (Fd memfd =
           linux.memfd("refused", e.toString().contains("stores an open file once") ? 3 : 0)) {
-        keeper.keep(label, memfd);
+        store.put(key, memfd);
       }
     }
   }

@@ -4,7 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
-import io.holdfast.store.ProcessKeeper;
+import io.holdfast.store.ProcessStore;
+import io.holdfast.store.StoreKey;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Map;
@@ -18,45 +19,45 @@ import org.junit.jupiter.api.io.TempDir;
 final class StoredSessionsTest {
   @TempDir Path directory;
   private final Linux linux = Linux.system();
-  private ProcessKeeper keeper;
+  private ProcessStore store;
 
   @BeforeEach
   void open() throws IOException {
-    keeper = ProcessKeeper.open(linux, directory.resolve("keeper"));
+    store = ProcessStore.open(linux, directory.resolve("keeper"));
   }
 
   @AfterEach
   void end() throws IOException {
-    keeper.end();
+    store.end();
   }
 
   private void keep(String label, long size) {
     try (Fd memfd = linux.memfd("m", size)) {
-      keeper.keep(label, memfd);
+      store.put(StoreKey.of(label), memfd);
     }
   }
 
   /** Labels and sizes, by which each is known. */
   private Map<String, Long> kept() {
     Map<String, Long> found = new TreeMap<>();
-    keeper
-        .kept()
+    store
+        .all(_ -> true)
         .forEach(
-            (label, fd) -> {
-              found.put(label, linux.size(fd));
+            (key, fd) -> {
+              found.put(key.text(), linux.size(fd));
               fd.close();
             });
     return found;
   }
 
   private void sort(String boot) throws IOException {
-    new StoredSessions(keeper, boot).sort(directory.resolve("sorted"));
+    new StoredSessions(store, boot).sort(directory.resolve("sorted"));
   }
 
   /** Sizes of the sessions that came, by name. */
   private Map<String, Long> came(String boot) {
     Map<String, Long> found = new TreeMap<>();
-    new KeptSessions(keeper, boot)
+    new KeptSessions(store, boot)
         .all()
         .forEach(
             (name, fd) -> {
@@ -68,7 +69,7 @@ final class StoredSessionsTest {
 
   @Test
   void whatIsHeldIsLetGoOfAndUndoneByTheNextAgentOfThisBoot() throws IOException {
-    StoredSessions here = new StoredSessions(keeper, "boot-a");
+    StoredSessions here = new StoredSessions(store, "boot-a");
     keep("web/ram", 1);
     try (Fd session = linux.memfd("s", 4)) {
       here.hold("holdfast", session);
@@ -84,7 +85,7 @@ final class StoredSessionsTest {
 
   @Test
   void restoresExactlyTheStoredSessions() throws IOException {
-    StoredSessions there = new StoredSessions(keeper, "boot-a");
+    StoredSessions there = new StoredSessions(store, "boot-a");
     keep("web/net0@3", 1);
     keep("@box/cache/index", 2);
     try (Fd main = linux.memfd("s", 4);
@@ -103,7 +104,7 @@ final class StoredSessionsTest {
 
   @Test
   void whatIsStoredAfterTheyWereSortedStays() throws IOException {
-    StoredSessions there = new StoredSessions(keeper, "boot-a");
+    StoredSessions there = new StoredSessions(store, "boot-a");
     try (Fd main = linux.memfd("s", 4);
         Fd web = linux.memfd("s", 5)) {
       there.hold("holdfast", main);
@@ -114,7 +115,7 @@ final class StoredSessionsTest {
     keep("web/ram", 7);
     sort("boot-b");
     assertThat(kept()).hasSize(3).containsEntry("web/ram", 7L);
-    KeptSessions sessions = new KeptSessions(keeper, "boot-b");
+    KeptSessions sessions = new KeptSessions(store, "boot-b");
     sessions.drop("holdfast/web");
     assertThat(came("boot-b")).isEqualTo(Map.of("holdfast", 4L));
     sessions.drop("holdfast");
@@ -125,7 +126,7 @@ final class StoredSessionsTest {
   /** An agent of version 0.1.0 stored them under another label when it had sorted them. */
   @Test
   void findsSessionsThatVersionZeroHadSorted() throws IOException {
-    StoredSessions there = new StoredSessions(keeper, "boot-a");
+    StoredSessions there = new StoredSessions(store, "boot-a");
     try (Fd web = linux.memfd("s", 5)) {
       there.hold("holdfast/web", web);
     }

@@ -5,7 +5,8 @@ import io.holdfast.linux.LateLogger;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Readiness;
 import io.holdfast.linux.SystemCallException;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.VmId;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;
@@ -44,9 +45,9 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
   private Optional<Fd> wake = Optional.empty();
   private volatile boolean closed;
 
-  Channel(Linux linux, Keeper keeper, String label, int outputBuffer) {
+  Channel(Linux linux, DescriptorStore store, VmId vm, String device, int outputBuffer) {
     this.linux = linux;
-    this.kept = new ChannelDescriptors(linux, keeper, label + "@");
+    this.kept = new ChannelDescriptors(linux, store, vm, device);
     this.outputBuffer = outputBuffer;
   }
 
@@ -142,9 +143,8 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
       sink().take();
     }
     sink().take();
-    String channel = kept.label().substring(kept.label().indexOf('/') + 1);
     Map<String, Fd> packed = new HashMap<>();
-    sink().packed().forEach((what, fd) -> packed.put(channel + what, fd));
+    sink().packed().forEach((what, fd) -> packed.put(kept.label(what), fd));
     return packed;
   }
 

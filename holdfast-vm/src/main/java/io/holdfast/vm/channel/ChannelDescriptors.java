@@ -2,7 +2,9 @@ package io.holdfast.vm.channel;
 
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.StoreKey;
+import io.holdfast.store.VmId;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Optional;
@@ -10,42 +12,64 @@ import java.util.Set;
 import java.util.TreeMap;
 
 /**
- * What the keeper holds for one channel.
+ * What the descriptor store has for one channel.
  *
- * @param label what all of its labels begin with: {@code VM/CHANNEL@}
+ * @param device the id of the channel's device
  */
-record ChannelDescriptors(Linux linux, Keeper keeper, String label) {
-  /** Keeps a descriptor, which is borrowed. */
-  void keep(String what, Fd fd) {
-    keeper.keep(label + what, fd);
+record ChannelDescriptors(Linux linux, DescriptorStore store, VmId vm, String device) {
+  private StoreKey.Backend key(String part) {
+    return new StoreKey.Backend(vm, device, part);
   }
 
-  void drop(Set<String> what) {
-    Set<String> labels = new HashSet<>();
-    what.forEach(each -> labels.add(label + each));
-    keeper.drop(labels);
+  /** Returns the channel's name in logs. */
+  String label() {
+    return vm + "/" + device;
   }
 
-  /**
-   * Everything that is kept for this channel, in the order of the labels; the caller's to close.
-   */
+  /** Returns the label of a part in the VM's box. */
+  String label(String part) {
+    return key(part).label();
+  }
+
+  /** Stores a descriptor, which is borrowed. */
+  void keep(String part, Fd fd) {
+    store.put(key(part), fd);
+  }
+
+  void drop(Set<String> parts) {
+    Set<StoreKey> keys = new HashSet<>();
+    parts.forEach(each -> keys.add(key(each)));
+    store.drop(keys);
+  }
+
+  /** Returns everything that is stored for this channel, sorted; the caller's to close. */
   Map<String, Fd> all() {
     Map<String, Fd> found = new TreeMap<>();
-    keeper.kept(label).forEach((l, fd) -> found.put(l.substring(label.length()), fd));
+    store
+        .all(this::has)
+        .forEach(
+            (key, fd) -> {
+              if (key instanceof StoreKey.Backend mine) {
+                found.put(mine.part(), fd);
+              }
+            });
     return found;
+  }
+
+  private boolean has(StoreKey key) {
+    return key instanceof StoreKey.Backend each
+        && each.vm().equals(vm)
+        && each.device().equals(device);
   }
 
   void dropAll() {
-    Map<String, Fd> all = all();
-    all.values().forEach(Fd::close);
-    drop(all.keySet());
+    Set<StoreKey> keys = new HashSet<>(store.keys());
+    keys.removeIf(key -> !has(key));
+    store.drop(keys);
   }
 
-  /** One of {@link #all}, the caller's. */
-  Optional<Fd> find(String what) {
-    Map<String, Fd> all = all();
-    Optional<Fd> found = Optional.ofNullable(all.remove(what));
-    all.values().forEach(Fd::close);
-    return found;
+  /** Returns one of {@link #all}, the caller's. */
+  Optional<Fd> find(String part) {
+    return store.find(key(part));
   }
 }

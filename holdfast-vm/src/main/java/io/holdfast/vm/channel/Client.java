@@ -22,8 +22,8 @@ import java.util.Set;
 
 /**
  * A named port's host end: a listening socket, and one client at a time; others wait until it has
- * gone. What the guest says while there is none is dropped. The keeper holds both sockets, so that
- * a client stays connected while the agent is replaced.
+ * gone. What the guest says while there is none is dropped. The descriptor store holds both
+ * sockets, so that a client stays connected while the agent is replaced.
  */
 final class Client implements Sink {
   private static final LateLogger LOGGER = new LateLogger(Client.class);

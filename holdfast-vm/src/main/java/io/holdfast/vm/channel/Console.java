@@ -5,7 +5,8 @@ import io.holdfast.linux.FdPair;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
 import io.holdfast.linux.SocketType;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.VmId;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Optional;
@@ -46,12 +47,12 @@ public final class Console extends Channel {
   /**
    * A console; nothing is opened yet.
    *
-   * @param label what the keeper has it under: {@code VM/CHANNEL}
+   * @param device the id of its device
    * @param log the path of the log; the one before it gets {@code .1} added
    * @param limit the size of either in bytes
    */
-  public Console(Linux linux, Keeper keeper, String label, Path log, long limit) {
-    super(linux, keeper, label, OUTPUT_BUFFER);
+  public Console(Linux linux, DescriptorStore store, VmId vm, String device, Path log, long limit) {
+    super(linux, store, vm, device, OUTPUT_BUFFER);
     this.path = log;
     this.limit = limit;
   }

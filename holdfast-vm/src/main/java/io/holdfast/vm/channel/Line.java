@@ -33,8 +33,8 @@ import java.util.TreeMap;
  * before anything newer. Taking back is one call of the kernel, as the sockets hold less than a
  * queue does; a kill comes before or after it.
  *
- * <p>Methods don't wait for anybody, but for the keeper where they open or drop something. Any
- * thread may call them.
+ * <p>Methods don't wait for anybody, but for the descriptor store where they open or drop
+ * something. Any thread may call them.
  */
 final class Line implements AutoCloseable {
   private static final String IN = "in";
@@ -284,7 +284,7 @@ final class Line implements AutoCloseable {
     }
   }
 
-  /** Lets the queues go from the keeper; there is no generation left. */
+  /** Lets the queues go from the descriptor store; there is no generation left. */
   synchronized void end() {
     kept.drop(Set.of(IN, HELD, OUT));
   }
@@ -302,7 +302,7 @@ final class Line implements AutoCloseable {
     return !linux.poll(List.of(fd), Duration.ZERO).isEmpty();
   }
 
-  /** Closes what this agent has; the keeper's stays. */
+  /** Closes what this agent has; the descriptor store's stays. */
   @Override
   public synchronized void close() {
     generations.values().forEach(Ends::close);

@@ -21,10 +21,10 @@ import java.util.TreeMap;
  * A log of limited size: what does not fit goes into a new file, and the one before is kept as
  * {@code NAME.1}. Every byte that was ever logged has an offset, counted on across files.
  *
- * <p>The keeper holds the file under a label with the offset of its first byte ({@code log+0}). A
- * new file is kept, then the names are moved, then the old one is dropped: if a kill comes in
- * between, there are two labels, and the next agent finishes it. What is written to a file and no
- * longer in the pipe is one call of the kernel.
+ * <p>The descriptor store holds the file under a label with the offset of its first byte ({@code
+ * log+0}). A new file is kept, then the names are moved, then the old one is dropped: if a kill
+ * comes in between, there are two labels, and the next agent finishes it. What is written to a file
+ * and no longer in the pipe is one call of the kernel.
  *
  * <p>Where there is no room, or the file can't be written, what the guest says is dropped and the
  * guest goes on; the agent says so once.

@@ -1,7 +1,8 @@
 package io.holdfast.vm.channel;
 
 import io.holdfast.linux.Linux;
-import io.holdfast.store.Keeper;
+import io.holdfast.store.DescriptorStore;
+import io.holdfast.store.VmId;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Optional;
@@ -17,11 +18,11 @@ public final class Port extends Channel {
   /**
    * A port; nothing is opened yet.
    *
-   * @param label what the keeper has it under: {@code VM/CHANNEL}
+   * @param device the id of its device
    * @param socket where it listens; at most 107 bytes
    */
-  public Port(Linux linux, Keeper keeper, String label, Path socket) {
-    super(linux, keeper, label, OUTPUT_BUFFER);
+  public Port(Linux linux, DescriptorStore store, VmId vm, String device, Path socket) {
+    super(linux, store, vm, device, OUTPUT_BUFFER);
     this.path = socket;
   }
 

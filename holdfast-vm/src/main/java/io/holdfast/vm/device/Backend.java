@@ -16,8 +16,8 @@ import java.util.Map;
  * #switchTo}, {@link #running}, and {@link #drop} for the predecessor. A cancelled update ends with
  * {@link #drop} for the successor, and whatever happened before it must have left the predecessor
  * able to go on. Another agent makes its backends anew from the VM's record and tells them by
- * {@link #attached} which generation runs; what they need from before is in the keeper, or in the
- * names that things have on the host.
+ * {@link #attached} which generation runs; what they need from before is in the descriptor store,
+ * or in the names that things have on the host.
  *
  * <p>Calls come one at a time. To fail they throw an IOException or a SystemCallException.
  */
@@ -49,8 +49,8 @@ public interface Backend extends AutoCloseable {
    * An update of the kernel: the guest stands still, its state is saved. Changes nothing, as the
    * update may still be cancelled: {@link #stays} then.
    *
-   * @return memfds that it needs on the other side, by what the keeper's label is there without the
-   *     VM's name; the caller's to close
+   * @return memfds that it needs on the other side, by what the descriptor store's label is there
+   *     without the VM's name; the caller's to close
    */
   default Map<String, Fd> packed(int generation) throws IOException {
     return Map.of();

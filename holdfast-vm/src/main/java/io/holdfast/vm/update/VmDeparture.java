@@ -12,6 +12,7 @@ import io.holdfast.linux.FileSystem;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.linux.SocketType;
+import io.holdfast.store.StoreKey;
 import io.holdfast.vm.Hotplug;
 import io.holdfast.vm.Vm;
 import io.holdfast.vm.device.disk.Images;
@@ -54,7 +55,6 @@ public final class VmDeparture implements Source {
 
   private final Linux linux;
   private final Vm vm;
-  private final String deviceState;
   private final CrossingBox crossing;
   private final Stopping stopping;
   private final GuestClock clock;
@@ -81,15 +81,12 @@ public final class VmDeparture implements Source {
   /**
    * Makes a participant for one update.
    *
-   * @param deviceState the label of the device state
    * @param crossing its box on the way; undone by {@link #cancel}
    * @param choice what becomes of the guest's wall clock
    */
-  public VmDeparture(
-      Linux linux, Vm vm, String deviceState, CrossingBox crossing, GuestClock.Choice choice) {
+  public VmDeparture(Linux linux, Vm vm, CrossingBox crossing, GuestClock.Choice choice) {
     this.linux = linux;
     this.vm = vm;
-    this.deviceState = deviceState;
     this.crossing = crossing;
     this.clock = new GuestClock(linux, vm, choice);
     this.stopping = new Stopping(linux, vm, clock);
@@ -277,7 +274,7 @@ public final class VmDeparture implements Source {
       if (!promised.equals(Optional.of(vm.promise()))) {
         throw new IOException("a device of VM " + name() + " was unplugged meanwhile; try again");
       }
-      if (!packed.contains(deviceState)) {
+      if (!packed.contains(StoreKey.DEVICE_STATE)) {
         save(step);
       }
       Map<String, Fd> others = vm.backends().packed(vm.generation());
@@ -314,7 +311,7 @@ public final class VmDeparture implements Source {
               + vm.process().said().map(s -> ": " + s).orElse(""));
     }
     step.note("device-state.bytes", Long.toString(written));
-    put(deviceState, memory.get());
+    put(StoreKey.DEVICE_STATE, memory.get());
   }
 
   /** Takes what QEMU writes, to its end. */

@@ -10,6 +10,7 @@ import io.holdfast.linux.Fd;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Readiness;
+import io.holdfast.store.VmId;
 import io.holdfast.vm.Await;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -35,7 +36,7 @@ class ConsoleTest {
   private static final long LIMIT = 64 << 10;
 
   private final Linux linux = Linux.system();
-  private final MemoryKeeper keeper = new MemoryKeeper();
+  private final MemoryStore store = new MemoryStore();
 
   @TempDir Path directory;
 
@@ -44,12 +45,12 @@ class ConsoleTest {
   }
 
   private Console console(Linux on) {
-    return new Console(on, keeper, "vm/console", log(), LIMIT);
+    return new Console(on, store, VmId.named("vm"), "console", log(), LIMIT);
   }
 
   @AfterEach
   void end() {
-    keeper.close();
+    store.close();
   }
 
   // ---- QEMU's part, and a viewer's ----
@@ -130,7 +131,7 @@ class ConsoleTest {
             .isZero();
       }
       assertThat(console.watchTail(1)).isEmpty();
-      assertThat(keeper.size()).isZero();
+      assertThat(store.size()).isZero();
       assertThat(directory).isEmptyDirectory();
     }
     assertThat(descriptors()).isEqualTo(before);
@@ -141,7 +142,7 @@ class ConsoleTest {
     Path otherLog = directory.resolve("other.log");
     try (Console flooded = console(linux);
         Fd qemu = flooded.open(1);
-        Console other = new Console(linux, keeper, "other/console", otherLog, LIMIT);
+        Console other = new Console(linux, store, VmId.named("other"), "console", otherLog, LIMIT);
         Fd otherQemu = other.open(1)) {
       flooded.attached(1);
       other.attached(1);
@@ -508,7 +509,7 @@ class ConsoleTest {
       }
       died += agents.deaths;
       agents.console.close();
-      keeper.close();
+      store.close();
       try (var left = Files.list(directory)) {
         for (Path each : left.toList()) {
           Files.delete(each);
@@ -552,7 +553,7 @@ class ConsoleTest {
       assertThat(old).hasSize((int) LIMIT);
       agents.step(console -> console.drop(1));
       agents.console.close();
-      keeper.close();
+      store.close();
       first.close();
       assertThat(Arrays.asList(directory.toFile().list())).as("after %d", calls).isEmpty();
     }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.UnixSocket;
+import io.holdfast.store.VmId;
 import io.holdfast.vm.Await;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -23,7 +24,7 @@ import org.junit.jupiter.api.io.TempDir;
 @Timeout(120)
 class PortTest {
   private final Linux linux = Linux.system();
-  private final MemoryKeeper keeper = new MemoryKeeper();
+  private final MemoryStore store = new MemoryStore();
 
   @TempDir Path directory;
 
@@ -32,12 +33,12 @@ class PortTest {
   }
 
   private Port port() {
-    return new Port(linux, keeper, "vm/channel0", socket());
+    return new Port(linux, store, VmId.named("vm"), "channel0", socket());
   }
 
   @AfterEach
   void end() {
-    keeper.close();
+    store.close();
   }
 
   private static byte[] bytes(String text) {
@@ -86,7 +87,7 @@ class PortTest {
       }
       port.drop(1);
       assertThat(directory).isEmptyDirectory();
-      assertThat(keeper.size()).isZero();
+      assertThat(store.size()).isZero();
     }
   }
 

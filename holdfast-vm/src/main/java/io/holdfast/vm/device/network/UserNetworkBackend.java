@@ -3,6 +3,7 @@ package io.holdfast.vm.device.network;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.TcpListener;
+import io.holdfast.store.StoreKey;
 import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.device.Backend;
 import io.holdfast.vm.device.BackendContext;
@@ -31,8 +32,8 @@ import java.util.regex.Pattern;
  * on to a port that the generation that runs the guest has for itself; so a successor competes for
  * none, and nobody is refused: while the guest stands still, or no agent runs, connections wait.
  *
- * <p>The keeper holds the listening sockets, and for each generation a memfd with the numbers of
- * its ports as text.
+ * <p>The descriptor store holds the listening sockets, and for each generation a memfd with the
+ * numbers of its ports as text.
  */
 public final class UserNetworkBackend implements Backend {
   private static final int BACKLOG = 128;
@@ -60,12 +61,12 @@ public final class UserNetworkBackend implements Backend {
         new HostPorts(context.linux(), context.vm(), network.id(), ConnectionBudget.ofProcess());
   }
 
-  private String listenerLabel(int forward) {
-    return context.id().keys() + "/" + network.id() + "@host-" + forward;
+  private StoreKey listenerKey(int forward) {
+    return new StoreKey.Backend(context.id(), network.id(), "host-" + forward);
   }
 
-  private String portsLabel(int generation) {
-    return context.id().keys() + "/" + network.id() + "@" + generation;
+  private StoreKey portsKey(int generation) {
+    return new StoreKey.Backend(context.id(), network.id(), Integer.toString(generation));
   }
 
   @Override
@@ -74,7 +75,7 @@ public final class UserNetworkBackend implements Backend {
       List<TcpListener> opened = listeners();
       for (int i = 0; i < opened.size(); i++) {
         ports.listen(opened.get(i));
-        context.keeper().keep(listenerLabel(i), opened.get(i).fd());
+        context.store().put(listenerKey(i), opened.get(i).fd());
       }
       current = generation;
     }
@@ -89,7 +90,7 @@ public final class UserNetworkBackend implements Backend {
       for (int i = 0; i < network.forwards().size(); i++) {
         HostForward forward = network.forwards().get(i);
         // An agent that died while it brought the VM back from another kernel may have opened it.
-        Optional<Fd> kept = kept(listenerLabel(i));
+        Optional<Fd> kept = context.store().find(listenerKey(i));
         opened.add(
             kept.isPresent()
                 ? context.linux().adoptListener(kept.get())
@@ -102,13 +103,6 @@ public final class UserNetworkBackend implements Backend {
         opened.forEach(TcpListener::close);
       }
     }
-  }
-
-  private Optional<Fd> kept(String label) {
-    Map<String, Fd> all = context.keeper().kept(label);
-    Optional<Fd> found = Optional.ofNullable(all.remove(label));
-    all.values().forEach(Fd::close);
-    return found;
   }
 
   /** An IPv4 address as four numbers; no name is looked up. */
@@ -150,9 +144,9 @@ public final class UserNetworkBackend implements Backend {
     known.put(generation, found);
     String text = String.join(" ", found.stream().map(String::valueOf).toList());
     Linux linux = context.linux();
-    try (Fd kept = linux.memfd("ports of " + portsLabel(generation), 0)) {
+    try (Fd kept = linux.memfd("ports of " + portsKey(generation).text(), 0)) {
       linux.write(kept, MemorySegment.ofArray(text.getBytes(StandardCharsets.US_ASCII)));
-      context.keeper().keep(portsLabel(generation), kept);
+      context.store().put(portsKey(generation), kept);
     }
   }
 
@@ -199,24 +193,21 @@ public final class UserNetworkBackend implements Backend {
 
   /** What an earlier agent had. */
   private void find(int generation) throws IOException {
-    Map<String, Fd> kept = context.keeper().kept();
-    try {
-      for (int i = 0; i < network.forwards().size(); i++) {
-        Fd listener = kept.get(listenerLabel(i));
-        if (listener == null) {
-          throw new IOException(
-              "nobody listens on port " + network.forwards().get(i) + " of the host any more");
-        }
-        ports.listen(context.linux().adoptListener(listener.duplicate()));
+    for (int i = 0; i < network.forwards().size(); i++) {
+      Optional<Fd> listener = context.store().find(listenerKey(i));
+      if (listener.isEmpty()) {
+        throw new IOException(
+            "nobody listens on port " + network.forwards().get(i) + " of the host any more");
       }
-      for (int each : List.of(generation, generation + 1)) {
-        Fd told = kept.get(portsLabel(each));
-        if (told != null) {
-          known.put(each, read(told));
+      ports.listen(context.linux().adoptListener(listener.get()));
+    }
+    for (int each : List.of(generation, generation + 1)) {
+      Optional<Fd> told = context.store().find(portsKey(each));
+      if (told.isPresent()) {
+        try (Fd text = told.get()) {
+          known.put(each, read(text));
         }
       }
-    } finally {
-      kept.values().forEach(Fd::close);
     }
   }
 
@@ -273,18 +264,18 @@ public final class UserNetworkBackend implements Backend {
 
   @Override
   public void drop(int generation) throws IOException {
-    Set<String> labels = new HashSet<>(Set.of(portsLabel(generation)));
+    Set<StoreKey> keys = new HashSet<>(Set.of(portsKey(generation)));
     known.remove(generation);
     if (generation == current) {
       for (int i = 0; i < network.forwards().size(); i++) {
-        labels.add(listenerLabel(i));
+        keys.add(listenerKey(i));
       }
       ports.close();
     } else {
       // After a cancelled update the predecessor goes on.
       ports.goOn();
     }
-    context.keeper().drop(labels);
+    context.store().drop(keys);
   }
 
   @Override

@@ -25,6 +25,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -39,7 +40,7 @@ import org.jspecify.annotations.Nullable;
  * <p>Replacing and dropping first queue what stays once more, then take the old messages out: an
  * agent that dies in between leaves duplicates, never a loss.
  */
-public final class ProcessKeeper implements Keeper {
+public final class ProcessStore implements DescriptorStore {
   private static final int READ_END = 3;
   private static final int WRITE_END = 4;
   private static final int LONGEST_LABEL = 200;
@@ -53,13 +54,13 @@ public final class ProcessKeeper implements Keeper {
    */
   private static final int QUEUE_BYTES = 64 << 20;
 
-  private static final LateLogger LOG = new LateLogger(ProcessKeeper.class);
+  private static final LateLogger LOG = new LateLogger(ProcessStore.class);
 
   private final Linux linux;
   private final UnixSocket reader;
   private final UnixSocket writer;
   private final Path record;
-  private final Map<String, Fd> mirror = new LinkedHashMap<>();
+  private final Map<StoreKey, Fd> mirror = new LinkedHashMap<>();
 
   /** Its writing end is closed when this is. */
   private final Pipe closing;
@@ -74,7 +75,7 @@ public final class ProcessKeeper implements Keeper {
    */
   private int queued;
 
-  private ProcessKeeper(
+  private ProcessStore(
       Linux linux, ProcessIdentity identity, UnixSocket reader, UnixSocket writer, Path record) {
     this.linux = linux;
     this.identity = identity;
@@ -86,12 +87,13 @@ public final class ProcessKeeper implements Keeper {
   }
 
   /**
-   * Finds the keeper of an earlier agent again, or starts one.
+   * Finds the descriptor store of an earlier agent again, or starts one.
    *
-   * @param record the file that tells the next agent who the keeper is
-   * @throws IOException if there is a keeper that can't be reached: its descriptors would be lost
+   * @param record the file that tells the next agent who the descriptor store is
+   * @throws IOException if there is a descriptor store that can't be reached: its descriptors would
+   *     be lost
    */
-  public static ProcessKeeper open(Linux linux, Path record) throws IOException {
+  public static ProcessStore open(Linux linux, Path record) throws IOException {
     if (Files.exists(record)) {
       ProcessIdentity identity = ProcessIdentity.parse(Files.readString(record).strip());
       Optional<PidFd> found = identity.find(linux);
@@ -99,17 +101,17 @@ public final class ProcessKeeper implements Keeper {
         PidFd process = found.get();
         boolean taken = false;
         try {
-          ProcessKeeper keeper =
-              new ProcessKeeper(
+          ProcessStore store =
+              new ProcessStore(
                   linux,
                   identity,
                   linux.adopt(process.take(READ_END)),
                   linux.adopt(process.take(WRITE_END)),
                   record);
-          keeper.readQueue();
-          keeper.watch(() -> {}, process);
+          store.readQueue();
+          store.watch(() -> {}, process);
           taken = true;
-          return keeper;
+          return store;
         } finally {
           if (!taken) {
             process.close();
@@ -119,16 +121,16 @@ public final class ProcessKeeper implements Keeper {
     }
     try (FdPair pair = linux.socketPair(SocketType.SEQPACKET)) {
       ChildProcess child = spawn(linux, pair.left(), pair.right());
-      ProcessKeeper keeper =
-          new ProcessKeeper(
+      ProcessStore store =
+          new ProcessStore(
               linux,
               ProcessIdentity.of(child.pid()),
               linux.adopt(pair.left().duplicate()),
               linux.adopt(pair.right().duplicate()),
               record);
-      keeper.writeRecord();
-      keeper.watch(child);
-      return keeper;
+      store.writeRecord();
+      store.watch(child);
+      return store;
     }
   }
 
@@ -161,7 +163,7 @@ public final class ProcessKeeper implements Keeper {
     watch =
         Thread.ofPlatform()
             .daemon()
-            .name("keeper's watch")
+            .name("store's watch")
             .stackSize(256 * 1024)
             .start(
                 () -> {
@@ -184,9 +186,9 @@ public final class ProcessKeeper implements Keeper {
       LOG.get()
           .log(
               System.Logger.Level.ERROR,
-              "the keeper, process "
+              "the descriptor store, process "
                   + identity
-                  + ", has all that is kept and cannot be written down: make room, and write \""
+                  + ", has all descriptors and cannot be written down: make room, and write \""
                   + identity
                   + "\" to "
                   + record,
@@ -199,13 +201,13 @@ public final class ProcessKeeper implements Keeper {
    * nothing that is kept. What is missing for it now, such as a descriptor or room in the file
    * system, may be there again later.
    *
-   * @return false if this keeper is closed
+   * @return false if this descriptor store is closed
    */
   private boolean replace() {
     LOG.get()
         .log(
             System.Logger.Level.WARNING,
-            "the keeper, process " + identity + ", died; replacing it");
+            "the descriptor store, process " + identity + ", died; replacing it");
     Optional<ChildProcess> started = Optional.empty();
     boolean told = false;
     while (true) {
@@ -232,8 +234,8 @@ public final class ProcessKeeper implements Keeper {
         } catch (IOException | RuntimeException e) {
           if (!told) {
             String what =
-                "the keeper cannot be replaced yet, and an agent that is killed now loses"
-                    + " what is kept; it is tried again until it succeeds";
+                "the descriptor store cannot be replaced yet, and an agent that is killed now loses"
+                    + " what is stored; it is tried again until it succeeds";
             LOG.get().log(System.Logger.Level.ERROR, what, e);
           }
           told = true;
@@ -253,16 +255,17 @@ public final class ProcessKeeper implements Keeper {
           break;
         }
         queued++;
-        remember(text(label, next.get().bytes()), next.get().descriptors());
+        StoreKey key = StoreKey.of(text(label, next.get().bytes()));
+        remember(key, next.get().descriptors());
       }
     } finally {
       reader.peekFrom(-1);
     }
   }
 
-  private void remember(String label, List<Fd> descriptors) {
+  private void remember(StoreKey key, List<Fd> descriptors) {
     for (Fd fd : descriptors) {
-      Fd before = mirror.put(label, fd);
+      Fd before = mirror.put(key, fd);
       if (before != null) {
         before.close();
       }
@@ -274,11 +277,11 @@ public final class ProcessKeeper implements Keeper {
   }
 
   @Override
-  public synchronized void keep(String label, Fd fd) {
-    byte[] bytes = label.getBytes(StandardCharsets.UTF_8);
+  public synchronized void put(StoreKey key, Fd fd) {
+    byte[] bytes = key.text().getBytes(StandardCharsets.UTF_8);
     if (bytes.length == 0 || bytes.length > LONGEST_LABEL) {
       throw new IllegalArgumentException(
-          "a keeper's label has 1 to " + LONGEST_LABEL + " bytes: " + label);
+          "a label in the descriptor store has 1 to " + LONGEST_LABEL + " bytes: " + key.text());
     }
     Fd mine = fd.duplicate();
     try {
@@ -287,22 +290,22 @@ public final class ProcessKeeper implements Keeper {
       mine.close();
       throw e;
     }
-    boolean replaced = mirror.containsKey(label);
-    remember(label, List.of(mine));
+    boolean replaced = mirror.containsKey(key);
+    remember(key, List.of(mine));
     if (replaced) {
       requeue();
     }
   }
 
   @Override
-  public synchronized void drop(Set<String> labels) {
-    Set<String> present = new HashSet<>(labels);
+  public synchronized void drop(Set<? extends StoreKey> keys) {
+    Set<StoreKey> present = new HashSet<>(keys);
     present.retainAll(mirror.keySet());
     if (present.isEmpty() && queued == mirror.size()) {
       return;
     }
-    for (String label : present) {
-      Fd fd = mirror.remove(label);
+    for (StoreKey key : present) {
+      Fd fd = mirror.remove(key);
       if (fd != null) {
         fd.close();
       }
@@ -313,7 +316,7 @@ public final class ProcessKeeper implements Keeper {
   private void queue(byte[] label, List<Fd> descriptors) {
     if (!writer.sendNow(label, descriptors)) {
       throw new IllegalStateException(
-          "the keeper's queue is full with "
+          "the descriptor store's queue is full with "
               + mirror.size()
               + " descriptors; run the agent as root, or raise net.core.wmem_max");
     }
@@ -326,7 +329,7 @@ public final class ProcessKeeper implements Keeper {
    */
   private void requeue() {
     int before = queued;
-    mirror.forEach((label, fd) -> queue(label.getBytes(StandardCharsets.UTF_8), List.of(fd)));
+    mirror.forEach((key, fd) -> queue(key.text().getBytes(StandardCharsets.UTF_8), List.of(fd)));
     // Not received: without a free descriptor a message would be gone, and its place not known.
     for (int i = 0; i < before && reader.discardNow(); i++) {
       queued--;
@@ -334,20 +337,18 @@ public final class ProcessKeeper implements Keeper {
   }
 
   @Override
-  public synchronized Set<String> labels(String prefix) {
-    Set<String> labels = new HashSet<>(mirror.keySet());
-    labels.removeIf(label -> !label.startsWith(prefix));
-    return labels;
+  public synchronized Set<StoreKey> keys() {
+    return Set.copyOf(mirror.keySet());
   }
 
   @Override
-  public synchronized Map<String, Fd> kept(String prefix) {
-    Map<String, Fd> copies = new LinkedHashMap<>();
+  public synchronized Map<StoreKey, Fd> all(Predicate<? super StoreKey> wanted) {
+    Map<StoreKey, Fd> copies = new LinkedHashMap<>();
     try {
       mirror.forEach(
-          (label, fd) -> {
-            if (label.startsWith(prefix)) {
-              copies.put(label, fd.duplicate());
+          (key, fd) -> {
+            if (wanted.test(key)) {
+              copies.put(key, fd.duplicate());
             }
           });
       return copies;
@@ -355,6 +356,11 @@ public final class ProcessKeeper implements Keeper {
       copies.values().forEach(Fd::close);
       throw e;
     }
+  }
+
+  @Override
+  public synchronized Optional<Fd> find(StoreKey key) {
+    return Optional.ofNullable(mirror.get(key)).map(Fd::duplicate);
   }
 
   @Override

@@ -31,7 +31,7 @@ import org.junit.jupiter.api.io.TempDir;
  * which answers in time.
  */
 @Timeout(60)
-class SystemdKeeperTest {
+class LateSystemdTest {
   private static final int AF_UNIX = 1;
 
   @TempDir Path directory;
@@ -53,7 +53,7 @@ class SystemdKeeperTest {
 
   private UnixSocket socket;
   private ServiceManager manager;
-  private SystemdKeeper keeper;
+  private SystemdStore store;
 
   @BeforeEach
   void open() throws IOException {
@@ -62,12 +62,12 @@ class SystemdKeeperTest {
     Thread _ = Thread.ofPlatform().daemon().name("manager").start(this::serve);
     manager =
         ServiceManager.find(impatient, Map.of("NOTIFY_SOCKET", path.toString())).orElseThrow();
-    keeper = SystemdKeeper.open(linux, manager, Map.of("FDSTORE", "16")).orElseThrow();
+    store = SystemdStore.open(linux, manager, Map.of("FDSTORE", "16")).orElseThrow();
   }
 
   @AfterEach
   void close() {
-    keeper.close();
+    store.close();
     manager.close();
     // Else the thread that receives would not end.
     socket.shutdown();
@@ -110,17 +110,17 @@ class SystemdKeeperTest {
 
   private void keep(String label, long size) {
     try (Fd fd = linux.memfd("m", size)) {
-      keeper.keep(label, fd);
+      store.put(StoreKey.of(label), fd);
     }
   }
 
   private Map<String, Long> kept() {
     Map<String, Long> found = new TreeMap<>();
-    keeper
-        .kept("")
+    store
+        .all(_ -> true)
         .forEach(
-            (label, fd) -> {
-              found.put(label, linux.size(fd));
+            (key, fd) -> {
+              found.put(key.text(), linux.size(fd));
               fd.close();
             });
     return found;
@@ -144,12 +144,12 @@ class SystemdKeeperTest {
   void staysStoredUntilItsRemovalIsAcknowledged() {
     keep("ram", 8);
     late.set(1);
-    assertThatThrownBy(() -> keeper.drop(Set.of("ram")))
+    assertThatThrownBy(() -> store.drop(Set.of(StoreKey.of("ram"))))
         .isInstanceOf(UncheckedIOException.class)
         .hasMessageContaining("systemd has yet to remove ram");
     // It may be there: nobody may take it for gone.
     assertThat(kept()).isEqualTo(Map.of("ram", 8L));
-    keeper.drop(Set.of());
+    store.drop(Set.of());
     assertThat(kept()).isEmpty();
     assertThat(stored).isEmpty();
   }
@@ -157,11 +157,12 @@ class SystemdKeeperTest {
   @Test
   void storesAgainWhatMayHaveBeenRemoved() {
     try (Fd fd = linux.memfd("m", 8)) {
-      keeper.keep("ram", fd);
+      store.put(StoreKey.of("ram"), fd);
       late.set(1);
-      assertThatThrownBy(() -> keeper.drop(Set.of("ram"))).isInstanceOf(UncheckedIOException.class);
+      assertThatThrownBy(() -> store.drop(Set.of(StoreKey.of("ram"))))
+          .isInstanceOf(UncheckedIOException.class);
       // The same open file: to be stored all the same.
-      keeper.keep("ram", fd);
+      store.put(StoreKey.of("ram"), fd);
     }
     assertThat(kept()).isEqualTo(Map.of("ram", 8L));
     assertThat(stored).isEqualTo(Map.of("ram#1", 8L));

@@ -13,6 +13,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Predicate;
+import java.util.stream.Collectors;
 
 /**
  * Keeps descriptors in the descriptor store that systemd has for this service
@@ -23,15 +25,15 @@ import java.util.Set;
  * number before that is removed: an agent that dies in between leaves both, and the higher number
  * counts.
  */
-public final class SystemdKeeper implements Keeper {
-  private static final LateLogger LOG = new LateLogger(SystemdKeeper.class);
+public final class SystemdStore implements DescriptorStore {
+  private static final LateLogger LOG = new LateLogger(SystemdStore.class);
   private static final int FIRST_DESCRIPTOR = 3;
   private static final int LONGEST_LABEL = 200;
 
   private final Linux linux;
   private final ServiceManager manager;
   private final int most;
-  private final Map<String, Kept> mirror = new LinkedHashMap<>();
+  private final Map<StoreKey, Kept> mirror = new LinkedHashMap<>();
 
   /** Names that systemd may have stored, as it did not answer in time. */
   private final Set<String> uncertain = new HashSet<>();
@@ -41,7 +43,7 @@ public final class SystemdKeeper implements Keeper {
 
   private record Kept(Fd fd, FileIdentity identity, int number) {}
 
-  private SystemdKeeper(Linux linux, ServiceManager manager, int most) {
+  private SystemdStore(Linux linux, ServiceManager manager, int most) {
     this.linux = linux;
     this.manager = manager;
     this.most = most;
@@ -54,22 +56,22 @@ public final class SystemdKeeper implements Keeper {
    * @return empty if this service has no store
    * @throws IOException if systemd does not answer
    */
-  public static Optional<SystemdKeeper> open(
+  public static Optional<SystemdStore> open(
       Linux linux, ServiceManager manager, Map<String, String> environment) throws IOException {
     int most = number(environment, "FDSTORE");
     if (most == 0) {
       return Optional.empty();
     }
-    SystemdKeeper keeper = new SystemdKeeper(linux, manager, most);
+    SystemdStore store = new SystemdStore(linux, manager, most);
     if (number(environment, "LISTEN_PID") == ProcessHandle.current().pid()) {
       String[] names = environment.getOrDefault("LISTEN_FDNAMES", "").split(":", -1);
       int count = number(environment, "LISTEN_FDS");
       for (int i = 0; i < count; i++) {
         String name = i < names.length ? names[i] : "";
-        keeper.found(Fd.own(linux.kernel(), FIRST_DESCRIPTOR + i, "kept " + name), name);
+        store.found(Fd.own(linux.kernel(), FIRST_DESCRIPTOR + i, "kept " + name), name);
       }
     }
-    return Optional.of(keeper);
+    return Optional.of(store);
   }
 
   private static int number(Map<String, String> environment, String name) {
@@ -87,15 +89,16 @@ public final class SystemdKeeper implements Keeper {
     }
     String label = name.substring(0, at);
     Kept kept = new Kept(fd, linux.identity(fd), Integer.parseInt(name.substring(at + 1)));
-    Kept other = mirror.get(label);
+    StoreKey key = StoreKey.of(label);
+    Kept other = mirror.get(key);
     if (other == null) {
-      mirror.put(label, kept);
+      mirror.put(key, kept);
       return;
     }
     boolean newest = kept.number() > other.number();
     Kept newer = newest ? kept : other;
     Kept older = newest ? other : kept;
-    mirror.put(label, newer);
+    mirror.put(key, newer);
     older.fd().close();
     remove(label + "#" + older.number());
   }
@@ -105,17 +108,21 @@ public final class SystemdKeeper implements Keeper {
   }
 
   @Override
-  public synchronized void keep(String label, Fd fd) {
+  public synchronized void put(StoreKey key, Fd fd) {
+    String label = key.text();
     if (!label.matches("[\\x21-\\x7e&&[^:]]{1," + LONGEST_LABEL + "}")) {
       throw new IllegalArgumentException(
-          "a keeper's label has 1 to " + LONGEST_LABEL + " printable characters but ':': " + label);
+          "a label in the descriptor store has 1 to "
+              + LONGEST_LABEL
+              + " printable characters but ':': "
+              + label);
     }
     try {
       removeUncertain();
     } catch (IOException e) {
       throw new IllegalStateException("systemd could not be given " + label + " to keep", e);
     }
-    Kept before = mirror.get(label);
+    Kept before = mirror.get(key);
     FileIdentity identity = linux.identity(fd);
     if (before != null && same(before, identity, fd)) {
       return;
@@ -139,7 +146,7 @@ public final class SystemdKeeper implements Keeper {
       uncertain.add(label + "#" + number);
       throw new IllegalStateException("systemd could not be given " + label + " to keep", e);
     }
-    mirror.put(label, new Kept(mine, identity, number));
+    mirror.put(key, new Kept(mine, identity, number));
     if (before != null) {
       before.fd().close();
       try {
@@ -162,7 +169,7 @@ public final class SystemdKeeper implements Keeper {
    * src/core/service.c}).
    */
   private Fd storable(String label, FileIdentity identity, Fd fd) {
-    for (Map.Entry<String, Kept> each : mirror.entrySet()) {
+    for (Map.Entry<StoreKey, Kept> each : mirror.entrySet()) {
       if (same(each.getValue(), identity, fd)) {
         try {
           return linux.reopen(fd);
@@ -170,7 +177,7 @@ public final class SystemdKeeper implements Keeper {
           throw new IllegalStateException(
               label
                   + " can't be stored: systemd stores an open file once, and has this one as "
-                  + each.getKey(),
+                  + each.getKey().text(),
               e);
         }
       }
@@ -186,48 +193,54 @@ public final class SystemdKeeper implements Keeper {
     for (String name : List.copyOf(uncertain)) {
       remove(name);
       uncertain.remove(name);
-      String label = name.substring(0, name.lastIndexOf('#'));
-      Kept kept = mirror.get(label);
-      if (kept != null && name.equals(label + "#" + kept.number())) {
-        mirror.remove(label);
+      StoreKey key = StoreKey.of(name.substring(0, name.lastIndexOf('#')));
+      Kept kept = mirror.get(key);
+      if (kept != null && name.equals(key.text() + "#" + kept.number())) {
+        mirror.remove(key);
         kept.fd().close();
       }
     }
   }
 
   @Override
-  public synchronized void drop(Set<String> labels) {
-    for (String label : labels) {
-      Kept kept = mirror.get(label);
+  public synchronized void drop(Set<? extends StoreKey> keys) {
+    for (StoreKey key : keys) {
+      Kept kept = mirror.get(key);
       if (kept != null) {
         // Until systemd has acknowledged it, it may be there and may be gone.
-        uncertain.add(label + "#" + kept.number());
+        uncertain.add(key.text() + "#" + kept.number());
       }
     }
     try {
       removeUncertain();
     } catch (IOException e) {
-      throw new UncheckedIOException("systemd has yet to remove " + String.join(", ", labels), e);
+      throw new UncheckedIOException(
+          "systemd has yet to remove "
+              + keys.stream().map(StoreKey::text).collect(Collectors.joining(", ")),
+          e);
     }
   }
 
   @Override
-  public synchronized Set<String> labels(String prefix) {
-    Set<String> labels = new HashSet<>(mirror.keySet());
-    labels.removeIf(label -> !label.startsWith(prefix));
-    return labels;
+  public synchronized Set<StoreKey> keys() {
+    return Set.copyOf(mirror.keySet());
   }
 
   @Override
-  public synchronized Map<String, Fd> kept(String prefix) {
-    Map<String, Fd> copies = new LinkedHashMap<>();
+  public synchronized Map<StoreKey, Fd> all(Predicate<? super StoreKey> wanted) {
+    Map<StoreKey, Fd> copies = new LinkedHashMap<>();
     mirror.forEach(
-        (label, kept) -> {
-          if (label.startsWith(prefix)) {
-            copies.put(label, kept.fd().duplicate());
+        (key, kept) -> {
+          if (wanted.test(key)) {
+            copies.put(key, kept.fd().duplicate());
           }
         });
     return copies;
+  }
+
+  @Override
+  public synchronized Optional<Fd> find(StoreKey key) {
+    return Optional.ofNullable(mirror.get(key)).map(kept -> kept.fd().duplicate());
   }
 
   @Override

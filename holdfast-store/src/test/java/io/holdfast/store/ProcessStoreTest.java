@@ -12,7 +12,6 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.Map;
 import java.util.Random;
 import java.util.Set;
@@ -20,8 +19,8 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The keeper with a real process; another agent is another {@link ProcessKeeper#open}. */
-class ProcessKeeperTest {
+/** The descriptor store with a real process; another agent is another {@link ProcessStore#open}. */
+class ProcessStoreTest {
   /** RLIMIT_NOFILE. */
   private static final int NOFILE = 7;
 
@@ -36,25 +35,25 @@ class ProcessKeeperTest {
     long seed = Long.getLong("holdfast.seed", System.nanoTime());
     Random random = new Random(seed);
     long before = descriptors();
-    ProcessKeeper first = ProcessKeeper.open(linux, record);
+    ProcessStore first = ProcessStore.open(linux, record);
     for (int i = 0; i < 600; i++) {
       String label = "vm" + random.nextInt(40) + "/ram";
       if (random.nextInt(4) == 0) {
-        first.drop(Set.of(label));
+        first.drop(Set.of(StoreKey.of(label)));
         sizes.remove(label);
       } else {
         long size = 4096L * (1 + random.nextInt(100));
         try (Fd fd = linux.memfd(label, size)) {
-          first.keep(label, fd);
+          first.put(StoreKey.of(label), fd);
         }
         sizes.put(label, size);
       }
     }
     // As by kill -9: this agent is gone without a word, its descriptors closed by the kernel.
     first.close();
-    ProcessKeeper second = ProcessKeeper.open(linux, record);
+    ProcessStore second = ProcessStore.open(linux, record);
     assertThat(found(second)).as("seed %d", seed).isEqualTo(sizes);
-    second.drop(new HashSet<>(sizes.keySet()));
+    second.drop(second.keys());
     assertThat(second.size()).isZero();
     second.end();
     assertThat(Files.exists(record)).isFalse();
@@ -73,29 +72,29 @@ class ProcessKeeperTest {
                   call == io.holdfast.linux.Call.SENDMSG && left[0]-- <= 0
                       ? -5
                       : linux.kernel().call(call, a, b, c, d, e, f));
-      ProcessKeeper keeper = ProcessKeeper.open(dying, record);
+      ProcessStore store = ProcessStore.open(dying, record);
       for (int i = 0; i < 3; i++) {
         try (Fd fd = linux.memfd("m" + i, 4096L * (i + 1))) {
-          keeper.keep("m" + i, fd);
+          store.put(StoreKey.of("m" + i), fd);
         }
       }
       left[0] = survived;
       try (Fd fd = linux.memfd("new", 40960)) {
-        keeper.keep("m1", fd);
+        store.put(StoreKey.of("m1"), fd);
       } catch (RuntimeException stopped) {
         assertThat(stopped).hasMessageContaining("sendmsg");
       }
-      keeper.close();
-      ProcessKeeper next = ProcessKeeper.open(linux, record);
+      store.close();
+      ProcessStore next = ProcessStore.open(linux, record);
       Map<String, Long> found = found(next);
       assertThat(found)
           .as("after %d sends", survived)
           .containsEntry("m0", 4096L)
           .containsEntry("m2", 12288L);
       assertThat(found.get("m1")).isIn(8192L, 40960L);
-      next.drop(Set.of("m0"));
+      next.drop(Set.of(StoreKey.of("m0")));
       next.close();
-      next = ProcessKeeper.open(linux, record);
+      next = ProcessStore.open(linux, record);
       assertThat(found(next)).as("what was let go stays gone").containsOnlyKeys("m1", "m2");
       next.end();
     }
@@ -105,20 +104,20 @@ class ProcessKeeperTest {
   void aKeeperThatIsKilledIsReplacedAndNothingIsLost() throws IOException, InterruptedException {
     Path record = directory.resolve("keeper");
     long before = descriptors();
-    ProcessKeeper keeper = ProcessKeeper.open(linux, record);
+    ProcessStore store = ProcessStore.open(linux, record);
     try (Fd fd = linux.memfd("kept", 8192)) {
-      keeper.keep("kept", fd);
+      store.put(StoreKey.of("kept"), fd);
     }
     for (int i = 0; i < 3; i++) {
       String killed = Files.readString(record);
       kill(killed);
       awaitTrue(
           "another keeper in place of " + killed, () -> !Files.readString(record).equals(killed));
-      keeper.close();
-      keeper = ProcessKeeper.open(linux, record);
-      assertThat(found(keeper)).isEqualTo(Map.of("kept", 8192L));
+      store.close();
+      store = ProcessStore.open(linux, record);
+      assertThat(found(store)).isEqualTo(Map.of("kept", 8192L));
     }
-    keeper.end();
+    store.end();
     assertThat(descriptors()).isEqualTo(before);
   }
 
@@ -139,9 +138,9 @@ class ProcessKeeperTest {
               }
               return linux.kernel().call(call, a, b, c, d, e, f);
             });
-    ProcessKeeper keeper = ProcessKeeper.open(scarce, record);
+    ProcessStore store = ProcessStore.open(scarce, record);
     try (Fd fd = linux.memfd("kept", 8192)) {
-      keeper.keep("kept", fd);
+      store.put(StoreKey.of("kept"), fd);
     }
     String killed = Files.readString(record);
     Path inTheWay = Files.createDirectory(directory.resolve("keeper.new"));
@@ -152,24 +151,24 @@ class ProcessKeeperTest {
     assertThat(Files.readString(record)).isEqualTo(killed);
     Files.delete(inTheWay);
     awaitTrue("another keeper", () -> !Files.readString(record).equals(killed));
-    keeper.close();
-    keeper = ProcessKeeper.open(linux, record);
-    assertThat(found(keeper)).isEqualTo(Map.of("kept", 8192L));
-    keeper.end();
+    store.close();
+    store = ProcessStore.open(linux, record);
+    assertThat(found(store)).isEqualTo(Map.of("kept", 8192L));
+    store.end();
     assertThat(descriptors()).isEqualTo(before);
   }
 
   @Test
   void dropsWithoutAFreeDescriptorAndLosesNothing() throws IOException {
     Path record = directory.resolve("keeper");
-    ProcessKeeper keeper = ProcessKeeper.open(linux, record);
+    ProcessStore store = ProcessStore.open(linux, record);
     for (int i = 0; i < 5; i++) {
       try (Fd fd = linux.memfd("m" + i, 4096L * (i + 1))) {
-        keeper.keep("m" + i, fd);
+        store.put(StoreKey.of("m" + i), fd);
       }
     }
     // Once before, so that all classes are loaded.
-    keeper.drop(Set.of("m4"));
+    store.drop(Set.of(StoreKey.of("m4")));
     long limit = limit(1024);
     long _ = limit(limit);
     // Not 0: that is also how many an ordinary user may have on their way through sockets.
@@ -179,15 +178,15 @@ class ProcessKeeperTest {
     }
     try {
       long _ = limit(free);
-      keeper.drop(Set.of("m3"));
+      store.drop(Set.of(StoreKey.of("m3")));
     } finally {
       long _ = limit(limit);
     }
-    keeper.drop(Set.of("m2"));
-    keeper.close();
-    keeper = ProcessKeeper.open(linux, record);
-    assertThat(found(keeper)).isEqualTo(Map.of("m0", 4096L, "m1", 8192L));
-    keeper.end();
+    store.drop(Set.of(StoreKey.of("m2")));
+    store.close();
+    store = ProcessStore.open(linux, record);
+    assertThat(found(store)).isEqualTo(Map.of("m0", 4096L, "m1", 8192L));
+    store.end();
   }
 
   /** Sets how many descriptors this process may have, and returns how many it might have. */
@@ -232,25 +231,25 @@ class ProcessKeeperTest {
   void hundredsFit() throws IOException {
     org.junit.jupiter.api.Assumptions.assumeTrue(
         linux.effectiveUser() == 0, "only root may raise the queue's limit");
-    ProcessKeeper keeper = ProcessKeeper.open(linux, directory.resolve("keeper"));
+    ProcessStore store = ProcessStore.open(linux, directory.resolve("keeper"));
     try (Fd fd = linux.memfd("one", 4096)) {
       for (int i = 0; i < 400; i++) {
-        keeper.keep("label" + i, fd);
+        store.put(StoreKey.of("label" + i), fd);
       }
-      assertThat(keeper.size()).isEqualTo(400);
+      assertThat(store.size()).isEqualTo(400);
     } finally {
-      keeper.end();
+      store.end();
     }
   }
 
-  private Map<String, Long> found(ProcessKeeper keeper) {
+  private Map<String, Long> found(ProcessStore store) {
     Map<String, Long> sizes = new HashMap<>();
-    keeper
-        .kept()
+    store
+        .all(_ -> true)
         .forEach(
-            (label, fd) -> {
+            (key, fd) -> {
               try (fd) {
-                sizes.put(label, linux.size(fd));
+                sizes.put(key.text(), linux.size(fd));
               }
             });
     return sizes;
