@@ -95,9 +95,14 @@ public abstract sealed class Channel implements AutoCloseable permits Console, P
    */
   public Fd open(int generation) throws IOException {
     Fd end = line().open(generation);
-    // The thread may be waiting for the others.
-    wake();
-    return end;
+    try {
+      // The thread may be waiting for the others.
+      wake();
+      return end;
+    } catch (RuntimeException e) {
+      end.close();
+      throw e;
+    }
   }
 
   /** This generation runs the guest, or an update under way will say which one does. */
