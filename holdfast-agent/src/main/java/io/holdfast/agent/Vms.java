@@ -101,6 +101,7 @@ final class Vms {
   private final DefinitionReader definitions;
   private final Map<String, Vm> vms = new TreeMap<>();
   private final Map<String, QmpServer> channels = new HashMap<>();
+  private final Retries retries = new Retries();
 
   /**
    * What has a VM at the moment, such as {@code an update}; a name without a VM yet is being
@@ -462,12 +463,21 @@ final class Vms {
     vms.put(name, vm);
     vm.listen(event -> unplugged(vm, event));
     try {
-      channels.put(
-          name, new QmpServer(linux, vm, (command, arguments) -> qmp(name, command, arguments)));
+      boolean _ = openChannel(name, vm);
     } catch (IOException | SystemCallException e) {
       // The guest does not need it.
-      LOG.get().log(System.Logger.Level.ERROR, "VM " + name + " has no QMP channel", e);
+      LOG.get().log(System.Logger.Level.ERROR, "VM " + name + " has no QMP channel yet", e);
+      retries.add("the QMP channel of VM " + name, () -> openChannel(name, vm));
     }
+  }
+
+  /** Returns true: its QMP channel is open, or it has ended. */
+  private synchronized boolean openChannel(String name, Vm vm) throws IOException {
+    if (vms.get(name) == vm && !channels.containsKey(name)) {
+      channels.put(
+          name, new QmpServer(linux, vm, (command, arguments) -> qmp(name, command, arguments)));
+    }
+    return true;
   }
 
   /** The guest has let a device go: the next QEMU is started without it. */
@@ -1363,6 +1373,7 @@ final class Vms {
 
   /** Lets go of all VMs, which go on. */
   synchronized void close() {
+    retries.close();
     channels.values().forEach(QmpServer::close);
     channels.clear();
     vms.values().forEach(Vm::close);

@@ -119,6 +119,17 @@ class UnknownTest {
     assertHeld(log.toString());
     Files.delete(log);
     assertTakenBack();
+    // A VM runs without its QMP channel, which is opened when that can be done.
+    host.killAgent();
+    Path channel = vm().resolve("qmp.sock");
+    Files.delete(channel);
+    Path blocker = Files.createFile(Files.createDirectory(channel).resolve("blocker"));
+    host.startAgent();
+    host.assertWhole();
+    assertThat(listed().string("state")).isEqualTo("running");
+    Files.delete(blocker);
+    Host.await("the QMP channel", () -> Files.exists(channel) && !Files.isDirectory(channel));
+    new QmpEvents(host.run(), Host.VM).close();
   }
 
   /** Those that hang are waited for together, and the others are listed as ever. */
