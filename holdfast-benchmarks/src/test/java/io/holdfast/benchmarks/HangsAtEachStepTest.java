@@ -273,13 +273,16 @@ class HangsAtEachStepTest {
 
   /** While a device is plugged in. */
   private final class Plugged extends OfAVm {
+    private int used;
+
     Plugged() throws IOException {
       super(Victim.PREDECESSOR_HANGS);
     }
 
     @Override
     public boolean hangsAt(int command) throws IOException {
-      assertThat(command).as("a port for each command").isLessThan(PORTS);
+      assertThat(used).as("a port for each command").isLessThan(PORTS);
+      int port = used++;
       begins();
       arm(command);
       String id = "rng" + command;
@@ -287,7 +290,7 @@ class HangsAtEachStepTest {
         JsonObject _ =
             qmp(
                 "device_add",
-                JsonObject.of("driver", "virtio-rng-pci", "id", id, "bus", "port" + command));
+                JsonObject.of("driver", "virtio-rng-pci", "id", id, "bus", "port" + port));
       } catch (VarlinkException e) {
         assertThat(e).hasMessageContaining("did not answer");
       }
