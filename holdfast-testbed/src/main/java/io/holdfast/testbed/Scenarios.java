@@ -21,6 +21,7 @@ import io.holdfast.testbed.scenarios.KilledInRestore;
 import io.holdfast.testbed.scenarios.KselftestLiveupdate;
 import io.holdfast.testbed.scenarios.LiveHostShown;
 import io.holdfast.testbed.scenarios.LuoRefusals;
+import io.holdfast.testbed.scenarios.LuoStates;
 import io.holdfast.testbed.scenarios.MemfdCrosses;
 import io.holdfast.testbed.scenarios.MemfdCrossesFromAnotherKernel;
 import io.holdfast.testbed.scenarios.MissingLiveupdateLoses;
@@ -87,6 +88,7 @@ public final class Scenarios {
         new MemfdCrosses(),
         new MemfdCrossesFromAnotherKernel(),
         new LuoRefusals(),
+        new LuoStates(),
         new ClosingDiscards(),
         new UnfinishedIsLost(),
         new MissingLiveupdateLoses(),

@@ -3,8 +3,8 @@ package io.holdfast.core.box;
 import io.holdfast.linux.Fd;
 
 /**
- * A box on its way to the next kernel. What is put into it is there again on the other side, in the
- * keeper, under {@code BOX/LABEL}.
+ * A box on its way to the next kernel. The agent of that kernel has what is put into it in its
+ * descriptor store, under the same label.
  */
 public interface CrossingBox {
   /** The label under which a VM's record crosses. */

@@ -12,8 +12,9 @@ import java.util.EnumSet;
 import java.util.Set;
 
 /**
- * The state of preserved memory on one side of a kexec, with its transition table and its
- * permission table. Safe for use by many threads.
+ * The state of preserved memory on one kernel, with its transition table and its permission table.
+ * The kexec carrier goes through it; scenario {@code luo-states} compares it with the kernel. Safe
+ * for use by many threads.
  */
 public final class MemoryMachine {
   private MemoryState state;
@@ -48,7 +49,8 @@ public final class MemoryMachine {
   public static Set<MemoryState> permitting(MemoryOperation operation) {
     return switch (operation) {
       case PRESERVE, UNPRESERVE -> EnumSet.of(ACTIVE);
-      case RETRIEVE -> EnumSet.of(RECEIVED);
+      // The kernel gives the same file again until it is released.
+      case RETRIEVE -> EnumSet.of(RECEIVED, RESTORED);
       // The kernel freezes a memfd's size from preserve on.
       case RESIZE -> EnumSet.of(INACTIVE, RESTORED, RELEASED);
       // Finalizing happens inside the reboot call; from then on no other thread may call.
@@ -77,6 +79,13 @@ public final class MemoryMachine {
               : "from here it can go to " + EnumSet.copyOf(next));
     }
     state = to;
+  }
+
+  /** Enters {@link MemoryState#ACTIVE}, before something is preserved, unless it did before. */
+  public synchronized void begin() {
+    if (state == INACTIVE) {
+      enter(ACTIVE);
+    }
   }
 
   /**

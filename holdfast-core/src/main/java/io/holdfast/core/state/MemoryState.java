@@ -1,8 +1,8 @@
 package io.holdfast.core.state;
 
 /**
- * Where preserved memory (KHO) stands: the first four on the side that hands it over, the others on
- * the side that gets it.
+ * The states of preserved memory (KHO): the first four on the kernel that hands it over, the others
+ * on the kernel that receives it.
  */
 public enum MemoryState {
   /** Nothing can be preserved yet. */

@@ -307,7 +307,7 @@ final class StatesTest {
         Map.of(
             MemoryOperation.PRESERVE, Set.of(MemoryState.ACTIVE),
             MemoryOperation.UNPRESERVE, Set.of(MemoryState.ACTIVE),
-            MemoryOperation.RETRIEVE, Set.of(MemoryState.RECEIVED),
+            MemoryOperation.RETRIEVE, Set.of(MemoryState.RECEIVED, MemoryState.RESTORED),
             MemoryOperation.RESIZE,
                 Set.of(MemoryState.INACTIVE, MemoryState.RESTORED, MemoryState.RELEASED),
             MemoryOperation.CALL_LUO,

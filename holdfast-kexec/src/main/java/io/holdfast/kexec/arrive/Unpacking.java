@@ -1,6 +1,9 @@
 package io.holdfast.kexec.arrive;
 
 import io.holdfast.core.box.CrossingBox;
+import io.holdfast.core.state.MemoryMachine;
+import io.holdfast.core.state.MemoryOperation;
+import io.holdfast.core.state.MemoryState;
 import io.holdfast.kexec.manifest.Manifest;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
@@ -20,10 +23,12 @@ import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -49,6 +54,9 @@ final class Unpacking {
 
   /** By {@link BoxId#named}. */
   private final Map<BoxId, Manifest.CrossedBox> boxes = new LinkedHashMap<>();
+
+  /** The state of the memory of each box, by {@link BoxId#named}. */
+  private final Map<BoxId, MemoryMachine> memory = new HashMap<>();
 
   /** The boxes that are set aside, and why. */
   private Map<BoxId, String> aside = Map.of();
@@ -81,6 +89,11 @@ final class Unpacking {
     if (Files.exists(file())) {
       Files.readAllLines(file()).forEach(line -> ids.add(BoxId.of(line)));
       ids.retainAll(boxes.keySet());
+    }
+    for (Map.Entry<BoxId, MemoryMachine> each : memory.entrySet()) {
+      if (!ids.contains(each.getKey())) {
+        each.getValue().enter(MemoryState.RESTORED);
+      }
     }
     set(take(ids));
   }
@@ -124,6 +137,7 @@ final class Unpacking {
     Map<BoxId, String> rest = new LinkedHashMap<>(aside);
     rest.remove(named);
     set(rest);
+    memory.remove(named);
     if (named instanceof VmId vm) {
       Files.deleteIfExists(places.vm(vm.name()));
     }
@@ -141,8 +155,13 @@ final class Unpacking {
     }
   }
 
-  /** The kernel has dropped all sessions. */
-  void finished() {
+  /** The kernel has dropped all sessions: what they preserved is ordinary memory. */
+  synchronized void finished() {
+    for (MemoryMachine each : memory.values()) {
+      if (each.state() != MemoryState.RELEASED) {
+        each.enter(MemoryState.RELEASED);
+      }
+    }
     try {
       sessions.settle();
     } catch (IOException e) {
@@ -154,6 +173,7 @@ final class Unpacking {
     update = manifest.update();
     for (Manifest.CrossedBox box : manifest.boxes()) {
       boxes.put(box.id().named(), box);
+      memory.put(box.id().named(), MemoryMachine.incoming());
     }
   }
 
@@ -187,7 +207,7 @@ final class Unpacking {
         continue;
       }
       try {
-        take(box);
+        take(box, Objects.requireNonNull(memory.get(id)));
       } catch (IOException | RuntimeException e) {
         String why =
             "it cannot be restored from the previous kernel: "
@@ -211,10 +231,11 @@ final class Unpacking {
   }
 
   /** All of it is retrieved before anything is unpacked, and a VM's record is written last. */
-  private void take(Manifest.CrossedBox box) throws IOException {
+  private void take(Manifest.CrossedBox box, MemoryMachine state) throws IOException {
     Optional<IncomingSession> found = sessions.box(box.session());
     if (found.isEmpty()) {
       if (box.entries().isEmpty()) {
+        restored(state);
         return;
       }
       throw new IOException("this kernel has no session " + box.session() + " (ENOENT)");
@@ -222,6 +243,7 @@ final class Unpacking {
     List<Fd> memfds = new ArrayList<>();
     try (IncomingSession session = found.get()) {
       for (Manifest.CrossedEntry entry : box.entries()) {
+        state.check(MemoryOperation.RETRIEVE, box.id() + ", entry " + entry.label());
         memfds.add(retrieve(session, entry));
       }
       Optional<Fd> record = Optional.empty();
@@ -238,8 +260,15 @@ final class Unpacking {
         Files.createDirectories(directory);
         WholeFile.write(directory.resolve("vm.json"), bytes(record.get()));
       }
+      restored(state);
     } finally {
       memfds.forEach(Fd::close);
+    }
+  }
+
+  private static void restored(MemoryMachine state) {
+    if (state.state() != MemoryState.RESTORED) {
+      state.enter(MemoryState.RESTORED);
     }
   }
 

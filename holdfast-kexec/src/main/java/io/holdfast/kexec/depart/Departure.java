@@ -10,6 +10,10 @@ import io.holdfast.core.participant.Source;
 import io.holdfast.core.participant.Step;
 import io.holdfast.core.participant.Undoable;
 import io.holdfast.core.run.Crossing;
+import io.holdfast.core.state.MemoryMachine;
+import io.holdfast.core.state.MemoryOperation;
+import io.holdfast.core.state.MemoryState;
+import io.holdfast.core.state.Operation;
 import io.holdfast.kexec.manifest.Bridge;
 import io.holdfast.kexec.manifest.Clock;
 import io.holdfast.kexec.manifest.Manifest;
@@ -69,6 +73,10 @@ public final class Departure implements Source, Crossing {
   private final Set<String> bridgeNames;
   private final List<Bridge> bridges = new ArrayList<>();
   private final Clock begun;
+
+  /** The state of all that the update preserves. */
+  private final MemoryMachine memory = MemoryMachine.outgoing();
+
   private Optional<OutgoingSession> session = Optional.empty();
   private Optional<Fd> manifest = Optional.empty();
   private Map<String, Fd> foreign = Map.of();
@@ -119,7 +127,7 @@ public final class Departure implements Source, Crossing {
 
   private Outgoing outgoing(BoxId id) {
     synchronized (boxes) {
-      Outgoing box = new Outgoing(linux, holder, id, boxes.size() + 1);
+      Outgoing box = new Outgoing(linux, holder, memory, id, boxes.size() + 1);
       boxes.add(box);
       return box;
     }
@@ -194,6 +202,7 @@ public final class Departure implements Source, Crossing {
     if (prepared) {
       return;
     }
+    step.check(Operation.PRESERVE);
     withdraw();
     syncing = Optional.of(new SyncThread(linux));
     foreign = ForeignSessions.find(linux, next.sessions());
@@ -235,6 +244,8 @@ public final class Departure implements Source, Crossing {
     OutgoingSession made = linux.liveUpdate().create(Manifest.SESSION);
     session = Optional.of(made);
     holder.hold(Manifest.SESSION, made.fd());
+    memory.begin();
+    memory.check(MemoryOperation.PRESERVE, memfd.what());
     made.preserve(memfd, Manifest.TOKEN);
     prepared = true;
   }
@@ -250,6 +261,7 @@ public final class Departure implements Source, Crossing {
     foreign.values().forEach(Fd::close);
     foreign = Map.of();
     if (session.isPresent()) {
+      memory.check(MemoryOperation.UNPRESERVE, session.get().fd().what());
       session.get().close();
       holder.letGo(Manifest.SESSION);
     }
@@ -269,12 +281,17 @@ public final class Departure implements Source, Crossing {
   @Override
   public void handOver(Step step) throws IOException {
     syncing.orElseThrow().sync(step);
+    // All others are frozen: what they preserve is complete.
+    if (memory.state() != MemoryState.FINALIZED) {
+      memory.enter(MemoryState.FINALIZED);
+    }
   }
 
   @Override
   public void cross() throws Exception {
     write();
     shutdown.leave(linux);
+    memory.enter(MemoryState.HANDED_OVER);
   }
 
   private void write() throws IOException {
@@ -303,8 +320,13 @@ public final class Departure implements Source, Crossing {
     linux.write(memfd, MemorySegment.ofArray(text.toByteArray()));
   }
 
+  /** Called before other participants': what they preserved can be dropped again from here on. */
   @Override
   public void cancel(Step step) {
+    step.check(Operation.UNPRESERVE);
+    if (memory.state() == MemoryState.FINALIZED) {
+      memory.enter(MemoryState.ACTIVE);
+    }
     synchronized (boxes) {
       boxes.forEach(Outgoing::undo);
     }

@@ -1,6 +1,8 @@
 package io.holdfast.kexec.depart;
 
 import io.holdfast.core.box.CrossingBox;
+import io.holdfast.core.state.MemoryMachine;
+import io.holdfast.core.state.MemoryOperation;
 import io.holdfast.kexec.manifest.Manifest;
 import io.holdfast.kexec.session.SessionHolder;
 import io.holdfast.linux.Fd;
@@ -18,6 +20,7 @@ import java.util.OptionalLong;
 final class Outgoing implements CrossingBox {
   private final Linux linux;
   private final SessionHolder holder;
+  private final MemoryMachine memory;
   private final BoxId id;
   private final String sessionName;
   private final List<Manifest.CrossedEntry> entries = new ArrayList<>();
@@ -25,11 +28,13 @@ final class Outgoing implements CrossingBox {
 
   /**
    * @param holder of its session, besides this
+   * @param memory the state of all that the update preserves
    * @param number unique among the boxes of the update
    */
-  Outgoing(Linux linux, SessionHolder holder, BoxId id, int number) {
+  Outgoing(Linux linux, SessionHolder holder, MemoryMachine memory, BoxId id, int number) {
     this.linux = linux;
     this.holder = holder;
+    this.memory = memory;
     this.id = id;
     this.sessionName = sessionName(id, number);
   }
@@ -44,6 +49,8 @@ final class Outgoing implements CrossingBox {
 
   @Override
   public synchronized void put(String label, Fd fd) {
+    memory.begin();
+    memory.check(MemoryOperation.PRESERVE, id + ", entry " + label);
     if (session.isEmpty()) {
       OutgoingSession made = linux.liveUpdate().create(sessionName);
       session = Optional.of(made);
@@ -59,6 +66,7 @@ final class Outgoing implements CrossingBox {
   @Override
   public synchronized void undo() {
     if (session.isPresent()) {
+      memory.check(MemoryOperation.UNPRESERVE, session.get().fd().what());
       session.get().close();
       holder.letGo(sessionName);
     }

@@ -2,6 +2,7 @@ package io.holdfast.vm.update;
 
 import io.holdfast.core.participant.Obstacle;
 import io.holdfast.core.participant.Step;
+import io.holdfast.core.state.Operation;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.file.StorageCalls;
@@ -291,6 +292,7 @@ final class Stopping {
    * @throws IOException if QEMU does not answer, or refuses; may be called again
    */
   void letRun(Step step) throws IOException {
+    step.check(Operation.RUN_GUEST);
     if (predecessor.hasExited()) {
       step.note(
           VmUpdate.LOST,

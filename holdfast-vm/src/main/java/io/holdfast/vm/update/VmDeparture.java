@@ -6,6 +6,7 @@ import io.holdfast.core.participant.Obstacle;
 import io.holdfast.core.participant.Plan;
 import io.holdfast.core.participant.Source;
 import io.holdfast.core.participant.Step;
+import io.holdfast.core.state.Operation;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
 import io.holdfast.linux.FileSystem;
@@ -214,6 +215,7 @@ public final class VmDeparture implements Source {
     stopping.forget();
     crossing.undo();
     state.ifPresent(Fd::close);
+    step.check(Operation.PRESERVE);
     promised = Optional.of(vm.promise());
     vm.reopened(linux);
     step.record(VmUpdate.TARGET, vm.process().binary().path());
@@ -311,6 +313,7 @@ public final class VmDeparture implements Source {
               + vm.process().said().map(s -> ": " + s).orElse(""));
     }
     step.note("device-state.bytes", Long.toString(written));
+    step.check(Operation.PRESERVE_DEVICE_STATE);
     put(StoreKey.DEVICE_STATE, memory.get());
   }
 
@@ -349,6 +352,7 @@ public final class VmDeparture implements Source {
     pending = 0;
     packed.clear();
     try {
+      step.check(Operation.UNPRESERVE);
       crossing.undo();
     } finally {
       // Nothing that only tidies up may keep the guest from running.

@@ -7,6 +7,7 @@ import io.holdfast.core.participant.Source;
 import io.holdfast.core.participant.Step;
 import io.holdfast.core.participant.Target;
 import io.holdfast.core.run.Patience;
+import io.holdfast.core.state.Operation;
 import io.holdfast.linux.ExitStatus;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.FdPair;
@@ -794,6 +795,7 @@ public final class VmUpdate implements Source, Target {
   }
 
   private static void letRun(Step step, QemuProcess runs) throws QmpException {
+    step.check(Operation.RUN_GUEST);
     try {
       var _ = runs.qmp().execute("cont", JsonObject.empty(), step.remaining(), List.of());
     } catch (QmpException e) {
