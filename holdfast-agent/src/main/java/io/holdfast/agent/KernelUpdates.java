@@ -457,13 +457,14 @@ final class KernelUpdates {
     List<String> claimed = new ArrayList<>();
     try {
       for (String name : vmsOf(history)) {
+        // One that is undone has been anybody's since.
         boolean undone = history.fact(name, Orchestrator.UNDONE).isPresent();
-        if (!undone) {
-          claim(name, history, claimed, missing -> participants.put(name, missing))
-              .ifPresent(vm -> participants.put(name, undone(vm)));
-        }
-        if (!participants.containsKey(name)) {
-          // Undone, it has been anybody's since, or is another one of this name.
+        Optional<Vm> vm = undone ? Optional.empty() : claim(name, history, claimed);
+        if (vm.isPresent()) {
+          participants.put(name, undone(vm.get()));
+        } else if (!undone && isMissing(name)) {
+          participants.put(name, missing(name));
+        } else {
           boolean _ = gone.add(name);
         }
       }
@@ -498,10 +499,12 @@ final class KernelUpdates {
     List<String> claimed = new ArrayList<>();
     try {
       for (String name : vmsOf(history)) {
-        claim(name, history, claimed, missing -> participants.put(name, missing))
-            .flatMap(vm -> arriving(vm, history))
-            .ifPresent(update -> participants.put(name, update));
-        if (!participants.containsKey(name)) {
+        Optional<Vm> vm = claim(name, history, claimed);
+        if (vm.isPresent() && mayArrive(vm.get(), history)) {
+          participants.put(name, arriving(vm.get(), history));
+        } else if (isMissing(name)) {
+          participants.put(name, missing(name));
+        } else {
           boolean _ = gone.add(name);
         }
       }
@@ -556,20 +559,12 @@ final class KernelUpdates {
   /**
    * Takes a VM of an update for its recovery.
    *
-   * @param missed is given one that could not be taken back
-   * @return the VM; empty also if it was stopped since, or is another one of this name
+   * @return empty if it is not there, or is another one of this name
    */
-  private Optional<Vm> claim(
-      String name, UpdateHistory history, List<String> claimed, Consumer<Missing> missed) {
+  private Optional<Vm> claim(String name, UpdateHistory history, List<String> claimed) {
     JournalRecord.Began began = history.began();
     Optional<Vm> here = vms.find(name);
-    if (here.isEmpty()) {
-      if (Files.exists(places.vm(name))) {
-        missed.accept(missing(name));
-      }
-      return Optional.empty();
-    }
-    if (!began.of(name, here.get().id().instance())) {
+    if (here.isEmpty() || !began.of(name, here.get().id().instance())) {
       return Optional.empty();
     }
     Vm vm = vms.claimRecovered(name, "update " + began.update());
@@ -577,19 +572,26 @@ final class KernelUpdates {
     return Optional.of(vm);
   }
 
-  /** Returns what brings a VM back; empty if that is done. */
-  private Optional<VmUpdate> arriving(Vm vm, UpdateHistory history) {
-    String name = vm.promise().name();
+  /**
+   * Returns whether there is something left to do for a VM. One that came back, or was given up,
+   * while another one is waited for may have had an update of its own or have been run anew since.
+   */
+  private static boolean mayArrive(Vm vm, UpdateHistory history) {
     String runs = vm.process().identity().toString();
-    if (!vm.arriving() && !history.fact(name, VmUpdate.SUCCESSOR).equals(Optional.of(runs))) {
-      // It came back, or was given up, while another one is waited for, and has had an update of
-      // its own or was run anew since.
-      return Optional.empty();
-    }
-    String target = history.fact(name, VmUpdate.TARGET).orElse(vm.process().binary().path());
-    return Optional.of(
-        new VmUpdate(
-            linux, vm, vms.probe(vm), target, false, deviceStates, GuestClock.Choice.CORRECT));
+    return vm.arriving()
+        || history.fact(vm.promise().name(), VmUpdate.SUCCESSOR).equals(Optional.of(runs));
+  }
+
+  private VmUpdate arriving(Vm vm, UpdateHistory history) {
+    String target =
+        history.fact(vm.promise().name(), VmUpdate.TARGET).orElse(vm.process().binary().path());
+    return new VmUpdate(
+        linux, vm, vms.probe(vm), target, false, deviceStates, GuestClock.Choice.CORRECT);
+  }
+
+  /** Returns whether a VM is not there although it was not stopped. */
+  private boolean isMissing(String name) {
+    return vms.find(name).isEmpty() && Files.exists(places.vm(name));
   }
 
   private Missing missing(String name) {
