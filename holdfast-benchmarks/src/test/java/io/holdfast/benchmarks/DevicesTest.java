@@ -450,7 +450,9 @@ class DevicesTest {
           });
     } finally {
       var _ = server.destroyForcibly();
-      Files.deleteIfExists(directory.resolve("fs.sock"));
+      Files.deleteIfExists(socket);
+      Files.deleteIfExists(directory.resolve("log"));
+      Files.delete(directory);
     }
   }
 
