@@ -459,7 +459,7 @@ public final class Agent implements AutoCloseable {
   private void memory(Call call) {
     Vm vm = vms.get(name(call));
     Fd ram = vm.ram();
-    call.reply(JsonObject.of("descriptor", 0, "bytes", vm.promise().memory()), List.of(ram));
+    call.reply(JsonObject.of("descriptor", 0, "bytes", vm.spec().memory()), List.of(ram));
   }
 
   private void qmp(Call call) {

@@ -18,7 +18,7 @@ import io.holdfast.vm.spec.Disk;
 import io.holdfast.vm.spec.Emulated;
 import io.holdfast.vm.spec.Pages;
 import io.holdfast.vm.spec.PortDevice;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
@@ -29,7 +29,7 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * Makes a promise out of what a user asked for: everything that QEMU would choose by itself is
+ * Makes a specification out of what a user asked for: everything that QEMU would choose by itself is
  * chosen here, once.
  */
 final class DefinitionReader {
@@ -51,8 +51,8 @@ final class DefinitionReader {
   private final Path vms;
   private Optional<Accelerator> probed = Optional.empty();
 
-  /** A promise, and the QEMU that first keeps it. */
-  record Accepted(Promise promise, QemuBinary binary, Pages pages) {}
+  /** A specification, and the QEMU that first keeps it. */
+  record Accepted(VmSpec spec, QemuBinary binary, Pages pages) {}
 
   DefinitionReader(Linux linux, QemuProbe probe, AgentPaths places) {
     this.linux = linux;
@@ -151,8 +151,8 @@ final class DefinitionReader {
     } catch (IllegalArgumentException e) {
       throw bad("devices", String.valueOf(e.getMessage()));
     }
-    Promise promise =
-        new Promise(
+    VmSpec spec =
+        new VmSpec(
             name,
             memory,
             (int) cpus,
@@ -163,7 +163,7 @@ final class DefinitionReader {
             devices,
             arguments,
             Optional.of(Networks.fixed(definition, networks)));
-    return new Accepted(promise, binary, pages);
+    return new Accepted(spec, binary, pages);
   }
 
   private static ConsoleDevice console(JsonObject definition) {

@@ -166,13 +166,13 @@ final class KernelUpdates {
       boolean done = false;
       try {
         for (Vm vm : vms.all()) {
-          Vm _ = vms.claim(vm.promise().name(), "update " + id);
-          claimed.add(vm.promise().name());
+          Vm _ = vms.claim(vm.spec().name(), "update " + id);
+          claimed.add(vm.spec().name());
         }
         long bytes =
             plain.values().stream().flatMap(b -> b.values().stream()).mapToLong(linux::size).sum();
         for (String name : claimed) {
-          bytes += vms.get(name).promise().memory();
+          bytes += vms.get(name).spec().memory();
         }
         long all = bytes;
         shutdown = shutdown();
@@ -579,12 +579,12 @@ final class KernelUpdates {
   private static boolean mayArrive(Vm vm, UpdateHistory history) {
     String runs = vm.process().identity().toString();
     return vm.arriving()
-        || history.fact(vm.promise().name(), VmUpdate.SUCCESSOR).equals(Optional.of(runs));
+        || history.fact(vm.spec().name(), VmUpdate.SUCCESSOR).equals(Optional.of(runs));
   }
 
   private VmUpdate arriving(Vm vm, UpdateHistory history) {
     String target =
-        history.fact(vm.promise().name(), VmUpdate.TARGET).orElse(vm.process().binary().path());
+        history.fact(vm.spec().name(), VmUpdate.TARGET).orElse(vm.process().binary().path());
     return new VmUpdate(
         linux, vm, vms.probe(vm), target, false, deviceStates, GuestClock.Choice.CORRECT);
   }

@@ -30,7 +30,7 @@ final class Limits {
    * @param reports of the last updates of that VM that completed
    */
   static Deadlines vmm(Vm vm, List<JsonObject> reports) {
-    Duration start = QemuProcess.limit(vm.promise().memory());
+    Duration start = QemuProcess.limit(vm.spec().memory());
     Deadlines usual = vmm();
     // Its successor may be started twice.
     Duration prepare = usual.of(Action.PREPARE).plus(start.multipliedBy(2));

@@ -71,7 +71,7 @@ final class QmpServer implements AutoCloseable {
 
   /** Listens on the VM's channel, {@code qmp.sock} in its directory. */
   QmpServer(Linux linux, Vm vm, Executor executor) throws IOException {
-    this(linux, vm.promise().name(), vm.directory(), executor);
+    this(linux, vm.spec().name(), vm.directory(), executor);
     vm.listen(event -> clients.forEach(client -> client.event(event)));
   }
 

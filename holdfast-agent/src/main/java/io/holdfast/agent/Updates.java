@@ -34,7 +34,7 @@ import io.holdfast.varlink.VarlinkError;
 import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.Memory;
 import io.holdfast.vm.Vm;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import io.holdfast.vm.update.GuestClock;
 import io.holdfast.vm.update.Priority;
 import io.holdfast.vm.update.VmUpdate;
@@ -442,9 +442,9 @@ final class Updates {
     Set<String> chosen = new LinkedHashSet<>();
     if (names.isPresent()) {
       // All of them are looked for before one of them is touched.
-      names.get().forEach(name -> chosen.add(vms.get(name).promise().name()));
+      names.get().forEach(name -> chosen.add(vms.get(name).spec().name()));
     } else {
-      vms.all().forEach(vm -> chosen.add(vm.promise().name()));
+      vms.all().forEach(vm -> chosen.add(vm.spec().name()));
       // Named like the others, so that nobody takes them for updated.
       vms.unknown().forEach(name -> vms.get(name));
     }
@@ -706,7 +706,7 @@ final class Updates {
      * How many of the VMs may be updated at once; if that is more than wanted, they are refused.
      */
     int together(OptionalLong parallel) throws IOException {
-      List<Promise> promises = taken.values().stream().map(each -> each.vm().promise()).toList();
+      List<VmSpec> promises = taken.values().stream().map(each -> each.vm().spec()).toList();
       long available = Memory.available();
       int fitting = Memory.fitting(promises, available);
       int most = (int) Math.min(promises.size(), parallel.orElse(PROCESSORS));
@@ -922,7 +922,7 @@ final class Updates {
   private boolean ofOneThatIsThere(Path journal) {
     Set<String> there = new HashSet<>(vms.unknown());
     there.addAll(vms.recovering());
-    vms.all().forEach(vm -> there.add(vm.promise().name()));
+    vms.all().forEach(vm -> there.add(vm.spec().name()));
     try {
       return began(journal)
           .filter(update -> update.carrier() == CarrierKind.EXEC)
@@ -939,7 +939,7 @@ final class Updates {
     boolean any = named(path, KERNEL);
     List<String> names =
         vms.all().stream()
-            .map(vm -> vm.promise().name())
+            .map(vm -> vm.spec().name())
             .filter(name -> any || named(path, name))
             .toList();
     String reason = "its journal " + path + " can't be taken up: " + why.getMessage();

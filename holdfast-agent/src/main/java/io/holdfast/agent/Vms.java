@@ -39,7 +39,7 @@ import io.holdfast.vm.spec.CommandLine;
 import io.holdfast.vm.spec.Device;
 import io.holdfast.vm.spec.Pages;
 import io.holdfast.vm.spec.PortDevice;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import io.holdfast.vm.spec.TapNetwork;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
@@ -488,7 +488,7 @@ final class Vms {
             : Optional.empty();
     if (device.isPresent()) {
       try {
-        vm.promises(Hotplug.unplugged(vm.promise(), device.get()));
+        vm.promises(Hotplug.unplugged(vm.spec(), device.get()));
       } catch (IOException e) {
         LOG.get()
             .log(System.Logger.Level.ERROR, "the unplugged device could not be written down", e);
@@ -543,8 +543,8 @@ final class Vms {
 
   /** Writes down what a QMP command has changed. */
   private void executed(Vm vm, String command, JsonObject arguments) throws IOException {
-    Promise before = vm.promise();
-    Promise after = Hotplug.after(before, command, arguments, vm.process().qmp());
+    VmSpec before = vm.spec();
+    VmSpec after = Hotplug.after(before, command, arguments, vm.process().qmp());
     if (!after.equals(before)) {
       vm.promises(after);
       reopened(vm);
@@ -553,7 +553,7 @@ final class Vms {
 
   /** Keeps a VM claimed until its QEMU answers a command, which it may execute until then. */
   private void awaitLate(Vm vm, String command, JsonObject arguments, Qmp.Pending pending) {
-    String name = vm.promise().name();
+    String name = vm.spec().name();
     synchronized (this) {
       late.put(name, pending);
       busy.put(name, "the QMP command " + command + ", which QEMU has not answered yet");
@@ -576,7 +576,7 @@ final class Vms {
   }
 
   private void recordLate(Vm vm, String command, JsonObject arguments, Qmp.Pending pending) {
-    String name = vm.promise().name();
+    String name = vm.spec().name();
     try {
       while (!recorded(vm, command, arguments, pending)) {
         // The answer may be there, and one to what is asked then not.
@@ -601,7 +601,7 @@ final class Vms {
     try {
       vm.reopened(linux);
     } catch (IOException e) {
-      LOG.get().log(System.Logger.Level.WARNING, "the images of VM " + vm.promise().name(), e);
+      LOG.get().log(System.Logger.Level.WARNING, "the images of VM " + vm.spec().name(), e);
     }
   }
 
@@ -672,14 +672,14 @@ final class Vms {
   }
 
   private Vm start(DefinitionReader.Accepted accepted, JsonObject definition) {
-    Promise promise = accepted.promise();
-    String name = promise.name();
+    VmSpec spec = accepted.spec();
+    String name = spec.name();
     VmId id = VmId.fresh(name);
     Path directory = places.vm(name);
     Box box = new Box(name, name);
     try {
       Files.createDirectories(directory);
-      box.put("ram", ram(promise, accepted.pages()), "memfd");
+      box.put("ram", ram(spec, accepted.pages()), "memfd");
       for (String file : List.of("kernel", "initrd")) {
         Optional<String> path = definition.optionalString(file);
         if (path.isPresent()) {
@@ -687,7 +687,7 @@ final class Vms {
         }
       }
       keepAll(id, box);
-      return Vm.start(context(id), accepted.binary(), promise, box);
+      return Vm.start(context(id), accepted.binary(), spec, box);
     } catch (IOException | SystemCallException | IllegalStateException e) {
       Set<StoreKey> keys = new HashSet<>();
       box.entries().keySet().forEach(label -> keys.add(id.key(label)));
@@ -739,7 +739,7 @@ final class Vms {
                 Vm.adopt(
                     context(id),
                     found.binary(),
-                    found.promise(),
+                    found.spec(),
                     found.credentials(),
                     box,
                     found.identity(),
@@ -783,7 +783,7 @@ final class Vms {
     for (Vm vm : all()) {
       if (vm.process().identity().equals(found.identity())) {
         throw notPossible(
-            "process " + found.identity().pid() + " is VM " + vm.promise().name() + " already");
+            "process " + found.identity().pid() + " is VM " + vm.spec().name() + " already");
       }
     }
   }
@@ -853,19 +853,19 @@ final class Vms {
   }
 
   /** Guest RAM. Its size is sealed: no QEMU can take a page from another one's guest. */
-  private Fd ram(Promise promise, Pages pages) {
+  private Fd ram(VmSpec spec, Pages pages) {
     List<MemfdOption> options = new ArrayList<>(List.of(MemfdOption.ALLOW_SEALING));
     pages.option().ifPresent(options::add);
     Fd ram =
         linux.memfd(
-            "ram of " + promise.name(), promise.memory(), options.toArray(MemfdOption[]::new));
+            "ram of " + spec.name(), spec.memory(), options.toArray(MemfdOption[]::new));
     try {
       linux.seal(ram, Set.of(Seal.GROW, Seal.SHRINK));
       if (pages == Pages.TRANSPARENT) {
         // Advice holds for a mapping, and pages stay what they were allocated as: so they are
         // allocated here.
         try (Mapping mapping =
-            linux.map(ram, 0, promise.memory(), Protection.READ, Protection.WRITE)) {
+            linux.map(ram, 0, spec.memory(), Protection.READ, Protection.WRITE)) {
           mapping.adviseHuge();
           mapping.populate();
         }
@@ -885,7 +885,7 @@ final class Vms {
   /** The names of the bridges that they are plugged into. */
   Set<String> bridges() {
     return all().stream()
-        .flatMap(vm -> vm.promise().devices().stream())
+        .flatMap(vm -> vm.spec().devices().stream())
         .filter(TapNetwork.class::isInstance)
         .map(each -> ((TapNetwork) each).bridge())
         .collect(Collectors.toSet());
@@ -951,14 +951,14 @@ final class Vms {
     asked.forEach(
         (vm, question) -> {
           Duration left = Duration.ofNanos(Math.max(0, end - System.nanoTime()));
-          states.put(vm.promise().name(), state(vm, question, left));
+          states.put(vm.spec().name(), state(vm, question, left));
         });
     return List.copyOf(states.values());
   }
 
   /** Asks what a VM's guest does; empty if that is not to be asked, or can't be. */
   private Optional<Qmp.Pending> ask(Vm vm) {
-    String name = vm.promise().name();
+    String name = vm.spec().name();
     if (vm.lost().isPresent() || stuck.containsKey(name) || updating(name).isPresent()) {
       return Optional.empty();
     }
@@ -1046,7 +1046,7 @@ final class Vms {
       throws IOException {
     try {
       var _ = pending.await(Qmp.COMMAND);
-      if (isLate(vm.promise().name(), pending)) {
+      if (isLate(vm.spec().name(), pending)) {
         executed(vm, command, arguments);
       }
       return true;
@@ -1054,7 +1054,7 @@ final class Vms {
       if (!e.late()) {
         throw e;
       }
-      return !isLate(vm.promise().name(), pending);
+      return !isLate(vm.spec().name(), pending);
     }
   }
 
@@ -1273,17 +1273,17 @@ final class Vms {
 
   /** Likewise, of one whose QEMU has been asked. */
   private JsonObject state(Vm vm, Optional<Qmp.Pending> asked, Duration limit) {
-    Promise promise = vm.promise();
+    VmSpec spec = vm.spec();
     Optional<String> lost = vm.lost();
     String state = "lost";
     Optional<String> reason = lost;
-    Stuck in = stuck.get(promise.name());
-    Optional<String> update = updating(promise.name());
+    Stuck in = stuck.get(spec.name());
+    Optional<String> update = updating(spec.name());
     if (in != null) {
       // Not asked: one that hangs would make whoever lists it wait. Nor lost, if the process of its
       // record has ended: it may have a successor, which only the update's end tells.
       state = "stuck";
-      reason = Optional.of(in.words(promise.name()));
+      reason = Optional.of(in.words(spec.name()));
     } else if (update.isPresent()) {
       // Not asked: in its blackout, or fenced, QEMU would not answer.
       state = "updating";
@@ -1293,7 +1293,7 @@ final class Vms {
       state = "stuck";
       reason =
           lost.map(
-              why -> why + ", or holdfast vm stop " + promise.name() + " to give the guest up");
+              why -> why + ", or holdfast vm stop " + spec.name() + " to give the guest up");
     } else if (lost.isEmpty()) {
       try {
         RunState guest = asked.isPresent() ? RunState.of(asked.get().await(limit)) : vm.runState();
@@ -1307,12 +1307,12 @@ final class Vms {
                 "its QEMU does not answer: "
                     + e.getMessage()
                     + ". If it hangs, so may what it waits for, such as its storage; `holdfast vm stop "
-                    + promise.name()
+                    + spec.name()
                     + "` ends it");
       }
     }
     return JsonObject.of(
-        "name", promise.name(),
+        "name", spec.name(),
         "state", state,
         "reason", reason,
         "pid",
@@ -1320,21 +1320,21 @@ final class Vms {
         "generation", vm.generation(),
         "qemu", vm.process().binary().path(),
         "qemuVersion", vm.process().binary().version(),
-        "machine", promise.machine(),
-        "cpu", promise.cpu(),
-        "accelerator", promise.accelerator(),
-        "acceleratorReason", promise.acceleratorReason(),
-        "memory", promise.memory(),
-        "cpus", promise.cpus(),
+        "machine", spec.machine(),
+        "cpu", spec.cpu(),
+        "accelerator", spec.accelerator(),
+        "acceleratorReason", spec.acceleratorReason(),
+        "memory", spec.memory(),
+        "cpus", spec.cpus(),
         "consoleLog", vm.consoleLog().toString(),
         "channels", channels(vm),
-        "cdroms", cdroms(promise),
-        "definition", promise.definition());
+        "cdroms", cdroms(spec),
+        "definition", spec.definition());
   }
 
   private static List<JsonObject> channels(Vm vm) {
     List<JsonObject> channels = new ArrayList<>();
-    for (Device device : vm.promise().devices()) {
+    for (Device device : vm.spec().devices()) {
       if (device instanceof PortDevice port) {
         channels.add(
             JsonObject.of("name", port.name(), "socket", port.socket(vm.directory()).toString()));
@@ -1343,9 +1343,9 @@ final class Vms {
     return channels;
   }
 
-  private static List<JsonObject> cdroms(Promise promise) {
+  private static List<JsonObject> cdroms(VmSpec spec) {
     List<JsonObject> cdroms = new ArrayList<>();
-    for (Device device : promise.devices()) {
+    for (Device device : spec.devices()) {
       if (device instanceof Cdrom(String id, Optional<String> medium, _)) {
         cdroms.add(JsonObject.of("drive", id, "medium", medium));
       }

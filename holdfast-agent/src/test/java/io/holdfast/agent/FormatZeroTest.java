@@ -9,7 +9,7 @@ import io.holdfast.linux.ProcessIdentity;
 import io.holdfast.testkit.FormatZero;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -34,9 +34,9 @@ class FormatZeroTest {
   void recordsOfVmsAreRead(String vm) throws IOException {
     JsonObject record = Json.parse(FormatZero.golden("vm-" + vm + ".json"));
     JsonObject written = record.object("promise");
-    Promise promise = Promise.fromJson(written);
-    assertThat(promise.name()).isEqualTo(vm);
-    assertThat(promise.toJson()).as("nothing of it is lost").isEqualTo(written);
+    VmSpec spec = VmSpec.fromJson(written);
+    assertThat(spec.name()).isEqualTo(vm);
+    assertThat(spec.toJson()).as("nothing of it is lost").isEqualTo(written);
     ProcessIdentity process = ProcessIdentity.parse(record.string("process"));
     assertThat(process).hasToString(record.string("process"));
     assertThat(record.number("generation")).isBetween(1L, 2L);

@@ -52,7 +52,7 @@ class SetAsideTest {
   }
 
   private static String record() {
-    JsonObject promise =
+    JsonObject spec =
         JsonObject.of(
             "name", "web",
             "memory", 4096,
@@ -77,7 +77,7 @@ class SetAsideTest {
             JsonObject.empty(),
             "capabilities",
             List.of());
-    return JsonObject.of("promise", promise, "generation", 1, "binary", binary, "process", "0@0")
+    return JsonObject.of("promise", spec, "generation", 1, "binary", binary, "process", "0@0")
         .pretty();
   }
 

@@ -103,7 +103,7 @@ class VmsTest {
         .isInstanceOf(VarlinkError.class);
     store.answers.countDown();
     assertThat(taken.join()).isTrue();
-    assertThat(vms.claimRecovered(name, "update u1").promise().name()).isEqualTo(name);
+    assertThat(vms.claimRecovered(name, "update u1").spec().name()).isEqualTo(name);
     vms.release(name);
     vms.close();
   }

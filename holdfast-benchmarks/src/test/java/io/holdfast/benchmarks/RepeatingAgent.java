@@ -540,7 +540,7 @@ final class RepeatingAgent implements AutoCloseable {
               next,
               files,
               journal,
-              Set.of(vm.promise().name()),
+              Set.of(vm.spec().name()),
               Set.of(),
               Map.of(new ServiceBox("cache"), Map.of("index", memfd)),
               new Stays(),

@@ -19,7 +19,7 @@ import io.holdfast.vm.spec.Disk;
 import io.holdfast.vm.spec.Emulated;
 import io.holdfast.vm.spec.Findings;
 import io.holdfast.vm.spec.PortDevice;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import io.holdfast.vm.spec.TapNetwork;
 import io.holdfast.vm.spec.UserNetwork;
 import java.io.IOException;
@@ -39,9 +39,9 @@ public final class Backends implements AutoCloseable {
   }
 
   /** Makes them; nothing is opened yet. */
-  static Backends of(BackendContext context, Promise promise) {
+  static Backends of(BackendContext context, VmSpec spec) {
     return new Backends(
-        promise.devices().stream()
+        spec.devices().stream()
             .map(device -> of(context, device))
             .flatMap(Optional::stream)
             .toList());

@@ -9,7 +9,7 @@ import io.holdfast.vm.spec.Device;
 import io.holdfast.vm.spec.Disk;
 import io.holdfast.vm.spec.Findings;
 import io.holdfast.vm.spec.HostBound;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -138,38 +138,38 @@ public final class Hotplug {
   }
 
   /**
-   * The promise after a command that QEMU has executed. What {@code device_del} takes out is gone
+   * The specification after a command that QEMU has executed. What {@code device_del} takes out is gone
    * only with its event: see {@link #unplugged}.
    *
    * @param qmp the QEMU that executed it, asked where it has put the device
    */
-  public static Promise after(Promise promise, String command, JsonObject arguments, Qmp qmp)
+  public static VmSpec after(VmSpec spec, String command, JsonObject arguments, Qmp qmp)
       throws QmpException {
     return switch (command) {
-      case "object-add" -> plus(promise, "-object", arguments.toString());
-      case "blockdev-add" -> plus(promise, "-blockdev", arguments.toString());
-      case "device_add" -> plus(promise, "-device", nailed(arguments, qmp).toString());
-      case "object-del" -> without(promise, "-object", "id", arguments.string("id"));
-      case "blockdev-del" -> withoutNode(promise, arguments.string("node-name"));
-      default -> promise;
+      case "object-add" -> plus(spec, "-object", arguments.toString());
+      case "blockdev-add" -> plus(spec, "-blockdev", arguments.toString());
+      case "device_add" -> plus(spec, "-device", nailed(arguments, qmp).toString());
+      case "object-del" -> without(spec, "-object", "id", arguments.string("id"));
+      case "blockdev-del" -> withoutNode(spec, arguments.string("node-name"));
+      default -> spec;
     };
   }
 
-  /** The promise after the event {@code DEVICE_DELETED}: the guest has let a device go. */
-  public static Promise unplugged(Promise promise, String device) {
-    return without(promise, "-device", "id", device);
+  /** The specification after the event {@code DEVICE_DELETED}: the guest has let a device go. */
+  public static VmSpec unplugged(VmSpec spec, String device) {
+    return without(spec, "-device", "id", device);
   }
 
-  private static Promise plus(Promise promise, String option, String value) {
-    List<String> arguments = new ArrayList<>(promise.arguments());
+  private static VmSpec plus(VmSpec spec, String option, String value) {
+    List<String> arguments = new ArrayList<>(spec.arguments());
     arguments.add(option);
     arguments.add(value);
-    return promise.with(arguments, promise.devices());
+    return spec.with(arguments, spec.devices());
   }
 
-  private static Promise without(Promise promise, String option, String key, String name) {
+  private static VmSpec without(VmSpec spec, String option, String key, String name) {
     List<String> left = new ArrayList<>();
-    List<String> arguments = promise.arguments();
+    List<String> arguments = spec.arguments();
     for (int i = 0; i < arguments.size(); i++) {
       boolean pair = i + 1 < arguments.size();
       if (pair
@@ -180,11 +180,11 @@ public final class Hotplug {
         left.add(arguments.get(i));
       }
     }
-    return promise.with(left, promise.devices());
+    return spec.with(left, spec.devices());
   }
 
-  private static Promise withoutNode(Promise promise, String node) {
-    Promise left = without(promise, "-blockdev", "node-name", node);
+  private static VmSpec withoutNode(VmSpec spec, String node) {
+    VmSpec left = without(spec, "-blockdev", "node-name", node);
     List<Device> devices =
         left.devices().stream()
             .filter(device -> !(device instanceof Disk && device.id().equals(node)))
@@ -231,10 +231,10 @@ public final class Hotplug {
   }
 
   /**
-   * Devices that are in the machine and not in the promise, or the other way round: something was
+   * Devices that are in the machine and not in the specification, or the other way round: something was
    * plugged in or out behind Holdfast's back.
    */
-  public static List<String> unaccounted(Promise promise, Qmp qmp) throws QmpException {
+  public static List<String> unaccounted(VmSpec spec, Qmp qmp) throws QmpException {
     Set<String> there = new TreeSet<>();
     for (JsonObject child :
         qmp.execute("qom-list", JsonObject.of("path", "/machine/peripheral"))
@@ -245,7 +245,7 @@ public final class Hotplug {
       }
     }
     Set<String> promised = new TreeSet<>();
-    devices(promise).forEach(device -> value(device, "id").ifPresent(promised::add));
+    devices(spec).forEach(device -> value(device, "id").ifPresent(promised::add));
     List<String> unaccounted = new ArrayList<>();
     there.stream()
         .filter(id -> !promised.contains(id))
@@ -257,8 +257,8 @@ public final class Hotplug {
   }
 
   /** Devices that no successor can have beside its predecessor. */
-  public static void bound(Promise promise, Findings findings) {
-    for (String device : devices(promise)) {
+  public static void bound(VmSpec spec, Findings findings) {
+    for (String device : devices(spec)) {
       String driver = value(device, "driver").orElse(device.split(",", 2)[0]);
       Optional<HostBound> bound = HostBound.of(driver);
       if (bound.isPresent()) {
@@ -269,9 +269,9 @@ public final class Hotplug {
   }
 
   /** The arguments of {@code -device}. */
-  private static List<String> devices(Promise promise) {
+  private static List<String> devices(VmSpec spec) {
     List<String> devices = new ArrayList<>();
-    List<String> arguments = promise.arguments();
+    List<String> arguments = spec.arguments();
     for (int i = 0; i + 1 < arguments.size(); i++) {
       if (arguments.get(i).equals("-device")) {
         devices.add(arguments.get(i + 1));

@@ -6,7 +6,7 @@ import io.holdfast.vm.qemu.Qmp;
 import io.holdfast.vm.qemu.QmpException;
 import io.holdfast.vm.spec.Cdrom;
 import io.holdfast.vm.spec.Device;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
@@ -25,12 +25,12 @@ public final class Media {
    * @throws IOException if there is no such drive, or QEMU can't open the image
    */
   public static void change(Vm vm, String drive, Optional<String> path) throws IOException {
-    Promise promise = vm.promise();
+    VmSpec spec = vm.spec();
     List<String> drives = new ArrayList<>();
-    for (Device device : promise.devices()) {
+    for (Device device : spec.devices()) {
       if (device instanceof Cdrom cdrom) {
         if (cdrom.id().equals(drive)) {
-          vm.promises(change(promise, cdrom, path, vm.process().qmp()));
+          vm.promises(change(spec, cdrom, path, vm.process().qmp()));
           return;
         }
         drives.add(cdrom.id());
@@ -38,14 +38,14 @@ public final class Media {
     }
     throw new IOException(
         "VM "
-            + promise.name()
+            + spec.name()
             + " has no drive "
             + drive
             + "; "
             + (drives.isEmpty() ? "it has none at all" : "it has " + String.join(", ", drives)));
   }
 
-  private static Promise change(Promise promise, Cdrom cdrom, Optional<String> path, Qmp qmp)
+  private static VmSpec change(VmSpec spec, Cdrom cdrom, Optional<String> path, Qmp qmp)
       throws QmpException {
     JsonObject id = JsonObject.of("id", cdrom.device());
     Cdrom changed = new Cdrom(cdrom.id(), path, cdrom.change() + 1);
@@ -74,7 +74,7 @@ public final class Media {
     }
     var _ = qmp.execute("blockdev-close-tray", id);
     left.forEach(each -> remove(qmp, each));
-    return promise.with(arguments(promise, cdrom, changed), devices(promise, cdrom, changed));
+    return spec.with(arguments(spec, cdrom, changed), devices(spec, cdrom, changed));
   }
 
   /**
@@ -91,9 +91,9 @@ public final class Media {
     }
   }
 
-  private static List<String> arguments(Promise promise, Cdrom before, Cdrom after) {
+  private static List<String> arguments(VmSpec spec, Cdrom before, Cdrom after) {
     List<String> arguments = new ArrayList<>();
-    for (String argument : promise.arguments()) {
+    for (String argument : spec.arguments()) {
       if (argument.endsWith(",id=" + before.device() + before.drive())) {
         String device = argument.substring(0, argument.length() - before.drive().length());
         arguments.removeLast();
@@ -109,7 +109,7 @@ public final class Media {
     return arguments;
   }
 
-  private static List<Device> devices(Promise promise, Cdrom before, Cdrom after) {
-    return promise.devices().stream().map(each -> each.equals(before) ? after : each).toList();
+  private static List<Device> devices(VmSpec spec, Cdrom before, Cdrom after) {
+    return spec.devices().stream().map(each -> each.equals(before) ? after : each).toList();
   }
 }

@@ -4,7 +4,7 @@ import io.holdfast.core.participant.Obstacle;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -39,8 +39,8 @@ public final class Memory {
   }
 
   /** Why a VM's successor can't be started, if so. */
-  public static Optional<Obstacle> obstacle(Promise promise) throws IOException {
-    long needed = forSuccessor(promise);
+  public static Optional<Obstacle> obstacle(VmSpec spec) throws IOException {
+    long needed = forSuccessor(spec);
     long available = available();
     return available >= needed
         ? Optional.empty()
@@ -48,7 +48,7 @@ public final class Memory {
             new Obstacle(
                 "host memory",
                 "a successor of VM %s needs about %d MiB beside the guest's RAM, and %d MiB are available"
-                    .formatted(promise.name(), needed >> 20, available >> 20),
+                    .formatted(spec.name(), needed >> 20, available >> 20),
                 "Free memory, or move another guest away first."));
   }
 
@@ -57,7 +57,7 @@ public final class Memory {
    *
    * @param available bytes
    */
-  public static int fitting(List<Promise> promises, long available) {
+  public static int fitting(List<VmSpec> promises, long available) {
     long[] needed = largestFirst(promises);
     int fitting = 0;
     long sum = 0;
@@ -69,7 +69,7 @@ public final class Memory {
 
   /** Why so many successors can't be there at once. */
   public static Obstacle obstacle(
-      List<Promise> promises, int together, int fitting, long available) {
+      List<VmSpec> promises, int together, int fitting, long available) {
     long needed = LongStream.of(largestFirst(promises)).limit(together).sum();
     return new Obstacle(
         "host memory",
@@ -80,7 +80,7 @@ public final class Memory {
             : "Update fewer at once: --parallel %d fits.".formatted(fitting));
   }
 
-  private static long[] largestFirst(List<Promise> promises) {
+  private static long[] largestFirst(List<VmSpec> promises) {
     return promises.stream()
         .map(Memory::forSuccessor)
         .sorted(Comparator.reverseOrder())
@@ -89,8 +89,8 @@ public final class Memory {
   }
 
   /** What a VM's successor takes besides the guest's RAM, which it shares, in bytes. */
-  public static long forSuccessor(Promise promise) {
-    return OWN + promise.memory() / TABLES;
+  public static long forSuccessor(VmSpec spec) {
+    return OWN + spec.memory() / TABLES;
   }
 
   /**

@@ -23,7 +23,7 @@ import io.holdfast.vm.qemu.Qmp;
 import io.holdfast.vm.qemu.QmpException;
 import io.holdfast.vm.qemu.RunState;
 import io.holdfast.vm.spec.CommandLine;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -54,7 +54,7 @@ public final class Vm implements AutoCloseable {
   private final Backends backends;
   private final Path directory;
   private final List<Consumer<JsonObject>> listeners = new CopyOnWriteArrayList<>();
-  private Promise promise;
+  private VmSpec spec;
 
   /** What each QEMU of it may do on the host; the same as the agent if empty. */
   private final Optional<Credentials> credentials;
@@ -79,7 +79,7 @@ public final class Vm implements AutoCloseable {
 
   private Vm(
       VmId id,
-      Promise promise,
+      VmSpec spec,
       Optional<Credentials> credentials,
       Box box,
       Backends backends,
@@ -87,14 +87,14 @@ public final class Vm implements AutoCloseable {
       int generation,
       QemuProcess process) {
     this.id = id;
-    this.promise = promise;
+    this.spec = spec;
     this.credentials = credentials;
     this.box = box;
     this.backends = backends;
     this.directory = directory;
     this.generation = generation;
     this.process = process;
-    this.storage = new StorageCalls("images of " + promise.name());
+    this.storage = new StorageCalls("images of " + spec.name());
     follow(process);
   }
 
@@ -104,19 +104,19 @@ public final class Vm implements AutoCloseable {
    * @param box with its descriptors; owned by the VM if this returns, by the caller if it throws
    * @throws IOException if QEMU does not come up; nothing but the directory is left then
    */
-  public static Vm start(BackendContext context, QemuBinary binary, Promise promise, Box box)
+  public static Vm start(BackendContext context, QemuBinary binary, VmSpec spec, Box box)
       throws IOException {
     int first = 1;
-    Backends backends = Backends.of(context, promise);
+    Backends backends = Backends.of(context, spec);
     Optional<QemuProcess> started = Optional.empty();
     boolean done = false;
-    try (StorageCalls storage = new StorageCalls("images of " + promise.name())) {
+    try (StorageCalls storage = new StorageCalls("images of " + spec.name())) {
       Path directory = context.directory();
       QemuProcess process =
           launch(
               context.linux(),
               binary,
-              promise,
+              spec,
               Optional.empty(),
               box,
               backends,
@@ -127,7 +127,7 @@ public final class Vm implements AutoCloseable {
               storage);
       started = Optional.of(process);
       Vm vm =
-          new Vm(context.id(), promise, Optional.empty(), box, backends, directory, first, process);
+          new Vm(context.id(), spec, Optional.empty(), box, backends, directory, first, process);
       vm.opened(context.linux());
       vm.writeRecord();
       backends.attached(first);
@@ -154,7 +154,7 @@ public final class Vm implements AutoCloseable {
   private static QemuProcess launch(
       Linux linux,
       QemuBinary binary,
-      Promise promise,
+      VmSpec spec,
       Optional<Credentials> credentials,
       Box box,
       Backends backends,
@@ -168,7 +168,7 @@ public final class Vm implements AutoCloseable {
     QemuProcess process;
     try {
       Map<String, Fd> descriptors = new HashMap<>(inherited(box));
-      for (String label : CommandLine.images(promise.arguments())) {
+      for (String label : CommandLine.images(spec.arguments())) {
         Fd image = descriptors.get(label);
         if (image != null) {
           own.put(
@@ -180,7 +180,7 @@ public final class Vm implements AutoCloseable {
           QemuProcess.start(
               linux,
               binary,
-              promise,
+              spec,
               credentials,
               generationDirectory(directory, generation),
               descriptors,
@@ -218,7 +218,7 @@ public final class Vm implements AutoCloseable {
     return launch(
         linux,
         binary,
-        promise(),
+        spec(),
         credentials,
         box,
         backends,
@@ -235,7 +235,7 @@ public final class Vm implements AutoCloseable {
    * @param box with its descriptors; owned by the VM if this returns, by the caller if it throws
    */
   public static Vm attach(BackendContext context, JsonObject record, Box box) throws IOException {
-    Promise promise = Promise.fromJson(record.object("promise"));
+    VmSpec spec = VmSpec.fromJson(record.object("promise"));
     int generation = Math.toIntExact(record.number("generation"));
     QemuBinary binary = QemuBinary.fromJson(record.object("binary"));
     ProcessIdentity identity = ProcessIdentity.parse(record.string("process"));
@@ -245,8 +245,8 @@ public final class Vm implements AutoCloseable {
             identity,
             binary,
             generationDirectory(context.directory(), generation),
-            "QEMU of " + promise.name());
-    Backends backends = Backends.of(context, promise);
+            "QEMU of " + spec.name());
+    Backends backends = Backends.of(context, spec);
     boolean arriving = identity.nobody();
     boolean attached = false;
     try {
@@ -256,7 +256,7 @@ public final class Vm implements AutoCloseable {
       Vm vm =
           new Vm(
               context.id(),
-              promise,
+              spec,
               record.optionalObject("credentials").map(Credentials::fromJson),
               box,
               backends,
@@ -280,7 +280,7 @@ public final class Vm implements AutoCloseable {
    * Takes a running QEMU for a VM's first generation. Nothing changes in it, and nothing is written
    * down before {@link #keep}.
    *
-   * @param promise what its guest has
+   * @param spec what its guest has
    * @param credentials what its successors may do on the host
    * @param box with its descriptors; owned by the VM if this returns, by the caller if it throws
    * @param control its control socket, at which nobody else may be
@@ -289,7 +289,7 @@ public final class Vm implements AutoCloseable {
   public static Vm adopt(
       BackendContext context,
       QemuBinary binary,
-      Promise promise,
+      VmSpec spec,
       Credentials credentials,
       Box box,
       ProcessIdentity identity,
@@ -303,10 +303,10 @@ public final class Vm implements AutoCloseable {
       done = true;
       return new Vm(
           context.id(),
-          promise,
+          spec,
           Optional.of(credentials),
           box,
-          Backends.of(context, promise),
+          Backends.of(context, spec),
           context.directory(),
           1,
           process);
@@ -331,7 +331,7 @@ public final class Vm implements AutoCloseable {
     if (!found.isEmpty()) {
       synchronized (this) {
         // Not written down before the VM is kept.
-        promise = promise.with(Correction.apply(found, promise.arguments()), promise.devices());
+        spec = spec.with(Correction.apply(found, spec.arguments()), spec.devices());
       }
       there = successors(linux, binary);
     }
@@ -412,16 +412,16 @@ public final class Vm implements AutoCloseable {
   }
 
   /** What its guest was promised; what is plugged in or out later changes it. */
-  public synchronized Promise promise() {
-    return promise;
+  public synchronized VmSpec spec() {
+    return spec;
   }
 
   /**
    * The guest's machine has changed, and so has what a successor must be started with; the record
    * is written before this returns.
    */
-  public synchronized void promises(Promise changed) throws IOException {
-    promise = changed;
+  public synchronized void promises(VmSpec changed) throws IOException {
+    spec = changed;
     writeRecord();
   }
 
@@ -528,7 +528,7 @@ public final class Vm implements AutoCloseable {
     Fd ram = inherited(box).get(CommandLine.RAM);
     if (ram == null) {
       throw new IllegalStateException(
-          "VM " + promise.name() + " has no memory: its box holds " + box.entries().keySet());
+          "VM " + spec.name() + " has no memory: its box holds " + box.entries().keySet());
     }
     return ram;
   }
@@ -579,7 +579,7 @@ public final class Vm implements AutoCloseable {
       return;
     }
     if (now != RunState.RUNNING) {
-      throw new IOException(now.why() + ". " + now.advice(promise.name()));
+      throw new IOException(now.why() + ". " + now.advice(spec.name()));
     }
     var _ = process().qmp().execute("stop");
   }
@@ -595,7 +595,7 @@ public final class Vm implements AutoCloseable {
       return;
     }
     if (!now.resumable()) {
-      throw new IOException(now.why() + ". " + now.advice(promise.name()));
+      throw new IOException(now.why() + ". " + now.advice(spec.name()));
     }
     var _ = process().qmp().execute("cont");
   }
@@ -643,7 +643,7 @@ public final class Vm implements AutoCloseable {
     return JsonObject.of(
             "format", id.instance().map(_ -> FORMAT),
             "instance", id.instance(),
-            "promise", promise.toJson(),
+            "promise", spec.toJson(),
             "credentials", credentials.map(Credentials::toJson),
             "generation", generation,
             "binary", process.binary().toJson(),

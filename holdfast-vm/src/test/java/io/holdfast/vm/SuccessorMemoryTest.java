@@ -3,7 +3,7 @@ package io.holdfast.vm;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.holdfast.core.participant.Obstacle;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.util.List;
 import java.util.Optional;
 import org.junit.jupiter.api.Test;
@@ -12,16 +12,16 @@ import org.junit.jupiter.api.Test;
 class SuccessorMemoryTest {
   private static final long GIB = 1L << 30;
 
-  private static Promise promise(long memory) {
-    return new Promise(
+  private static VmSpec spec(long memory) {
+    return new VmSpec(
         "vm", memory, 1, "pc-q35-7.2", "max", "tcg", "", List.of(), List.of(), Optional.empty());
   }
 
   @Test
   void theLargestOnesCount() {
-    List<Promise> promises = List.of(promise(GIB), promise(512 * GIB), promise(GIB));
-    long large = Memory.forSuccessor(promise(512 * GIB));
-    long small = Memory.forSuccessor(promise(GIB));
+    List<VmSpec> promises = List.of(spec(GIB), spec(512 * GIB), spec(GIB));
+    long large = Memory.forSuccessor(spec(512 * GIB));
+    long small = Memory.forSuccessor(spec(GIB));
     assertThat(large).isGreaterThan(GIB);
     assertThat(Memory.fitting(promises, large + 2 * small)).isEqualTo(3);
     assertThat(Memory.fitting(promises, large + 2 * small - 1)).isEqualTo(2);
@@ -32,8 +32,8 @@ class SuccessorMemoryTest {
 
   @Test
   void theRefusalSaysWhatWouldFit() {
-    List<Promise> promises = List.of(promise(GIB), promise(GIB), promise(GIB));
-    long two = 2 * Memory.forSuccessor(promise(GIB));
+    List<VmSpec> promises = List.of(spec(GIB), spec(GIB), spec(GIB));
+    long two = 2 * Memory.forSuccessor(spec(GIB));
     Obstacle obstacle = Memory.obstacle(promises, 3, Memory.fitting(promises, two), two);
     assertThat(obstacle.what()).isEqualTo("host memory");
     assertThat(obstacle.why())

@@ -23,7 +23,7 @@ import io.holdfast.vm.spec.Adopted;
 import io.holdfast.vm.spec.CommandLine;
 import io.holdfast.vm.spec.Device;
 import io.holdfast.vm.spec.Disk;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -65,7 +65,7 @@ public final class Adoption implements AutoCloseable {
   /** How long the storage of its images may take to answer. */
   private static final Duration STORAGE = Patience.of(Duration.ofSeconds(10));
 
-  private Optional<Promise> promise = Optional.empty();
+  private Optional<VmSpec> spec = Optional.empty();
   private Optional<QemuBinary> binary = Optional.empty();
 
   /** Kinds of namespaces (namespaces(7)) that confine a process, and their names for people. */
@@ -178,8 +178,8 @@ public final class Adoption implements AutoCloseable {
   }
 
   /** What its guest has; only without obstacles. */
-  public Promise promise() {
-    return promise.orElseThrow(
+  public VmSpec spec() {
+    return spec.orElseThrow(
         () -> new IllegalStateException("there are obstacles: " + obstacles));
   }
 
@@ -263,9 +263,9 @@ public final class Adoption implements AutoCloseable {
     preserved.add("guest RAM, " + (memory >> 20) + " MiB, is held by Holdfast too");
     preserved.add("machine " + machine + ", " + cpus.size() + " CPUs");
     devices.addAll(List.of(new Adopted(firstLosses, losses)));
-    promise =
+    spec =
         Optional.of(
-            new Promise(
+            new VmSpec(
                 name,
                 memory,
                 cpus.size(),

@@ -8,7 +8,7 @@ import io.holdfast.vm.qemu.QemuBinary;
 import io.holdfast.vm.qemu.QemuUnusableException;
 import io.holdfast.vm.qemu.Qmp;
 import io.holdfast.vm.qemu.QmpException;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -239,7 +239,7 @@ public final class QemuProbe {
   }
 
   private static String text(JsonObject expanded, Set<String> never, List<String> others) {
-    // In the order of their names, so that one promise is one string.
+    // In the order of their names, so that one specification is one string.
     Map<String, Object> properties = new TreeMap<>(expanded.object("props").members());
     StringBuilder cpu = new StringBuilder(expanded.string("name"));
     properties.forEach(
@@ -280,13 +280,13 @@ public final class QemuProbe {
   }
 
   /**
-   * What a binary says against running this promise: nothing if it would take it. The machine type
+   * What a binary says against running this specification: nothing if it would take it. The machine type
    * is looked up, and the CPU is built for real, by a QEMU of that binary that runs nothing.
    */
-  public List<String> lacks(QemuBinary binary, Promise promise) throws QemuUnusableException {
+  public List<String> lacks(QemuBinary binary, VmSpec spec) throws QemuUnusableException {
     List<String> missing = new ArrayList<>();
-    if (binary.machine(promise.machine()).isEmpty()) {
-      missing.add("machine type " + promise.machine());
+    if (binary.machine(spec.machine()).isEmpty()) {
+      missing.add("machine type " + spec.machine());
       return missing;
     }
     for (String capability : Set.of("x-ignore-shared", "events")) {
@@ -295,7 +295,7 @@ public final class QemuProbe {
       }
     }
     List<Object> key =
-        List.of(key(binary.path()), promise.machine(), promise.accelerator(), promise.cpu());
+        List.of(key(binary.path()), spec.machine(), spec.accelerator(), spec.cpu());
     if (built.contains(key)) {
       return missing;
     }
@@ -303,12 +303,12 @@ public final class QemuProbe {
       var _ =
           running(
               binary.path(),
-              promise.machine(),
-              List.of("-accel", promise.accelerator(), "-cpu", promise.cpu(), "-m", "64M"),
+              spec.machine(),
+              List.of("-accel", spec.accelerator(), "-cpu", spec.cpu(), "-m", "64M"),
               qmp -> qmp.execute("query-status").toString());
       boolean _ = built.add(key);
     } catch (QemuUnusableException e) {
-      missing.add("the guest's CPU on " + promise.machine() + ": " + e.reason());
+      missing.add("the guest's CPU on " + spec.machine() + ": " + e.reason());
     }
     return missing;
   }

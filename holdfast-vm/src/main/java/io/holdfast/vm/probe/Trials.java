@@ -14,7 +14,7 @@ import io.holdfast.vm.qemu.QemuUnusableException;
 import io.holdfast.vm.qemu.Qmp;
 import io.holdfast.vm.qemu.QmpException;
 import io.holdfast.vm.spec.CommandLine;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -92,21 +92,21 @@ public final class Trials {
    *
    * @param from path of the binary that runs the VM
    * @param to path of the binary that is to run it
-   * @param promise what the guest has
+   * @param spec what the guest has
    * @param inherited descriptors that the command line may need besides RAM, by label; borrowed
    * @param sizes of its block nodes in bytes, by name, as far as they are known
    */
   public Outcome of(
-      String from, String to, Promise promise, Map<String, Fd> inherited, Map<String, Long> sizes) {
+      String from, String to, VmSpec spec, Map<String, Fd> inherited, Map<String, Long> sizes) {
     List<String> machine;
     try {
-      machine = TrialMachine.of(promise.arguments(), sizes);
+      machine = TrialMachine.of(spec.arguments(), sizes);
     } catch (IllegalArgumentException e) {
       return new Outcome.Untried(String.valueOf(e.getMessage()));
     }
     Key key;
     try {
-      key = new Key(BinaryIdentity.of(from), BinaryIdentity.of(to), machine, promise.memory());
+      key = new Key(BinaryIdentity.of(from), BinaryIdentity.of(to), machine, spec.memory());
     } catch (QemuUnusableException e) {
       return new Outcome.Untried(String.valueOf(e.getMessage()));
     }
@@ -122,7 +122,7 @@ public final class Trials {
             "other trials took longer than " + TURN.toSeconds() + " s; try again");
       }
       long began = System.nanoTime();
-      Outcome outcome = run(from, to, promise, machine, inherited, began);
+      Outcome outcome = run(from, to, spec, machine, inherited, began);
       if (outcome instanceof Outcome.Passed(var corrections, _)) {
         passed.put(key, corrections);
       }
@@ -140,11 +140,11 @@ public final class Trials {
   private Outcome run(
       String from,
       String to,
-      Promise promise,
+      VmSpec spec,
       List<String> machine,
       Map<String, Fd> inherited,
       long began) {
-    try (Fd ram = launch.linux().memfd("trial", promise.memory())) {
+    try (Fd ram = launch.linux().memfd("trial", spec.memory())) {
       Map<String, Fd> descriptors = new HashMap<>();
       descriptors.put(CommandLine.RAM, ram);
       for (String label : TrialMachine.labels(machine)) {

@@ -14,7 +14,7 @@ import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.UnixListener;
 import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.spec.CommandLine;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
@@ -85,15 +85,15 @@ public final class QemuProcess implements AutoCloseable {
   public static QemuProcess start(
       Linux linux,
       QemuBinary binary,
-      Promise promise,
+      VmSpec spec,
       Optional<Credentials> credentials,
       Path directory,
       Map<String, Fd> descriptors,
       CommandLine.Start start,
       Optional<Duration> remaining)
       throws IOException {
-    Duration limit = limit(promise.memory(), start, remaining);
-    String who = (start.incoming ? "the successor of " : "QEMU of ") + promise.name();
+    Duration limit = limit(spec.memory(), start, remaining);
+    String who = (start.incoming ? "the successor of " : "QEMU of ") + spec.name();
     Path socket = socket(directory);
     Path said = output(directory);
     Files.createDirectories(directory);
@@ -111,7 +111,7 @@ public final class QemuProcess implements AutoCloseable {
         int agent = Math.toIntExact(ProcessHandle.current().pid());
         command.addAll(credentials.get().before(Credentials.of(agent)));
       }
-      command.addAll(CommandLine.of(binary.path(), promise, numbers, start));
+      command.addAll(CommandLine.of(binary.path(), spec, numbers, start));
       child = linux.spawn(SpawnRequest.of(command).withInherited(inherited).withOutput(log));
     } catch (IOException | SystemCallException | IllegalArgumentException e) {
       removeNames(directory);

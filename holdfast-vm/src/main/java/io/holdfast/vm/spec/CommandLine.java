@@ -16,7 +16,7 @@ import java.util.regex.Pattern;
 
 /**
  * QEMU's command line. It is made once, when the VM starts, as a template that is a part of the
- * {@link Promise}; every generation is started with exactly that, and differs in the numbers of its
+ * {@link VmSpec}; every generation is started with exactly that, and differs in the numbers of its
  * descriptors and in {@code -incoming} only.
  *
  * <p>{@code ${fd:LABEL}} stands for the number under which QEMU inherits the descriptor LABEL: what
@@ -175,12 +175,12 @@ public final class CommandLine {
    * @throws IllegalArgumentException if the template names a descriptor that there is none of
    */
   public static List<String> of(
-      String qemu, Promise promise, Map<String, Integer> numbers, Start start) {
+      String qemu, VmSpec spec, Map<String, Integer> numbers, Start start) {
     List<String> args = new ArrayList<>();
     args.add(qemu);
     args.addAll(
         filled(
-            promise.arguments().stream()
+            spec.arguments().stream()
                 .filter(each -> start.populates || !each.equals("-mem-prealloc"))
                 .map(each -> start.populates ? each : unpopulated(each))
                 .toList(),

@@ -77,7 +77,7 @@ final class Stopping {
   }
 
   private String name() {
-    return vm.promise().name();
+    return vm.spec().name();
   }
 
   /** That nothing runs the VM any more, if so. */
@@ -110,7 +110,7 @@ final class Stopping {
           "what somebody has set for migrations of its QEMU: " + String.join(", ", foreign));
     }
     images(findings);
-    for (String device : Hotplug.unaccounted(vm.promise(), predecessor.qmp())) {
+    for (String device : Hotplug.unaccounted(vm.spec(), predecessor.qmp())) {
       findings.obstacle(
           "VM " + name(),
           device,
@@ -122,7 +122,7 @@ final class Stopping {
 
   /** Plans the VM's devices. */
   void devices(Findings findings) throws IOException {
-    vm.promise().devices().forEach(device -> device.plan(findings));
+    vm.spec().devices().forEach(device -> device.plan(findings));
     ask(findings, findings::missing).orElse(List.of()).forEach(findings::obstacle);
   }
 

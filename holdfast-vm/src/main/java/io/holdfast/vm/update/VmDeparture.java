@@ -22,7 +22,7 @@ import io.holdfast.vm.qemu.Qmp;
 import io.holdfast.vm.qemu.RunState;
 import io.holdfast.vm.spec.CommandLine;
 import io.holdfast.vm.spec.Findings;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -59,7 +59,7 @@ public final class VmDeparture implements Source {
   private final CrossingBox crossing;
   private final Stopping stopping;
   private final GuestClock clock;
-  private Optional<Promise> promised = Optional.empty();
+  private Optional<VmSpec> promised = Optional.empty();
   private boolean prepared;
 
   /** Where QEMU writes the device state to. */
@@ -95,7 +95,7 @@ public final class VmDeparture implements Source {
 
   @Override
   public String name() {
-    return vm.promise().name();
+    return vm.spec().name();
   }
 
   /**
@@ -127,10 +127,10 @@ public final class VmDeparture implements Source {
       return Plan.refused(lost.get());
     }
     RunState guest = stopping.plan(findings);
-    Hotplug.bound(vm.promise(), findings);
+    Hotplug.bound(vm.spec(), findings);
     stopping.ask(findings, this::descriptors).orElse(List.of()).forEach(findings::obstacle);
     findings.preserved(
-        "guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is, over the kexec");
+        "guest RAM, " + (vm.spec().memory() >> 20) + " MiB, stays where it is, over the kexec");
     findings.preserved("device state, in memory");
     stopping.devices(findings);
     vm.backends().planCrossing(findings);
@@ -170,7 +170,7 @@ public final class VmDeparture implements Source {
 
   /** docs/guest-time.md says what happens to clocks. */
   private void counter(Findings findings) throws IOException {
-    if (vm.promise().accelerator().equals("kvm")
+    if (vm.spec().accelerator().equals("kvm")
         && Files.readAllLines(Path.of("/proc/cpuinfo")).stream()
             .noneMatch(line -> line.startsWith("flags") && line.contains(" constant_tsc "))) {
       findings.loss(
@@ -216,10 +216,10 @@ public final class VmDeparture implements Source {
     crossing.undo();
     state.ifPresent(Fd::close);
     step.check(Operation.PRESERVE);
-    promised = Optional.of(vm.promise());
+    promised = Optional.of(vm.spec());
     vm.reopened(linux);
     step.record(VmUpdate.TARGET, vm.process().binary().path());
-    step.progress("preserving " + (vm.promise().memory() >> 20) + " MiB");
+    step.progress("preserving " + (vm.spec().memory() >> 20) + " MiB");
     for (Map.Entry<String, Fd> each : vm.inherited().entrySet()) {
       if (COPIED.contains(each.getKey())) {
         try (Fd copy =
@@ -273,7 +273,7 @@ public final class VmDeparture implements Source {
       if (step.recorded(STOPPED_IN).isEmpty()) {
         step.record(STOPPED_IN, Long.toString((System.nanoTime() - began) / 1000));
       }
-      if (!promised.equals(Optional.of(vm.promise()))) {
+      if (!promised.equals(Optional.of(vm.spec()))) {
         throw new IOException("a device of VM " + name() + " was unplugged meanwhile; try again");
       }
       if (!packed.contains(StoreKey.DEVICE_STATE)) {

@@ -38,7 +38,7 @@ import io.holdfast.vm.qemu.RunState;
 import io.holdfast.vm.qemu.Urgency;
 import io.holdfast.vm.spec.CommandLine;
 import io.holdfast.vm.spec.Findings;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -50,7 +50,7 @@ import java.util.Set;
 /**
  * A VM as a participant of an update: it gets another QEMU process under it.
  *
- * <p>Brownout: the successor comes up on the same memory and the same promise, with that memory
+ * <p>Brownout: the successor comes up on the same memory and the same specification, with that memory
  * mapped and populated, and both are connected through a {@link Relay}. Blackout: the predecessor
  * stops and its device state flows. After the commit the predecessor is fenced by SIGSTOP, and the
  * successor runs. Then the predecessor is killed.
@@ -122,7 +122,7 @@ public final class VmUpdate implements Source, Target {
   private final int generation;
 
   private List<Correction> corrections = List.of();
-  private Optional<Promise> promised = Optional.empty();
+  private Optional<VmSpec> promised = Optional.empty();
 
   /** What the guest has open, and what Holdfast has given to it. */
   private List<OpenFiles> known = List.of();
@@ -179,7 +179,7 @@ public final class VmUpdate implements Source, Target {
 
   @Override
   public String name() {
-    return vm.promise().name();
+    return vm.spec().name();
   }
 
   @Override
@@ -204,14 +204,14 @@ public final class VmUpdate implements Source, Target {
     try {
       QemuBinary binary = probe.binary(target);
       into = "QEMU " + binary.version() + " (" + target + ")";
-      for (String missing : probe.lacks(binary, vm.promise())) {
+      for (String missing : probe.lacks(binary, vm.spec())) {
         findings.obstacle(
             into,
             "it lacks what the guest was promised: " + missing,
             "Update to a QEMU that has it. A guest that is to run on both needs a machine type"
                 + " and a CPU of both from its start, such as --cpu Nehalem.");
       }
-      String machine = vm.promise().machine();
+      String machine = vm.spec().machine();
       if (!QemuBinary.versioned(machine) && !binary.sameMachinesAs(predecessor.binary())) {
         findings.obstacle(
             into,
@@ -232,9 +232,9 @@ public final class VmUpdate implements Source, Target {
           each.holder() + " has " + each.lock() + ": a successor could not use the image",
           "End that process, or let it release its lock; `lslocks` shows all locks.");
     }
-    Hotplug.bound(vm.promise(), findings);
-    Memory.obstacle(vm.promise()).ifPresent(findings::obstacle);
-    findings.preserved("guest RAM, " + (vm.promise().memory() >> 20) + " MiB, stays where it is");
+    Hotplug.bound(vm.spec(), findings);
+    Memory.obstacle(vm.spec()).ifPresent(findings::obstacle);
+    findings.preserved("guest RAM, " + (vm.spec().memory() >> 20) + " MiB, stays where it is");
     findings.preserved(
         "device state goes from QEMU " + predecessor.binary().version() + " to " + into);
     stopping.devices(findings);
@@ -245,7 +245,7 @@ public final class VmUpdate implements Source, Target {
     Duration trials = Duration.ZERO;
     if (findings.obstacles().isEmpty()) {
       String running = Trials.program(predecessor);
-      String machine = vm.promise().machine();
+      String machine = vm.spec().machine();
       pairing = Pairing.of(probe, predecessor.qmp(), running, target, machine);
       String to = into;
       pairing.ifPresent(pair -> pair.before(to, findings));
@@ -265,7 +265,7 @@ public final class VmUpdate implements Source, Target {
         findings.obstacles(),
         findings.losses(),
         findings.risks(),
-        Optional.of(Duration.ofMillis(700 + (vm.promise().memory() >> 20) / 4).plus(trials)),
+        Optional.of(Duration.ofMillis(700 + (vm.spec().memory() >> 20) / 4).plus(trials)),
         Optional.of(BLACKOUT));
   }
 
@@ -276,14 +276,14 @@ public final class VmUpdate implements Source, Target {
    */
   private Duration tried(String from, String to, String into, Findings findings)
       throws QmpException {
-    Promise promise = vm.promise();
+    VmSpec spec = vm.spec();
     Trials.Outcome outcome =
         probe
             .trials()
             .of(
                 from,
                 to,
-                promise.with(Correction.apply(corrections, promise.arguments()), promise.devices()),
+                spec.with(Correction.apply(corrections, spec.arguments()), spec.devices()),
                 vm.inherited(),
                 Trials.sizes(predecessor.qmp()));
     switch (outcome) {
@@ -326,7 +326,7 @@ public final class VmUpdate implements Source, Target {
         "starting QEMU "
             + binary.version()
             + " and mapping "
-            + (vm.promise().memory() >> 20)
+            + (vm.spec().memory() >> 20)
             + " MiB");
     correct(corrections);
     QemuProcess started = start(step, binary);
@@ -399,12 +399,12 @@ public final class VmUpdate implements Source, Target {
    * started again after the commit, or on another kernel.
    */
   private void correct(List<Correction> found) throws IOException {
-    Promise before = vm.promise();
+    VmSpec before = vm.spec();
     List<String> corrected = Correction.apply(found, before.arguments());
     if (!corrected.equals(before.arguments())) {
       vm.promises(before.with(corrected, before.devices()));
     }
-    promised = Optional.of(vm.promise());
+    promised = Optional.of(vm.spec());
   }
 
   /** The device state fits only into the machine that it comes from. */
@@ -519,7 +519,7 @@ public final class VmUpdate implements Source, Target {
         throw gone();
       }
       Priority.raise(linux, next);
-      if (stopping.stop(step) && !promised.equals(Optional.of(vm.promise()))) {
+      if (stopping.stop(step) && !promised.equals(Optional.of(vm.spec()))) {
         throw new IOException(
             "a device of VM "
                 + name()

@@ -9,7 +9,7 @@ import io.holdfast.vm.probe.Trials.Outcome;
 import io.holdfast.vm.qemu.Correction;
 import io.holdfast.vm.qemu.QemuUnusableException;
 import io.holdfast.vm.spec.CommandLine;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -60,7 +60,7 @@ class TrialsTest {
   }
 
   /** A machine with each kind of device, as a template of Holdfast's has it. */
-  private Promise promise(long memory, String... more) {
+  private VmSpec spec(long memory, String... more) {
     List<String> arguments =
         new ArrayList<>(
             List.of("-name guest=web -nodefaults -no-user-config -display none".split(" ")));
@@ -98,7 +98,7 @@ class TrialsTest {
             "-device",
             "virtio-balloon-pci,id=balloon0,bus=pcie.0,addr=07.0"));
     arguments.addAll(List.of(more));
-    return new Promise(
+    return new VmSpec(
         "web",
         memory,
         2,
@@ -111,8 +111,8 @@ class TrialsTest {
         Optional.empty());
   }
 
-  private Outcome of(String from, String to, Promise promise) {
-    return trials.orElseThrow().of(from, to, promise, Map.of(), Map.of("disk0", GIB));
+  private Outcome of(String from, String to, VmSpec spec) {
+    return trials.orElseThrow().of(from, to, spec, Map.of(), Map.of("disk0", GIB));
   }
 
   private static Outcome.Passed passed(Outcome outcome) {
@@ -150,17 +150,17 @@ class TrialsTest {
     String other = other();
     // Debian 13's QEMU 10.0.13 has rings that no other version can have.
     assumeFalse(
-        of(qemu, other, promise(GIB)) instanceof Outcome.Failed(String why)
+        of(qemu, other, spec(GIB)) instanceof Outcome.Failed(String why)
             && why.contains("rings of virtio-rng"),
         "these QEMUs have different devices");
-    assertThat(passed(of(qemu, other, promise(GIB))).corrections()).isEmpty();
-    assertThat(passed(of(other, qemu, promise(GIB))).corrections()).isEmpty();
+    assertThat(passed(of(qemu, other, spec(GIB))).corrections()).isEmpty();
+    assertThat(passed(of(other, qemu, spec(GIB))).corrections()).isEmpty();
   }
 
   @Test
   void needsNoMemoryForGuestRam() {
     // More than a test machine has: were it touched, the machine would be out of memory.
-    assertThat(passed(of(qemu, qemu, promise(500 * GIB))).corrections()).isEmpty();
+    assertThat(passed(of(qemu, qemu, spec(500 * GIB))).corrections()).isEmpty();
   }
 
   @Test
@@ -171,15 +171,15 @@ class TrialsTest {
         n ->
             assertThat(directory.resolve("starts"))
                 .satisfies(f -> assertThat(Files.readString(f)).hasSize(n.intValue()));
-    assertThat(passed(of(qemu, counted, promise(GIB))).cost()).isPositive();
+    assertThat(passed(of(qemu, counted, spec(GIB))).cost()).isPositive();
     starts.accept(1L);
-    assertThat(passed(of(qemu, counted, promise(GIB))).cost()).isEqualTo(Duration.ZERO);
+    assertThat(passed(of(qemu, counted, spec(GIB))).cost()).isEqualTo(Duration.ZERO);
     starts.accept(1L);
-    var _ = passed(of(qemu, counted, promise(2 * GIB)));
+    var _ = passed(of(qemu, counted, spec(2 * GIB)));
     starts.accept(2L);
     // The same path, and another file.
     var _ = script("counted", "echo >>%s/starts\nexec %s  \"$@\"\n".formatted(directory, qemu));
-    var _ = passed(of(qemu, counted, promise(GIB)));
+    var _ = passed(of(qemu, counted, spec(GIB)));
     starts.accept(3L);
   }
 
@@ -189,7 +189,7 @@ class TrialsTest {
     String longer =
         script(
             "longer", "exec %s -global virtio-blk-device.queue-size=512 \"$@\"\n".formatted(qemu));
-    List<Correction> found = passed(of(longer, qemu, promise(GIB))).corrections();
+    List<Correction> found = passed(of(longer, qemu, spec(GIB))).corrections();
     assertThat(found)
         .singleElement()
         .satisfies(
@@ -204,7 +204,7 @@ class TrialsTest {
   void refusesRingsThatNoPropertyCorrects() throws IOException {
     qemu = tellable();
     String stubborn = changed("stubborn", "s/^virtio-blk-pci.*/&,queue-size=64/");
-    assertThat(failed(of(qemu, stubborn, promise(GIB))))
+    assertThat(failed(of(qemu, stubborn, spec(GIB))))
         .contains("rings of virtio-blk disk0", "2 × 256", "2 × 64");
   }
 
@@ -223,7 +223,7 @@ class TrialsTest {
             exec %s "$@"
             """
                 .formatted(qemu));
-    assertThat(failed(of(longer, picky, promise(GIB))))
+    assertThat(failed(of(longer, picky, spec(GIB))))
         .contains("rings of virtio-blk disk0 is 2 × 512, and 2 × 256 in the successor")
         .contains("does not come up with what would correct that", "Invalid queue-size");
   }
@@ -231,25 +231,25 @@ class TrialsTest {
   @Test
   void refusesAFeatureThatIsMissing() throws IOException {
     String without = changed("without", "s/^virtio-blk-pci.*/&,event_idx=off/");
-    assertThat(failed(of(qemu, without, promise(GIB))))
+    assertThat(failed(of(qemu, without, spec(GIB))))
         .contains("feature event_idx of virtio-blk-device disk0");
   }
 
   @Test
   void refusesASectionThatTheNewQemuDoesNotKnow() throws IOException {
     String more = script("more", "exec %s -netdev user,id=more \"$@\"\n".formatted(qemu));
-    assertThat(failed(of(more, qemu, promise(GIB)))).contains("slirp");
+    assertThat(failed(of(more, qemu, spec(GIB)))).contains("slirp");
   }
 
   @Test
   void aQemuThatHangsIsNoVerdict() throws IOException {
-    Outcome outcome = of(qemu, script("closed", "exit 3\n"), promise(GIB));
+    Outcome outcome = of(qemu, script("closed", "exit 3\n"), spec(GIB));
     assertThat(outcome).isInstanceOf(Outcome.Failed.class);
   }
 
   @Test
   void aDeviceOfTheHostIsNotTried() {
-    assertThat(of(qemu, qemu, promise(GIB, "-device", "vfio-pci,host=0000:01:00.0,id=gpu")))
+    assertThat(of(qemu, qemu, spec(GIB, "-device", "vfio-pci,host=0000:01:00.0,id=gpu")))
         .isInstanceOfSatisfying(
             Outcome.Untried.class, untried -> assertThat(untried.why()).contains("gpu"));
   }

@@ -5,7 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.holdfast.linux.Linux;
 import io.holdfast.vm.spec.CommandLine;
-import io.holdfast.vm.spec.Promise;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -24,8 +24,8 @@ import org.junit.jupiter.params.provider.CsvSource;
 class QemuStartTest {
   @TempDir private Path directory;
 
-  private static Promise promise(long memory) {
-    return new Promise(
+  private static VmSpec spec(long memory) {
+    return new VmSpec(
         "vm", memory, 1, "pc-q35-7.2", "max", "tcg", "", List.of(), List.of(), Optional.empty());
   }
 
@@ -67,7 +67,7 @@ class QemuStartTest {
                 QemuProcess.start(
                     Linux.system(),
                     new QemuBinary(hangs.toString(), "1", "", List.of(), Map.of(), List.of()),
-                    promise(8L << 30),
+                    spec(8L << 30),
                     Optional.empty(),
                     generation,
                     Map.of(),

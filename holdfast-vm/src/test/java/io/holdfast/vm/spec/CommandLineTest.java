@@ -12,8 +12,8 @@ class CommandLineTest {
   private static List<String> line(Start start) {
     CommandLine.Machine machine =
         new CommandLine.Machine("web", "pc-q35-7.2", "tcg", "qemu64", 1, 64 << 20);
-    Promise promise =
-        new Promise(
+    VmSpec spec =
+        new VmSpec(
             machine.name(),
             machine.memory(),
             machine.cpus(),
@@ -28,7 +28,7 @@ class CommandLineTest {
                 List.of(),
                 List.of("-uuid", "a,prealloc=on")),
             Optional.empty());
-    return CommandLine.of("qemu", promise, Map.of(CommandLine.QMP, 3, CommandLine.RAM, 4), start);
+    return CommandLine.of("qemu", spec, Map.of(CommandLine.QMP, 3, CommandLine.RAM, 4), start);
   }
 
   @Test

@@ -21,7 +21,7 @@ import java.util.Optional;
  * @param definition what the user asked for ({@code Definition} of io.holdfast.Vm); empty for a VM
  *     that Holdfast did not start
  */
-public record Promise(
+public record VmSpec(
     String name,
     long memory,
     int cpus,
@@ -32,14 +32,14 @@ public record Promise(
     List<Device> devices,
     List<String> arguments,
     Optional<JsonObject> definition) {
-  public Promise {
+  public VmSpec {
     devices = List.copyOf(devices);
     arguments = List.copyOf(arguments);
   }
 
   /** The same guest with another machine: something was plugged in or out, or a medium changed. */
-  public Promise with(List<String> otherArguments, List<Device> otherDevices) {
-    return new Promise(
+  public VmSpec with(List<String> otherArguments, List<Device> otherDevices) {
+    return new VmSpec(
         name,
         memory,
         cpus,
@@ -68,8 +68,8 @@ public record Promise(
   }
 
   /** Reads what {@link #toJson} wrote. */
-  public static Promise fromJson(JsonObject json) {
-    return new Promise(
+  public static VmSpec fromJson(JsonObject json) {
+    return new VmSpec(
         json.string("name"),
         json.number("memory"),
         Math.toIntExact(json.number("cpus")),
