@@ -1,6 +1,7 @@
 /** Benchmarks, the demos and the observer. */
 @SuppressWarnings("requires-automatic") // HdrHistogram names no module; its file's name does
 module io.holdfast.benchmarks {
+  requires static io.holdfast.promise;
   requires static transitive org.jspecify;
   requires transitive io.holdfast.linux;
   requires io.holdfast.fdt;

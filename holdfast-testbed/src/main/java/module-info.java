@@ -4,6 +4,7 @@ module io.holdfast.testbed {
   requires io.holdfast.agent;
   requires io.holdfast.kho;
   requires transitive io.holdfast.linux;
+  requires static io.holdfast.promise;
   requires static transitive org.jspecify;
 
   exports io.holdfast.testbed;

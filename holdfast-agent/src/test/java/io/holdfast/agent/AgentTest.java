@@ -3,6 +3,7 @@ package io.holdfast.agent;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.json.JsonObject;
@@ -14,6 +15,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** An agent in this process, with a run directory of its own. */
+@Promise("unknown-is-not-absent")
 class AgentTest {
   @TempDir private Path directory;
 
@@ -53,6 +55,7 @@ class AgentTest {
   }
 
   @Test
+  @Promise("unknown-is-not-absent")
   void aReportThatCanNotBeReadIsShownAsUnknownAmongTheOthers() throws IOException {
     Path updates = Files.createDirectories(directory.resolve("run/updates"));
     String good =

@@ -3,6 +3,7 @@ package io.holdfast.agent;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.participant.Target;
@@ -43,6 +44,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** What a previous kernel left, on a kernel that refuses some of it, and with agents that die. */
+@Promise("kernel-arrival")
 class ArrivalTest {
   private static final String CACHE = "@box/cache";
   private static final String JOURNAL = FakeSessions.UPDATE + ".journal";
@@ -262,6 +264,7 @@ class ArrivalTest {
 
   /** Each call comes again, after it succeeded, and after it failed at each call of the kernel. */
   @Test
+  @Promise("never-twice")
   void finishesOnceHoweverOftenItsCallsAreRepeated() throws Exception {
     booted(10);
     arrive();
@@ -299,6 +302,7 @@ class ArrivalTest {
 
   /** A golden file: what the carrier of version 0.1.0 left for the next kernel. */
   @Test
+  @Promise("formats")
   void whatVersion010LeftArrives() throws Exception {
     booted(10);
     kernel.arrive(FormatZero.golden("kexec.manifest"));
@@ -423,6 +427,7 @@ class ArrivalTest {
 
   /** A VM's record becomes its vm.json; a service may call an entry the same. */
   @Test
+  @Promise("agent-can-die")
   void anEntryOfAServiceThatIsCalledRecordArrives() throws Exception {
     booted(10);
     kernel.arrive(

@@ -2,6 +2,7 @@ package io.holdfast.agent;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.state.UpdateState;
@@ -25,6 +26,7 @@ import org.junit.jupiter.params.provider.ValueSource;
  * Golden files: what version 0.1.0 wrote for real VMs, which every later version reads. They are
  * not to be changed.
  */
+@Promise("formats")
 class FormatZeroTest {
   @TempDir Path directory;
 

@@ -2,6 +2,7 @@ package io.holdfast.agent;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.run.Deadlines;
 import io.holdfast.core.state.Action;
 import io.holdfast.varlink.json.JsonObject;
@@ -9,6 +10,7 @@ import java.time.Duration;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
+@Promise("slow-is-not-dead")
 class LimitsTest {
   private static JsonObject report(long restoreSeconds) {
     return JsonObject.of(

@@ -2,6 +2,7 @@ package io.holdfast.agent;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Kernel;
@@ -22,6 +23,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** Clients of VMs' QMP channels; there is no QEMU behind them. */
 @Timeout(60)
+@Promise("budgets")
 class QmpServerTest {
   private final Linux linux = Linux.system();
 

@@ -3,6 +3,7 @@ package io.holdfast.agent;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.kexec.depart.Departure;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
@@ -22,6 +23,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** An agent after a kexec from which one VM or box cannot be restored. */
+@Promise("kernel-arrival")
 class SetAsideTest {
   @TempDir private Path directory;
   private final FakeSessions kernel = new FakeSessions();

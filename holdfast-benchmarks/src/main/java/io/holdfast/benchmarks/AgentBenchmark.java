@@ -1,5 +1,6 @@
 package io.holdfast.benchmarks;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.json.JsonObject;
@@ -19,6 +20,7 @@ import java.util.Optional;
  * <p>HOLDFAST_BIN names the installed command, whose agent has its AOT cache; without it the agent
  * runs from this JVM's modules.
  */
+@Promise("figures")
 public final class AgentBenchmark {
   private static final int STARTS = 20;
   private static final int VMS = 10;

@@ -1,5 +1,6 @@
 package io.holdfast.benchmarks;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.varlink.VarlinkClient;
@@ -24,6 +25,7 @@ import java.util.function.ToLongFunction;
  * HOLDFAST_QEMU_OTHER another QEMU to go to and back from. Its exit status is 0 only if everything
  * holds that it checks.
  */
+@Promise("guest-unchanged")
 public final class Demo {
   private static final long MEMORY = 1L << 30;
   private static final int UPDATES = 3;

@@ -1,5 +1,6 @@
 package io.holdfast.benchmarks;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.fdt.FdtNode;
 import io.holdfast.fdt.FdtTree;
 import java.io.IOException;
@@ -14,6 +15,7 @@ import java.util.List;
  *
  * <p>It needs gcc and libfdt (Debian: gcc, libfdt-dev).
  */
+@Promise("figures")
 public final class FdtBenchmark {
   private static final Peer.Rounds ROUNDS = new Peer.Rounds(20, 41);
   private static final long ROUND_NANOS = 50_000_000;

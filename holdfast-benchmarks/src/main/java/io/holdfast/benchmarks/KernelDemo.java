@@ -1,5 +1,6 @@
 package io.holdfast.benchmarks;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Kernels;
 import io.holdfast.testbed.Result;
 import io.holdfast.testbed.Scenarios;
@@ -21,6 +22,7 @@ import java.util.stream.Stream;
  * is the folder for the files of the run, such as the machine's console; they stay there. The exit
  * status is 0 only if everything holds. Ctrl-C ends the machine and leaves no process.
  */
+@Promise("kernel-update")
 public final class KernelDemo {
   private static final String SCENARIO = "kernel-update-shown";
   private static final String COLUMNS = "%-56s %9s %12s";

@@ -1,5 +1,6 @@
 package io.holdfast.benchmarks;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.kho.PreservedMap;
 import io.holdfast.kho.RadixTree;
 import io.holdfast.kho.memory.MemoryArena;
@@ -28,6 +29,7 @@ import java.util.SplittableRandom;
  * does not count. What came out, a checksum of all keys and the number of nodes, must be equal in
  * all. It needs gcc.
  */
+@Promise("figures")
 public final class KhoBenchmark {
   private static final long PAGES = 1L << 28;
   private static final int SEED = 20_261_126;

@@ -1,5 +1,6 @@
 package io.holdfast.benchmarks;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
@@ -22,6 +23,7 @@ import java.util.OptionalLong;
  * <p>Options: {@code --vms N} (10), {@code --rounds N} (10), {@code --parallel N} (all of them),
  * {@code --memory MIB} (256), {@code --json FILE}.
  */
+@Promise("figures")
 public final class ManyBenchmark {
   private static final int ALONE = 5;
   private static final long SETTLE_MILLIS = 1500;

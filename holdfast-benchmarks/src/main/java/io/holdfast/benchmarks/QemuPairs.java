@@ -1,5 +1,6 @@
 package io.holdfast.benchmarks;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;
@@ -42,6 +43,7 @@ import java.util.function.Function;
  * are taken that were no failures. The exit status is 1 if an update failed in the blackout or a
  * check does not hold. {@code tools/qemu-pairs} runs it.
  */
+@Promise("qemu-pairs")
 public final class QemuPairs {
   private static final String CPU = "Nehalem";
   private static final String Q35 = "pc-q35-";

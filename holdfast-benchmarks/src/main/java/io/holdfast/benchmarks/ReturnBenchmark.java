@@ -1,5 +1,6 @@
 package io.holdfast.benchmarks;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;
@@ -29,6 +30,7 @@ import java.util.concurrent.locks.LockSupport;
  * installed command, whose agent has its AOT cache; without it the agent runs from this JVM's
  * modules.
  */
+@Promise("figures")
 public final class ReturnBenchmark {
   private static final String VM = "bench";
   private static final Duration PATIENCE = Duration.ofSeconds(60);

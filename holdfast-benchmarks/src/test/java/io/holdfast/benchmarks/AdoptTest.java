@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -55,6 +56,7 @@ class AdoptTest {
   private static final int NOBODY = 65534;
 
   @Test
+  @Promise("adoption")
   void aVmStartedByAPlainCommandLine() throws IOException {
     Path directory = Files.createTempDirectory("holdfast-test");
     RunningGuest.image(directory.resolve("disk.qcow2"));
@@ -148,6 +150,7 @@ class AdoptTest {
   }
 
   @Test
+  @Promise("adoption")
   void whatIsInTheWayIsListedCompletely() throws IOException {
     Path directory = Files.createTempDirectory("holdfast-test");
     Files.write(directory.resolve("a.img"), new byte[1 << 20]);
@@ -201,6 +204,7 @@ class AdoptTest {
   /** Its QEMU hangs when it has been sent a command of the adoption; nothing is left of that. */
   @ParameterizedTest
   @ValueSource(strings = {"query-named-block-nodes", "query-pci"})
+  @Promise("slow-is-not-dead")
   void leavesAQemuThatHangsAsItWas(String command) throws IOException, InterruptedException {
     try (Host host = Host.start();
         Started qemu = bare(host.directory(), FILE)) {
@@ -277,6 +281,7 @@ class AdoptTest {
         "xbzrle",
         "dirty-bitmaps"
       })
+  @Promise("plan-refuses-first")
   void whatSomebodySetForMigrationsIsNotInTheWay(String capability) throws IOException {
     Path directory = Files.createTempDirectory("holdfast-test");
     try (AgentProcess agent = AgentProcess.start(Linux.system(), directory);
@@ -313,6 +318,7 @@ class AdoptTest {
    * As libvirt gives them: the image's locks must not be those of the predecessor's descriptors.
    */
   @Test
+  @Promise("same-files")
   void anImageInAnFdSetWithADescriptorForEachAccess() throws IOException {
     Path directory = Files.createTempDirectory("holdfast-test");
     RunningGuest.image(directory.resolve("disk.qcow2"));
@@ -396,6 +402,7 @@ class AdoptTest {
   }
 
   @Test
+  @Promise("no-more-privileges")
   void aSuccessorHasItsPredecessorsPrivileges() throws IOException {
     assumeTrue(Linux.system().effectiveUser() == 0, "needs root, to start QEMU as another user");
     Path directory = Files.createTempDirectory("holdfast-test");
@@ -445,6 +452,7 @@ class AdoptTest {
   }
 
   @Test
+  @Promise("no-more-privileges")
   void namespacesOfItsOwnNeedAnOption() throws IOException {
     assumeTrue(Linux.system().effectiveUser() == 0, "needs root, to make a network namespace");
     Path directory = Files.createTempDirectory("holdfast-test");
@@ -474,6 +482,7 @@ class AdoptTest {
 
   /** It works or is refused, and never fails in an update: newer QEMUs would send such memory. */
   @Test
+  @Promise("adoption")
   void memoryThatQemuMadeItself() throws IOException {
     Path directory = Files.createTempDirectory("holdfast-test");
     try (AgentProcess agent = AgentProcess.start(Linux.system(), directory);
@@ -515,6 +524,7 @@ class AdoptTest {
   }
 
   @Test
+  @Promise("adoption")
   void aVmStartedByLibvirt() throws IOException {
     assumeTrue(
         Files.isExecutable(Path.of("/usr/bin/virsh")) && Files.exists(LIBVIRT),

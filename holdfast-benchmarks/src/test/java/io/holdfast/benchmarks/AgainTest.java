@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.net.InetAddress;
@@ -35,12 +36,14 @@ class AgainTest {
   }
 
   @Test
+  @Promise("never-twice")
   void updatesGoOnIfCallsAreRepeated() throws IOException {
     repeat(RepeatingAgent.Extent.FEW);
   }
 
   @Test
   @Tag("nightly")
+  @Promise("never-twice")
   void updatesGoOnWhereverACallFails() throws IOException {
     repeat(RepeatingAgent.Extent.EACH);
   }
@@ -71,6 +74,7 @@ class AgainTest {
   }
 
   @Test
+  @Promise("never-twice")
   void updatesOfAnAdoptedVmGoOnIfCallsAreRepeated() throws IOException {
     GuestImage image = GuestImage.find();
     Path socket = host.directory().resolve("qmp.sock");

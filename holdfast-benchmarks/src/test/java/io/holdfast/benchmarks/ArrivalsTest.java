@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
@@ -34,6 +35,7 @@ import org.junit.jupiter.api.Timeout;
 @Tag("guest")
 @Timeout(600)
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
+@Promise("kernel-arrival")
 class ArrivalsTest {
   private Optional<Host> started = Optional.empty();
 

@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
@@ -29,6 +30,7 @@ import org.junit.jupiter.api.TestInstance;
  */
 @Tag("guest")
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
+@Promise("pauses")
 class BlackoutTest {
   /** What a wall clock that is slewed may differ by from the monotonic one. */
   private static final long SLACK_NANOS = 2_000_000;

@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
@@ -139,12 +140,14 @@ class ConsolesTest {
   }
 
   @Test
+  @Promise("consoles")
   void serialConsoleThroughEightUpdatesAndARollback() throws Exception {
     serialConsole(8);
   }
 
   @Test
   @Tag("nightly")
+  @Promise("consoles")
   void serialConsoleThroughTwentyUpdatesAndARollback() throws Exception {
     serialConsole(20);
   }
@@ -176,12 +179,14 @@ class ConsolesTest {
   }
 
   @Test
+  @Promise("consoles")
   void agentKilledAtEightMomentsWhileTheGuestTalks() throws Exception {
     agentKilled(8);
   }
 
   @Test
   @Tag("nightly")
+  @Promise("consoles")
   void agentKilledAtManyMomentsWhileTheGuestTalks() throws Exception {
     agentKilled(40);
   }
@@ -221,6 +226,7 @@ class ConsolesTest {
   }
 
   @Test
+  @Promise("consoles")
   void virtioConsoleAndANamedPortThroughUpdates() throws Exception {
     var _ =
         host()
@@ -270,6 +276,7 @@ class ConsolesTest {
   }
 
   @Test
+  @Promise("consoles")
   void logBeginsAnewAtItsLimit() throws Exception {
     long limit = 64 << 10;
     var _ = host().runVm(host().definition(Host.qemu()).with("consoleLogLimit", limit));

@@ -2,6 +2,7 @@ package io.holdfast.benchmarks;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -16,6 +17,7 @@ import org.junit.jupiter.api.Test;
  * QEMU: which versions differ, and in what, changes with every release.
  */
 @Tag("guest")
+@Promise("qemu-pairs")
 class CrossingsTest {
   private final Host host;
   private final String qemu;
@@ -69,6 +71,7 @@ class CrossingsTest {
 
   /** The QEMU goes back, then forward again: what the rings are belongs to the guest. */
   @Test
+  @Promise("qemu-pairs")
   void givesTheSuccessorTheRingsThatTheGuestHas() throws IOException {
     String longer = withLongRings();
     host.runVm(longer);
@@ -86,6 +89,7 @@ class CrossingsTest {
   }
 
   @Test
+  @Promise("qemu-pairs")
   void refusesInThePlanWhatTheNewQemuDoesNotHave() throws IOException {
     host.runVm(qemu);
     JsonObject rings = plan(changing("short-rings", "*", "queue-size=64"));
@@ -100,6 +104,7 @@ class CrossingsTest {
   }
 
   @Test
+  @Promise("qemu-pairs")
   void refusesInThePlanWhatTheNewQemuDoesNotLoad() throws IOException {
     host.runVm(script("more", "exec %s -netdev user,id=more \"$@\"\n".formatted(qemu)));
     JsonObject report = host.update(qemu);
@@ -110,6 +115,7 @@ class CrossingsTest {
 
   /** It passed its trial, and the successor on the guest's own back ends is another machine. */
   @Test
+  @Promise("qemu-pairs")
   void cancelsBeforeTheFreezeWhatOnlyTheSuccessorShows() throws IOException {
     host.runVm(qemu);
     String late = changing("late", "*holdfast-control*) ;; *' -incoming '*", "queue-size=64");

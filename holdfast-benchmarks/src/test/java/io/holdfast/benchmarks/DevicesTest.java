@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkException;
@@ -225,11 +226,13 @@ class DevicesTest {
 
   @ParameterizedTest
   @ValueSource(strings = {"q35", "pc", "microvm"})
+  @Promise("guest-unchanged")
   void everyMachineTypeGoesOn(String machine) throws IOException {
     on(JsonObject.of("machine", machine, "rng", true), ground -> ground.updates(3));
   }
 
   @Test
+  @Promise("guest-unchanged")
   void aMachineTypeWithoutAVersionGoesToNoOtherVersion() throws IOException {
     String other = System.getenv().getOrDefault("HOLDFAST_QEMU_OTHER", "");
     assumeTrue(!other.isEmpty(), "no second QEMU: HOLDFAST_QEMU_OTHER names none");
@@ -264,6 +267,7 @@ class DevicesTest {
   }
 
   @Test
+  @Promise("guest-unchanged")
   void manyDevicesKeepTheirPlaces() throws IOException {
     on(
         DevicesTest::crowded,
@@ -278,6 +282,7 @@ class DevicesTest {
   }
 
   @Test
+  @Promise("hot-plug")
   void whatIsPluggedInIsThereAfterAnUpdateAndWhatIsPluggedOutIsNot() throws IOException {
     on(
         JsonObject.of("hotplugPorts", 1),
@@ -314,6 +319,7 @@ class DevicesTest {
 
   /** What the guest has given back to the host is the host's, also after an update. */
   @Test
+  @Promise("guest-memory")
   void memoryInTheBalloonStaysTheHosts() throws IOException {
     on(
         JsonObject.of("balloon", true),
@@ -332,6 +338,7 @@ class DevicesTest {
   }
 
   @Test
+  @Promise("hot-plug")
   void aDeviceThatTheGuestLetsGoIsGone() throws IOException {
     // On SCSI no guest has to agree.
     onShared(
@@ -356,6 +363,7 @@ class DevicesTest {
   }
 
   @Test
+  @Promise("guest-unchanged")
   void aScsiDiskGoesOn() throws IOException {
     on(
         directory ->
@@ -368,6 +376,7 @@ class DevicesTest {
   }
 
   @Test
+  @Promise("hot-plug")
   void aMediumThatWasChangedIsTheOneAfterAnUpdate() throws IOException {
     onShared(
         ground -> {
@@ -391,6 +400,7 @@ class DevicesTest {
   }
 
   @Test
+  @Promise("hot-plug")
   void commandsThatAnUpdateWouldUndoAreRefused() throws IOException {
     onShared(
         ground -> {
@@ -415,6 +425,7 @@ class DevicesTest {
   }
 
   @Test
+  @Promise("guest-unchanged")
   void aDeviceThatAnotherProcessServesIsRefusedByItsName() throws IOException {
     String daemon = "/usr/lib/qemu/virtiofsd";
     assumeTrue(Files.isExecutable(Path.of(daemon)), "no virtiofsd: " + daemon);
@@ -457,6 +468,7 @@ class DevicesTest {
   }
 
   @Test
+  @Promise("hot-plug")
   void aQmpClientStaysConnectedThroughUpdates() throws IOException {
     onShared(
         ground -> {
@@ -502,6 +514,7 @@ class DevicesTest {
   }
 
   @Test
+  @Promise("guest-memory")
   void reservedHugePagesStayTheGuests() throws IOException {
     Path pool = Path.of("/sys/kernel/mm/hugepages/hugepages-2048kB");
     Path number = pool.resolve("nr_hugepages");

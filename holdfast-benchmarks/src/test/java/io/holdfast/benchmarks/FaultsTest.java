@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
@@ -111,11 +112,13 @@ class FaultsTest {
   }
 
   @Test
+  @Promise("undone-before-commit")
   void successorIsMissing() {
     assertRefused("/nowhere/qemu", "/nowhere/qemu", "there is no such file", "Install QEMU");
   }
 
   @Test
+  @Promise("undone-before-commit")
   void successorIsNotExecutable() throws IOException {
     Path file = script("plain", "#!/bin/sh\n");
     Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rw-------"));
@@ -123,6 +126,7 @@ class FaultsTest {
   }
 
   @Test
+  @Promise("undone-before-commit")
   void successorIsNotQemu() throws IOException {
     assertRefused("/bin/true", "/bin/true", "", "Name a qemu-system binary");
     Path text = script("text", "Dear reader, this is no program.\n");
@@ -131,18 +135,21 @@ class FaultsTest {
   }
 
   @Test
+  @Promise("undone-before-commit")
   void successorRunsOutOfMemory() throws IOException {
     Path small = wrapper("small", "ulimit -v 120000");
     assertUndone(host().update(small.toString()), "did not come up");
   }
 
   @Test
+  @Promise("undone-before-commit")
   void successorCanNotEvenBeProbedForLackOfMemory() throws IOException {
     Path small = script("tiny", "#!/bin/sh\nulimit -v 60000\nexec " + Host.qemu() + " \"$@\"\n");
     assertRefused(small.toString(), "tiny", "", "Name a qemu-system binary");
   }
 
   @Test
+  @Promise("undone-before-commit")
   void successorDiesAtItsStart() throws IOException {
     Path dying = wrapper("dying", "kill -9 $$");
     assertUndone(host().update(dying.toString()), "did not come up");
@@ -150,6 +157,7 @@ class FaultsTest {
 
   /** A trial runs on the command line that it should; the real successor can't load the state. */
   @Test
+  @Promise("qemu-pairs")
   void aPairThatFailedInTheBlackoutIsRefusedFromThenOn() throws IOException {
     Path broken = wrapper("unloading", "set -- \"$@\" -global virtio-blk-pci.vectors=7");
     Path memory = host().run().resolve("failed-pairs");
@@ -184,6 +192,7 @@ class FaultsTest {
 
   @ParameterizedTest
   @ValueSource(strings = {"", "../../etc", "a/b", "-x", "a b", "a\nb", "ü"})
+  @Promise("undone-before-commit")
   void illFormedNames(String name) {
     for (String method : List.of("Vm.Show", "Vm.Stop", "Vm.Memory", "Update.Vmm")) {
       assertThatThrownBy(() -> host().call(method, JsonObject.of("name", name)))
@@ -195,6 +204,7 @@ class FaultsTest {
   }
 
   @Test
+  @Promise("undone-before-commit")
   void unknownNames() {
     for (String method : List.of("Vm.Show", "Vm.Stop", "Vm.Memory", "Update.Vmm")) {
       assertThatThrownBy(() -> host().call(method, JsonObject.of("name", "nobody")))
@@ -210,6 +220,7 @@ class FaultsTest {
   }
 
   @Test
+  @Promise("undone-before-commit")
   void nameIsTaken() {
     assertThatThrownBy(
             () ->
@@ -219,6 +230,7 @@ class FaultsTest {
     host().assertWhole();
   }
 
+  @Promise("undone-before-commit")
   static Stream<Arguments> badValues() {
     return Stream.of(
         Arguments.of("name", "../x", "VM name"),
@@ -273,12 +285,14 @@ class FaultsTest {
   }
 
   @Test
+  @Promise("never-twice")
   void successorDiesBeforeItLoads() throws IOException {
     assertUndone(
         updateWith(true, Call.WRITE, entered("PREPARED"), Victim.SUCCESSOR), "the successor");
   }
 
   @Test
+  @Promise("never-twice")
   void successorDiesAsItIsConnected() throws IOException {
     assertUndone(
         updateWith(false, Call.SENDMSG, "\"migrate-incoming\"", Victim.SUCCESSOR),
@@ -288,6 +302,7 @@ class FaultsTest {
   /** QEVM are the first bytes of a migration stream. */
   @ParameterizedTest
   @ValueSource(booleans = {false, true})
+  @Promise("never-twice")
   void successorDiesWhileItLoads(boolean after) throws IOException {
     assertUndone(
         updateWith(after, Call.SENDMSG, "^QEVM", Victim.SUCCESSOR),
@@ -299,12 +314,14 @@ class FaultsTest {
    */
   @ParameterizedTest
   @ValueSource(booleans = {false, true})
+  @Promise("never-twice")
   void successorDiesAfterItHasLoaded(boolean after) throws IOException {
     assertGoesOn(updateWith(after, Call.WRITE, entered("RESTORED"), Victim.SUCCESSOR));
   }
 
   @ParameterizedTest
   @ValueSource(strings = {"COMMITTED", "RESUMED"})
+  @Promise("never-twice")
   void successorDiesBetweenCommitAndRun(String state) throws IOException {
     assertGoesOn(updateWith(true, Call.WRITE, entered(state), Victim.SUCCESSOR));
   }
@@ -317,12 +334,14 @@ class FaultsTest {
 
   @ParameterizedTest
   @ValueSource(strings = {"RESTORED", "COMMITTED"})
+  @Promise("never-twice")
   void predecessorDiesAfterItsStateIsSent(String state) throws IOException {
     assertGoesOn(updateWith(true, Call.WRITE, entered(state), Victim.PREDECESSOR));
   }
 
   @ParameterizedTest
   @ValueSource(strings = {"PREPARED", "FROZEN"})
+  @Promise("never-twice")
   void predecessorDiesBeforeItsStateIsSent(String state) throws IOException {
     JsonObject report = updateWith(true, Call.WRITE, entered(state), Victim.PREDECESSOR);
     assertThat(report.string("outcome")).as("%s", report).isEqualTo("cancelled");
@@ -344,12 +363,14 @@ class FaultsTest {
 
   /** It was written down that the guest may run, but it was not told to. */
   @Test
+  @Promise("never-twice")
   void successorDiesAsItIsAboutToBeToldToRun() throws IOException {
     assertGoesOn(updateWith(true, Call.WRITE, "^fact \\S+ vm1 runs ", Victim.SUCCESSOR));
   }
 
   /** The guest may have run already: starting it again would be a fork. */
   @Test
+  @Promise("never-twice")
   void successorDiesAsItRuns() throws IOException {
     JsonObject report = updateWith(false, Call.SENDMSG, "\"execute\":\"cont\"", Victim.SUCCESSOR);
     assertThat(report.string("message"))
@@ -384,6 +405,7 @@ class FaultsTest {
 
   @ParameterizedTest
   @MethodSource("steps")
+  @Promise("never-twice")
   void agentDies(String record, boolean after) throws IOException {
     long before = host().show().number("generation");
     host().arm(new Fault(after, Call.WRITE, record, Victim.AGENT));
@@ -435,6 +457,7 @@ class FaultsTest {
 
   /** What an agent rehearses is nothing for the next one to take up, or to keep open. */
   @Test
+  @Promise("never-twice")
   void agentDiesInItsRehearsal() throws IOException {
     host().killAgent();
     host().arm(new Fault(true, Call.WRITE, "^entered rehearsal PREPARED ", Victim.AGENT));
@@ -446,6 +469,7 @@ class FaultsTest {
   }
 
   @Test
+  @Promise("never-twice")
   void agentDiesBetweenUpdatesAndTheVmGoesOnWithoutIt() throws IOException {
     host().killAgent();
     host().startAgent();
@@ -453,6 +477,7 @@ class FaultsTest {
   }
 
   @Test
+  @Promise("never-twice")
   void vmDiesWhileNoAgentIsThere() throws IOException {
     host().killAgent();
     host().killVm();
@@ -467,6 +492,7 @@ class FaultsTest {
   // ---- the socket ----
 
   @Test
+  @Promise("undone-before-commit")
   void anotherAgentHasTheRunDirectory() throws IOException {
     assertThat(host().runAgain(List.of("--run", host().run().toString())))
         .contains("another agent has " + host().run())
@@ -488,6 +514,7 @@ class FaultsTest {
   }
 
   @Test
+  @Promise("undone-before-commit")
   void anotherServiceHasTheSocket() throws IOException {
     Path other = host().directory().resolve("other");
     assertThat(
@@ -511,6 +538,7 @@ class FaultsTest {
   // ---- another version ----
 
   @Test
+  @Promise("undone-before-commit")
   void successorIsTooOldForTheMachineType() throws IOException, InterruptedException {
     String newer = System.getenv().getOrDefault("HOLDFAST_QEMU_OTHER", "");
     assumeTrue(

@@ -2,6 +2,7 @@ package io.holdfast.benchmarks;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import org.junit.jupiter.api.Test;
 
 class GapTrackerTest {
@@ -30,6 +31,7 @@ class GapTrackerTest {
   }
 
   @Test
+  @Promise("proofs")
   void aGuestThatNeverStopsHasNoSoundGap() {
     beat(1000);
     GapTracker.Figures f = tracker.figures();
@@ -42,6 +44,7 @@ class GapTrackerTest {
   }
 
   @Test
+  @Promise("proofs")
   void aStopIsMeasuredFromBothSides() {
     beat(10);
     stand(200);
@@ -55,6 +58,7 @@ class GapTrackerTest {
   }
 
   @Test
+  @Promise("proofs")
   void aGapInWhichTheObserverWasBlindForMoreThanAFifthIsVoid() {
     beat(10);
     stand(40);
@@ -117,6 +121,7 @@ class GapTrackerTest {
   }
 
   @Test
+  @Promise("proofs")
   void aCounterThatGoesBackIsCounted() {
     beat(10);
     count -= 5;

@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -93,6 +94,7 @@ class GuestMemoryTest {
   }
 
   @Test
+  @Promise("proofs")
   void onlyTheNextPageMayBeTorn() {
     try (ForgedGuest guest = new ForgedGuest(REWRITES)) {
       guest.begin(18, 5, 300);
@@ -122,6 +124,7 @@ class GuestMemoryTest {
 
   @ParameterizedTest
   @ValueSource(ints = {4, 255, 510})
+  @Promise("proofs")
   void aFlippedBit(int word) {
     try (ForgedGuest guest = new ForgedGuest(REWRITES)) {
       long at = guest.places[3] + word * 8L;
@@ -131,6 +134,7 @@ class GuestMemoryTest {
   }
 
   @Test
+  @Promise("proofs")
   void memoryThatWentBack() {
     try (ForgedGuest guest = new ForgedGuest(REWRITES)) {
       guest.write(3, 4);
@@ -148,6 +152,7 @@ class GuestMemoryTest {
   }
 
   @Test
+  @Promise("proofs")
   void aMissingPage() {
     try (ForgedGuest guest = new ForgedGuest(REWRITES)) {
       guest.put(guest.places[9], 0);
@@ -172,6 +177,7 @@ class GuestMemoryTest {
   }
 
   @Test
+  @Promise("proofs")
   void everyWrongPageIsCounted() {
     try (ForgedGuest guest = new ForgedGuest(REWRITES)) {
       for (int i = 0; i < ForgedGuest.PAGES; i++) {

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
@@ -307,6 +308,7 @@ class GuestTimeTest {
   }
 
   @Test
+  @Promise("pauses")
   void thePlanSaysWhatTheClockWillDo() {
     JsonObject corrected = plan("correct");
     assertThat(corrected.array("preserved").strings())
@@ -321,6 +323,7 @@ class GuestTimeTest {
 
   /** One without a channel, and one with a channel on which nobody answers as an agent does. */
   @Test
+  @Promise("pauses")
   void withoutAnAgentThePlanSaysByHowMuchItLags() {
     for (List<String> channels : List.of(List.<String>of(), List.of("org.qemu.guest_agent.0"))) {
       JsonObject definition =
@@ -347,6 +350,7 @@ class GuestTimeTest {
   }
 
   @Test
+  @Promise("pauses")
   void theWallClockIsCorrectedAndTheMonotonicOneGoesOn() throws Exception {
     Heartbeat before = heartbeat();
     LongUpdate update =
@@ -358,6 +362,7 @@ class GuestTimeTest {
   }
 
   @Test
+  @Promise("pauses")
   void theWallClockLagsByTheBlackoutIfThatIsWanted() throws Exception {
     Heartbeat before = heartbeat();
     LongUpdate update = measured(() -> updateWithBlackout("lag", " HANDED_OVER ", STOPPED_MILLIS));
@@ -372,6 +377,7 @@ class GuestTimeTest {
 
   /** Far beyond every deadline, so it is undone; and longer than what a kernel calls a lockup. */
   @Test
+  @Promise("pauses")
   void standingStillForLongIsNoLockupAndIsCorrectedToo() throws Exception {
     Heartbeat before = heartbeat();
     LongUpdate update = measured(() -> updateWithBlackout("correct", " vm1 stopped ", 25_000));
@@ -386,6 +392,7 @@ class GuestTimeTest {
 
   /** It reads where the clock was from the journal. */
   @Test
+  @Promise("pauses")
   void anotherAgentCorrectsItToo() throws Exception {
     Heartbeat before = heartbeat();
     assertCorrected(

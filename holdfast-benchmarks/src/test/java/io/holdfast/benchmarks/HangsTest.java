@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
@@ -23,6 +24,7 @@ import org.junit.jupiter.api.Test;
 
 /** A QEMU that hangs is not dead: what could not be undone is undone when it answers again. */
 @Tag("guest")
+@Promise("slow-is-not-dead")
 class HangsTest {
   private final Host host;
 
@@ -178,6 +180,7 @@ class HangsTest {
 
   /** The guest's disk is on a FUSE file system whose daemon hangs when the guest is stopped. */
   @Test
+  @Promise({"slow-is-not-dead", "kernel-plan"})
   void cancelHoldsWhenStalledStorageIsBack() throws IOException, InterruptedException {
     assumeTrue(Linux.system().effectiveUser() == 0, "needs root, to mount a FUSE file system");
     try (StallingFile image = StallingFile.over(host.disk())) {
@@ -293,6 +296,7 @@ class HangsTest {
 
   /** Successors have a device that was plugged in when nobody waited for that any more. */
   @Test
+  @Promise("hot-plug")
   void recordsADeviceThatQemuPlugsInLate() throws IOException {
     JsonObject drive = JsonObject.of("cdroms", List.of(JsonObject.empty()));
     runVm(host.disk().toString(), drive.with("hotplugPorts", 1));

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
@@ -143,6 +144,7 @@ class HostPortsTest {
   }
 
   @Test
+  @Promise("networks")
   void nobodyIsRefused() throws IOException, InterruptedException {
     AtomicBoolean enough = new AtomicBoolean();
     AtomicInteger whole = new AtomicInteger();
@@ -191,6 +193,7 @@ class HostPortsTest {
   }
 
   @Test
+  @Promise("networks")
   void anOldConnectionIsResetAndOneWithoutAByteIsNot() throws IOException {
     try (Socket used = connect();
         Socket silent = connect()) {
@@ -205,6 +208,7 @@ class HostPortsTest {
   }
 
   @Test
+  @Promise("networks")
   void aCancelledUpdateResetsNothing() throws IOException {
     try (Socket used = connect()) {
       talk(used);
@@ -222,6 +226,7 @@ class HostPortsTest {
   }
 
   @Test
+  @Promise("networks")
   void whileThereIsNoAgentConnectionsWait() throws IOException {
     long generation = host().show().number("generation");
     host().killAgent();
@@ -241,6 +246,7 @@ class HostPortsTest {
   }
 
   @Test
+  @Promise("networks")
   void aPortThatIsTakenIsNamed() {
     JsonObject other =
         host()
@@ -256,6 +262,7 @@ class HostPortsTest {
   }
 
   @Test
+  @Promise("budgets")
   void aFloodOfOneVmsPortIsNotNoticedByAnother() throws IOException {
     int floodedPort = freePort();
     var _ =
@@ -310,6 +317,7 @@ class HostPortsTest {
 
   /** What an agent has not loaded by then it would never find again. */
   @Test
+  @Promise("budgets")
   void anAgentWithoutADescriptorLeftWorksAgainOnceItHasSome()
       throws IOException, InterruptedException {
     try (VarlinkClient client =

@@ -2,6 +2,7 @@ package io.holdfast.benchmarks;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -18,6 +19,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** A guest writes to its image and to no other file, whatever names are given to. */
 @Tag("guest")
+@Promise("same-files")
 class ImagesTest {
   private final Host host;
 
@@ -165,6 +167,7 @@ class ImagesTest {
   /** QEMU would refuse to resume the guest in the successor, after the commit. */
   @ParameterizedTest
   @CsvSource({"false, 0, 9223372036854775807", "true, 200, 1"})
+  @Promise("plan-refuses-first")
   void anImageThatAnotherProcessLocksRefusesTheUpdate(boolean write, long start, long length)
       throws IOException {
     host.runVm(Host.qemu());
@@ -182,6 +185,7 @@ class ImagesTest {
 
   /** The plan has seen no lock. */
   @Test
+  @Promise("plan-refuses-first")
   void anImageThatIsLockedWhenTheSuccessorStartsCancelsTheUpdate() throws IOException {
     host.runVm(Host.qemu());
     try (LockedFile other = LockedFile.of(disk(), false, 0, Long.MAX_VALUE)) {

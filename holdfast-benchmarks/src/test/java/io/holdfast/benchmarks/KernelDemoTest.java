@@ -2,6 +2,7 @@ package io.holdfast.benchmarks;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Result;
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
@@ -100,6 +101,7 @@ class KernelDemoTest {
 
   @ParameterizedTest
   @MethodSource("ticks")
+  @Promise("kernel-update")
   void failsWithoutEachTick(String tick) {
     List<Result.Check> checks = new ArrayList<>(checks());
     checks.removeIf(check -> check.name().equals(tick));
@@ -110,6 +112,7 @@ class KernelDemoTest {
 
   @ParameterizedTest
   @MethodSource("ticks")
+  @Promise("kernel-update")
   void failsWhenATickDoesNotHold(String tick) {
     List<Result.Check> checks = new ArrayList<>(checks());
     checks.replaceAll(check -> check.name().equals(tick) ? check(tick, false) : check);

@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkException;
@@ -104,6 +105,7 @@ class ManyTest {
   }
 
   @Test
+  @Promise("many-vms")
   void allAtOnceToTheOtherSideAndBack() throws IOException {
     List<Long> before = generations(guests());
     List<QmpEvents> watches = new ArrayList<>();
@@ -137,6 +139,7 @@ class ManyTest {
 
   /** The successor of one does not come up, and that of another lacks memory. */
   @Test
+  @Promise("many-vms")
   void oneThatFailsDoesNotStopTheOthers() throws IOException {
     Path qemu = started.orElseThrow().directory().resolve("qemu-for-all-but-two");
     Files.writeString(
@@ -174,6 +177,7 @@ class ManyTest {
    * The successors of all but three never come up, so whenever the agent hears of it, some wait.
    */
   @Test
+  @Promise("many-vms")
   void cancellingTheBatchCancelsAllThatCanBe() throws IOException {
     Path qemu = started.orElseThrow().directory().resolve("qemu-that-hangs-for-most");
     Files.writeString(
@@ -218,6 +222,7 @@ class ManyTest {
   }
 
   @Test
+  @Promise("many-vms")
   void unknownAndTakenVms() throws IOException {
     try (VarlinkClient client = started.orElseThrow().client()) {
       assertThatThrownBy(

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeFalse;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
@@ -157,12 +158,14 @@ class NetworkUpdatesTest {
   }
 
   @Test
+  @Promise("networks")
   void eightUpdatesUnderTraffic() throws IOException {
     updatesUnderTraffic(8);
   }
 
   @Test
   @Tag("nightly")
+  @Promise("networks")
   void twentyUpdatesUnderTraffic() throws IOException {
     updatesUnderTraffic(20);
   }
@@ -225,6 +228,7 @@ class NetworkUpdatesTest {
 
   /** Whatever is undone was never switched; whatever is taken forward is switched once. */
   @Test
+  @Promise("networks")
   void rollbacksAndRecoveriesUnderTraffic() throws IOException {
     var _ = host().runVm(definition(1));
     try (Traffic traffic = new Traffic(lab().atPeer(), NetworkLab.GUEST)) {
@@ -297,6 +301,7 @@ class NetworkUpdatesTest {
   }
 
   @Test
+  @Promise("plan-refuses-first")
   void withoutItsBridgeNothingIsChanged() throws IOException {
     var _ = host().runVm(definition(1));
     lab().ipOnHost("link", "delete", NetworkLab.BRIDGE);
@@ -309,6 +314,7 @@ class NetworkUpdatesTest {
   }
 
   @Test
+  @Promise("plan-refuses-first")
   void badNetworks() {
     assertBad("there is no bridge nowhere", "kind", "tap", "bridge", "nowhere");
     assertBad("lo is no bridge of the kernel's", "kind", "tap", "bridge", "lo");

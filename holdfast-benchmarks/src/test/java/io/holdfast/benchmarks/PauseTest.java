@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
@@ -102,6 +103,7 @@ class PauseTest {
   }
 
   @Test
+  @Promise("paused-guests")
   void pausedTwiceAndResumedTwice() {
     long before = beats();
     var _ = host().call("Vm.Pause", JsonObject.of("name", Host.VM));
@@ -113,6 +115,7 @@ class PauseTest {
   }
 
   @Test
+  @Promise("paused-guests")
   void anotherAgentFindsItPaused() throws IOException {
     long before = beats();
     host().killAgent();
@@ -121,6 +124,7 @@ class PauseTest {
   }
 
   @Test
+  @Promise("paused-guests")
   void staysPausedThroughUpdates() {
     long before = beats();
     long generation = host().show().number("generation");
@@ -146,6 +150,7 @@ class PauseTest {
 
   /** Undone before its state was sent, it is as it was; and it can be updated again. */
   @Test
+  @Promise("paused-guests")
   void staysPausedWhenAnUpdateIsUndone() throws IOException {
     long before = beats();
     host().arm(new Fault(true, Call.WRITE, entered("PREPARED"), Victim.SUCCESSOR));
@@ -161,6 +166,7 @@ class PauseTest {
    * so, and goes once the guest has run.
    */
   @Test
+  @Promise("paused-guests")
   void staysPausedWhenItsStateWasSentAlready() throws IOException {
     long before = beats();
     host().arm(new Fault(false, Call.SENDMSG, "^QEVM", Victim.SUCCESSOR));
@@ -204,6 +210,7 @@ class PauseTest {
 
   @ParameterizedTest
   @MethodSource("steps")
+  @Promise("paused-guests")
   void theAgentDies(String record, boolean after) throws IOException {
     long before = beats();
     long generation = host().show().number("generation");
@@ -224,6 +231,7 @@ class PauseTest {
   /** It has not run in its successor, so that can be started again at any time. */
   @ParameterizedTest
   @ValueSource(strings = {"COMMITTED", "RESUMED"})
+  @Promise("paused-guests")
   void theSuccessorDiesAfterTheCommit(String state) throws IOException {
     long before = beats();
     host().arm(new Fault(true, Call.WRITE, entered(state), Victim.SUCCESSOR));
@@ -235,6 +243,7 @@ class PauseTest {
   /** What has the VM is named, and the update goes on as if nobody had asked. */
   @ParameterizedTest
   @ValueSource(strings = {"Pause", "Resume"})
+  @Promise("paused-guests")
   void isRefusedDuringAnUpdate(String method) {
     long before = beats();
     CountDownLatch asked = new CountDownLatch(1);

@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
 import io.holdfast.linux.Signal;
@@ -69,12 +70,14 @@ class RandomKillsTest {
   }
 
   @Test
+  @Promise("never-twice")
   void sixtyKills() throws Exception {
     kills(60);
   }
 
   @Test
   @Tag("nightly")
+  @Promise("never-twice")
   void twoHundredKills() throws Exception {
     kills(200);
   }

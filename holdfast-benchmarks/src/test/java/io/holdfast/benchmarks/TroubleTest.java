@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.Troubles.Kind;
 import io.holdfast.benchmarks.Troubles.Trouble;
 import io.holdfast.linux.Linux;
@@ -140,6 +141,7 @@ class TroubleTest {
   }
 
   @Test
+  @Promise("never-twice")
   void eightTroubles() throws Exception {
     longestMillis = 5_000;
     troubles(round -> round <= 8);
@@ -148,6 +150,7 @@ class TroubleTest {
   @Test
   @Tag("nightly")
   @Tag("trouble")
+  @Promise("never-twice")
   void twentyMinutesOfTrouble() throws Exception {
     long end = System.nanoTime() + Long.getLong("holdfast.trouble.seconds", 1200) * 1_000_000_000;
     troubles(_ -> System.nanoTime() - end < 0);

@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.journal.UpdateId;
@@ -38,6 +39,7 @@ import org.junit.jupiter.api.Test;
 
 /** A VM of which an agent can't tell holds its name and all it has, until it can be told again. */
 @Tag("guest")
+@Promise("unknown-is-not-absent")
 class UnknownTest {
   private static final Pattern WITHIN = Pattern.compile("query-status within (\\d+) ms");
   private final Host host;
@@ -110,6 +112,7 @@ class UnknownTest {
 
   /** Here the log before its console's: what is there is no file. */
   @Test
+  @Promise("hot-plug")
   void aVmOfWhichNotAllCanBeOpened() throws IOException {
     host.runVm(Host.qemu());
     host.killAgent();
@@ -134,6 +137,7 @@ class UnknownTest {
 
   /** Those that hang are waited for together, and the others are listed as ever. */
   @Test
+  @Promise("slow-is-not-dead")
   void qemusThatHangAreUnknownAmongTheOthers() throws IOException {
     host.runVm(Host.qemu());
     List<String> hung = List.of("hung1", "hung2", "hung3");
@@ -185,6 +189,7 @@ class UnknownTest {
 
   /** As on storage that hangs: the record of one is a FIFO that nobody writes to. */
   @Test
+  @Promise("slow-is-not-dead")
   void anAgentServesTheOthersWhileItTakesOneBack() throws IOException, InterruptedException {
     host.runVm(Host.qemu());
     host.killAgent();
@@ -232,6 +237,7 @@ class UnknownTest {
   }
 
   @Test
+  @Promise("formats")
   void aRecordThatCanNotBeRead() throws IOException {
     host.runVm(Host.qemu());
     host.killAgent();
@@ -285,6 +291,7 @@ class UnknownTest {
    * says that the guest may have run in a successor that has died: all that is left is to be ended.
    */
   @Test
+  @Promise("formats")
   void aJournalOfAnotherInstance() throws IOException {
     host.runVm(Host.qemu());
     UpdateId id = new UpdateId("20260101-000000-" + Host.VM + "-1");
@@ -316,6 +323,7 @@ class UnknownTest {
 
   /** The VM's name is nobody's any more. */
   @Test
+  @Promise("formats")
   void aJournalOfAVmThatIsGone() throws IOException {
     host.runVm(Host.qemu());
     Path journal = host.run().resolve("updates/20260101-000000-" + Host.VM + "-1.journal");

@@ -3,6 +3,7 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.json.JsonObject;
@@ -25,17 +26,20 @@ class UpdatesInARowTest {
   private static final long MEMORY = 256L << 20;
 
   @Test
+  @Promise("never-twice")
   void eightUpdatesInARow() throws IOException {
     updates(8, Optional.empty());
   }
 
   @Test
   @Tag("nightly")
+  @Promise("never-twice")
   void fortyUpdatesInARow() throws IOException {
     updates(40, Optional.empty());
   }
 
   @Test
+  @Promise("never-twice")
   void betweenTwoVersionsInBothDirections() throws IOException {
     String other = System.getenv().getOrDefault("HOLDFAST_QEMU_OTHER", "");
     assumeTrue(!other.isEmpty(), "no second QEMU: HOLDFAST_QEMU_OTHER names none");

@@ -2,6 +2,7 @@ package io.holdfast.benchmarks;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -181,6 +182,7 @@ class WitnessTest {
   }
 
   @Test
+  @Promise("proofs")
   void aRepeat() {
     List<Link> links = links(10);
     links.add(6, links.get(5));
@@ -188,6 +190,7 @@ class WitnessTest {
   }
 
   @Test
+  @Promise("proofs")
   void aSkip() {
     List<Link> links = links(10);
     links.remove(5);
@@ -195,6 +198,7 @@ class WitnessTest {
   }
 
   @Test
+  @Promise("proofs")
   void aForkThatGoesBack() {
     List<Link> links = links(10);
     Link other = links.get(5).next(31_000_000);
@@ -204,6 +208,7 @@ class WitnessTest {
   }
 
   @Test
+  @Promise("proofs")
   void aForkOfWhichEachHalfWroteEachNumberOnce() {
     List<Link> links = new ArrayList<>(links(10));
     Link other = links.get(8).next(31_000_000).next(1_000_000);
@@ -239,6 +244,7 @@ class WitnessTest {
   }
 
   @Test
+  @Promise("proofs")
   void aReboot() {
     assertBroken(
         witness(log(links(3)) + "boot %016x\n".formatted(BOOT + 2)).consoleCheck(), "rebooted");
@@ -305,6 +311,7 @@ class WitnessTest {
   }
 
   @Test
+  @Promise("proofs")
   void aMissingRecord() throws IOException {
     List<Link> links = links(100);
     List<Link> written = new ArrayList<>(links);
@@ -316,6 +323,7 @@ class WitnessTest {
   }
 
   @Test
+  @Promise("proofs")
   void aLostEnd() throws IOException {
     List<Link> links = links(10);
     assertBroken(
@@ -333,6 +341,7 @@ class WitnessTest {
   }
 
   @Test
+  @Promise("proofs")
   void aForkOnTheDisk() throws IOException {
     List<Link> links = links(10);
     List<Link> written = new ArrayList<>(links);
@@ -344,6 +353,7 @@ class WitnessTest {
   }
 
   @Test
+  @Promise("proofs")
   void aTornRecord() throws IOException {
     List<Link> links = links(10);
     Path disk = disk(links);

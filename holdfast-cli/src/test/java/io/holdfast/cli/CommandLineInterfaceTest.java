@@ -3,6 +3,7 @@ package io.holdfast.cli;
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.Call;
 import io.holdfast.varlink.Handler;
@@ -292,6 +293,7 @@ class CommandLineInterfaceTest {
   // For programs.
 
   @Test
+  @Promise("command")
   void printsTheReplyAsItCame() {
     JsonObject reply = JsonObject.of("vms", JsonArray.of(Samples.RUNNING, Samples.LOST));
     handlers.put("io.holdfast.Vm.List", call -> call.reply(reply));
@@ -318,6 +320,7 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("command")
   void printsErrorsAsJson() {
     handlers.put(
         "io.holdfast.Vm.Show",
@@ -341,6 +344,7 @@ class CommandLineInterfaceTest {
     "--json --socket nobody.sock vm list, io.holdfast.cli.NoAgent, 4",
     "--json update vmm, io.holdfast.cli.Usage, 2",
   })
+  @Promise("command")
   void printsItsOwnErrorsAsJson(String line, String error, int code) {
     assertThat(run(line.split(" ", -1)).code()).isEqualTo(code);
     assertThat(Json.parse(out()).string("error")).isEqualTo(error);
@@ -433,6 +437,7 @@ class CommandLineInterfaceTest {
         "vm run a b -- c|vm run: 'b' is one word too many: QEMU's own arguments come after --. How it is used: holdfast vm run --help",
         "vm run a --initrd x|vm run: --initrd says something about a kernel that is booted directly: give --kernel too, or neither. How it is used: holdfast vm run --help",
       })
+  @Promise("command")
   void explainsMistakes(String line, String message) {
     String[] arguments = line.isEmpty() ? new String[0] : line.split(" ", -1);
     assertThat(run(arguments)).isEqualTo(Exit.USAGE);
@@ -458,6 +463,7 @@ class CommandLineInterfaceTest {
         "--memory|Missing required parameter for option '--memory'",
         "--cpus 1 --cpus 2|should be specified only once",
       })
+  @Promise("command")
   void refusesValuesThatMakeNoSense(String options, String message) {
     assertThat(run(("vm run a " + options).split(" ", -1))).isEqualTo(Exit.USAGE);
     assertThat(err()).contains(message);
@@ -528,6 +534,7 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("command")
   void printsOnlyTheReportForPrograms() {
     updateEndsAs(Samples.COMPLETED);
     assertThat(run("update", "vmm", "web", "--json")).isEqualTo(Exit.OK);
@@ -571,6 +578,7 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("plan-refuses-first")
   void aPlanThatRefusesIsRefused() {
     handlers.put(
         "io.holdfast.Update.Vmm", call -> call.reply(JsonObject.of("report", Samples.REFUSED)));
@@ -616,6 +624,7 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("many-vms")
   void updatesSeveralAndShowsTheEndOfEach() {
     updatesEndAs(of("web", Samples.COMPLETED), of("database", Samples.COMPLETED));
     Exit exit = run("update", "vmm", "web", "database", "--parallel", "3", "--qemu", "/opt/qemu");
@@ -650,6 +659,7 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("many-vms")
   void saysWhatBecameOfThoseThatFailed() {
     updatesEndAs(
         of("web", Samples.COMPLETED),
@@ -671,12 +681,14 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("many-vms")
   void severalOfWhichSomeWereOnlyRefusedAreRefused() {
     updatesEndAs(of("web", Samples.COMPLETED), of("database", Samples.REFUSED));
     assertThat(run("update", "vmm", "--all")).isEqualTo(Exit.REFUSED);
   }
 
   @Test
+  @Promise("many-vms")
   void printsTheReportsOfSeveralForPrograms() {
     updatesEndAs(of("web", Samples.COMPLETED), of("database", Samples.REFUSED));
     assertThat(run("update", "vmm", "--all", "--json")).isEqualTo(Exit.REFUSED);
@@ -689,6 +701,7 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("many-vms")
   void anInterruptCancelsAllOfThem() throws InterruptedException {
     CountDownLatch end = new CountDownLatch(1);
     handlers.put(
@@ -782,6 +795,7 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("undone-before-commit")
   void anInterruptAfterTheCommitIsRefusedAndTheUpdateEnds() throws InterruptedException {
     CountDownLatch end = updateWaits(Samples.COMPLETED);
     handlers.put(
@@ -814,6 +828,7 @@ class CommandLineInterfaceTest {
 
   /** The whole command as a process of its own, ended as Ctrl-C ends it. */
   @Test
+  @Promise("undone-before-commit")
   void ctrlCInAProcessOfItsOwnCancelsAndWaitsForTheReport()
       throws IOException, InterruptedException {
     CountDownLatch end = updateWaits(Samples.CANCELLED);
@@ -871,6 +886,7 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("states")
   void printsTheStates() {
     assertThat(run("states")).isEqualTo(Exit.OK);
     assertThat(out()).isEqualTo(io.holdfast.core.state.StateTables.print());
@@ -907,6 +923,7 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("kernel-arrival")
   void nothingWaitsWhereAnAgentHasAllVms() {
     rescued("running", "paused");
     assertThat(run("rescue", "--run", directory.toString())).isEqualTo(Exit.OK);
@@ -917,6 +934,7 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("kernel-arrival")
   void aVmThatTheAgentCannotBringBackWaits() {
     rescued("running", "stuck");
     assertThat(run("rescue", "--run", directory.toString(), "--json")).isEqualTo(Exit.REFUSED);
@@ -929,6 +947,7 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("kernel-arrival")
   void rescueNeedsNoAgentAndMakesNoRunDirectory() {
     Path missing = directory.resolve("missing");
     Exit exit = run(missing.resolve("agent.sock"), "rescue", "--run", missing.toString(), "--json");

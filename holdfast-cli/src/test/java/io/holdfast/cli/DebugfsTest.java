@@ -5,6 +5,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.agent.Agent;
 import io.holdfast.agent.AgentPaths;
 import io.holdfast.fdt.FdtBlob;
@@ -329,6 +330,7 @@ class DebugfsTest {
   }
 
   @Test
+  @Promise("debug-view")
   void isConsistentWhileBoxesChangeAndLeavesNothing() throws Exception {
     needFuse();
     startAgent();

@@ -4,6 +4,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.kho.image.RunningKernel;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
@@ -23,6 +24,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** {@code holdfast kho check}, without an agent anywhere. */
 @Timeout(60)
+@Promise("kernel-plan")
 class KhoCheckTest {
   private static final String ON = "kho=on liveupdate=on";
 
@@ -153,6 +155,7 @@ class KhoCheckTest {
   }
 
   @Test
+  @Promise("kernel-images")
   void aRunningKernelThatIsNotKnownIsNotGuessed() {
     RunningKernel unknown =
         new RunningKernel.Unknown("Its image was not found.", "Name it.", Optional.empty());

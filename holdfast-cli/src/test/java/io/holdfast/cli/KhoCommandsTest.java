@@ -4,6 +4,7 @@ import static io.holdfast.kho.memory.MemoryRange.PAGE;
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.fdt.FdtSource;
 import io.holdfast.kho.Handover;
 import io.holdfast.kho.KexecMetadata;
@@ -128,6 +129,7 @@ final class KhoCommandsTest {
   }
 
   @Test
+  @Promise("handovers")
   void showsWhatIsHandedOver() {
     assertThat(run("kho", "show", "--core", "core")).isEqualTo(Exit.OK);
     assertThat(out())
@@ -145,6 +147,7 @@ final class KhoCommandsTest {
   }
 
   @Test
+  @Promise("handovers")
   void printsTheStateTreeAsSource() {
     assertThat(run("kho", "tree", "--core", "core")).isEqualTo(Exit.OK);
     Handover handover = Handover.read(arena, start);
@@ -153,6 +156,7 @@ final class KhoCommandsTest {
   }
 
   @Test
+  @Promise("handovers")
   void listsSessionsAndFiles() {
     assertThat(run("kho", "sessions", "--core", "core")).isEqualTo(Exit.OK);
     assertThat(out())
@@ -174,6 +178,7 @@ final class KhoCommandsTest {
   }
 
   @Test
+  @Promise("handovers")
   void showsMemoryByOrderAndOwnerAndDrawsIt() throws IOException {
     assertThat(run("kho", "memory", "--core", "core", "--html", "map.html", "--svg", "map.svg"))
         .isEqualTo(Exit.OK);
@@ -198,6 +203,7 @@ final class KhoCommandsTest {
   }
 
   @Test
+  @Promise("handovers")
   void writesWhatIsHandedOverToAFile() throws IOException {
     assertThat(run("kho", "dump", "web/18446744073709551615", "--core", "core", "--to", "memfd"))
         .isEqualTo(Exit.OK);
@@ -222,6 +228,7 @@ final class KhoCommandsTest {
   }
 
   @Test
+  @Promise("handovers")
   void verifiesAndListsEachViolation() throws IOException {
     assertThat(run("kho", "verify", "--core", "core")).isEqualTo(Exit.OK);
     assertThat(out()).startsWith("Nothing is wrong: ").endsWith("pages, 2 sessions.\n");
@@ -245,6 +252,7 @@ final class KhoCommandsTest {
   }
 
   @Test
+  @Promise("handovers")
   void aTreeThatIsNamedIsTaken() {
     String root = "0x" + Long.toHexString(start.stateTree());
     assertThat(run("kho", "verify", "--core", "core", "--root", root)).isEqualTo(Exit.OK);
@@ -263,6 +271,7 @@ final class KhoCommandsTest {
         "memory --core empty|empty has no state of Kexec HandOver in it",
         "sessions|no running kernel has a list of its outgoing sessions",
       })
+  @Promise("handovers")
   void saysWhatIsMissing(String line, String message) throws IOException {
     Files.writeString(directory.resolve("text"), "this is no core file, it is a text");
     arena.at(BASE, BYTES).fill((byte) 0);
@@ -284,6 +293,7 @@ final class KhoCommandsTest {
         "kho dump tree|Missing required option: '--to=FILE'",
         "kho show --root here|'here' is no address: write a number, such as 0x1f4b000",
       })
+  @Promise("handovers")
   void explainsMistakes(String line, String message) {
     assertThat(run(line.split(" ", -1))).isEqualTo(Exit.USAGE);
     assertThat(err()).contains(message);

@@ -3,6 +3,7 @@ package io.holdfast.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -17,6 +18,7 @@ import org.junit.jupiter.api.Timeout;
 
 /** What looking and opening give while a file changes. */
 @Timeout(60)
+@Promise("debug-view")
 class PinnedTest {
   private static final int TAR = 1;
   private static final int CAT = 2;

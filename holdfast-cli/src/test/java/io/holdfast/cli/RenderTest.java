@@ -3,6 +3,7 @@ package io.holdfast.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.cli.Answers.AgentStatus;
 import io.holdfast.cli.Answers.Report;
 import io.holdfast.cli.Answers.Vm;
@@ -108,6 +109,7 @@ class RenderTest {
   }
 
   @Test
+  @Promise("pauses")
   void saysHowTheBlackoutWasMeasured() {
     JsonObject controller =
         Samples.COMPLETED
@@ -130,6 +132,7 @@ class RenderTest {
   }
 
   @Test
+  @Promise("plan-refuses-first")
   void showsWhatIsInTheWayAndWhatToDo() {
     assertThat(Render.report(Report.of(Samples.REFUSED), UTC))
         .isEqualTo(
@@ -145,6 +148,7 @@ class RenderTest {
   }
 
   @Test
+  @Promise("qemu-pairs")
   void showsAPlan() {
     assertThat(Render.plan(Report.of(Samples.PLAN)))
         .isEqualTo(
@@ -219,6 +223,7 @@ class RenderTest {
   }
 
   @Test
+  @Promise("command")
   void doesNotLetTextSteerTheTerminal() {
     String text =
         Render.vms(List.of(Vm.of(Samples.LOST.with("reason", "\u001b[2Jgone\r\nreally\u0007"))));

@@ -2,6 +2,7 @@ package io.holdfast.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.agent.rescue.Rescue;
 import io.holdfast.agent.rescue.Rescue.Place;
 import io.holdfast.agent.rescue.Rescue.Sessions;
@@ -13,6 +14,7 @@ import java.util.OptionalInt;
 import java.util.OptionalLong;
 import org.junit.jupiter.api.Test;
 
+@Promise("kernel-arrival")
 class RescueRenderTest {
   private static Rescue found(
       Sessions sessions, Optional<Rescue.Agent> agent, Rescue.Box... boxes) {

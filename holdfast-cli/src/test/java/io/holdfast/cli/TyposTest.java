@@ -2,6 +2,7 @@ package io.holdfast.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -23,6 +24,7 @@ class TyposTest {
   }
 
   @Test
+  @Promise("command")
   void meansTheNearestWordOrNone() {
     List<String> known = List.of("run", "list", "show", "stop");
     assertThat(Typos.meant("lst", known)).contains("list");

@@ -3,6 +3,7 @@ package io.holdfast.fdt;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -32,6 +33,7 @@ import org.junit.jupiter.api.io.TempDir;
  * target/fuzz/NAME}; {@code -merge=1} of libFuzzer takes the fewest of it that reach as much.
  */
 @Timeout(value = 4, unit = TimeUnit.HOURS)
+@Promise("device-trees")
 class FdtFuzzTest {
   private static final int INPUTS = 3000;
   private static final int NIGHTLY_SECONDS = 180;

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
@@ -23,6 +24,7 @@ final class FdtSourceTest {
   private static final Path DTC = Path.of("/usr/bin/dtc");
 
   @Test
+  @Promise("device-trees")
   void whatIsPrintedReadsTheSame() {
     for (long seed = FIRST_SEED; seed < FIRST_SEED + 300; seed++) {
       FdtTree tree = FdtTest.random(new Random(seed));
@@ -31,6 +33,7 @@ final class FdtSourceTest {
   }
 
   @Test
+  @Promise("device-trees")
   void namesThatSourceCanNotHaveAreRefused() {
     FdtTree tree = FdtTree.of("x");
     var _ = tree.root().set("a;b", 1);
@@ -41,6 +44,7 @@ final class FdtSourceTest {
   }
 
   @Test
+  @Promise("device-trees")
   void whatPeopleWrite() {
     FdtTree tree =
         FdtSource.parse(
@@ -87,6 +91,7 @@ final class FdtSourceTest {
         "/dts-v1/; / { }; x              | column 18 | behind the root",
         "/dts-v1/; / { }; /* x           | column 18 | a comment has no end"
       })
+  @Promise("device-trees")
   void whatCanNotBeReadIsNamed(String source, String where, String why) {
     assertThatThrownBy(() -> FdtSource.parse(source))
         .isInstanceOf(FdtException.class)
@@ -96,6 +101,7 @@ final class FdtSourceTest {
 
   /** Both ways: dtc's blob and source are read as ours, ours as dtc's. */
   @Test
+  @Promise("device-trees")
   void dtcReadsTheSame(@TempDir Path folder) throws IOException, InterruptedException {
     assumeTrue(Files.isExecutable(DTC), "needs dtc, of Debian's package device-tree-compiler");
     Path ours = folder.resolve("ours.dts");

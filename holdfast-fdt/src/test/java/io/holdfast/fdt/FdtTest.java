@@ -3,6 +3,7 @@ package io.holdfast.fdt;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.util.List;
@@ -40,6 +41,7 @@ final class FdtTest {
   }
 
   @Test
+  @Promise("device-trees")
   void whatWasBuiltIsRead() {
     FdtTree tree = example();
     byte[] bytes = tree.toBlob();
@@ -55,6 +57,7 @@ final class FdtTest {
   }
 
   @Test
+  @Promise("device-trees")
   void itIsPrintedAsSource() {
     assertThat(FdtSource.print(example()))
         .isEqualTo(
@@ -101,6 +104,7 @@ final class FdtTest {
   }
 
   @Test
+  @Promise("device-trees")
   void randomTreesComeBack() {
     for (long seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
       FdtTree tree = random(new Random(seed));
@@ -110,6 +114,7 @@ final class FdtTest {
 
   /** Bytes changed, cut off and added at random: each is read or refused, and nothing else. */
   @Test
+  @Promise("device-trees")
   void damagedBlobsAreRefusedOrRead() {
     int read = 0;
     for (long seed = FIRST_SEED; seed < FIRST_SEED + 40 * SEEDS; seed++) {
@@ -172,6 +177,7 @@ final class FdtTest {
 
   @ParameterizedTest(name = "{0}")
   @MethodSource("damages")
+  @Promise("device-trees")
   void eachDamageIsNamed(String what, Consumer<ByteBuffer> how, String message) {
     byte[] bytes = FdtTree.of("x").toBlob();
     how.accept(ByteBuffer.wrap(bytes));
@@ -182,6 +188,7 @@ final class FdtTest {
   }
 
   @Test
+  @Promise("device-trees")
   void emptyAndTruncated() {
     byte[] bytes = example().toBlob();
     for (int length = 0; length < bytes.length; length++) {
@@ -191,6 +198,7 @@ final class FdtTest {
   }
 
   @Test
+  @Promise("device-trees")
   void tooDeep() {
     FdtTree tree = FdtTree.of("deep");
     FdtNode node = tree.root();

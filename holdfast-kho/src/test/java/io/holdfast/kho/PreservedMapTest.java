@@ -4,6 +4,7 @@ import static io.holdfast.kho.memory.MemoryRange.PAGE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.kho.memory.MemoryArena;
 import io.holdfast.kho.memory.MemoryException;
 import io.holdfast.kho.memory.MemoryRange;
@@ -72,6 +73,7 @@ final class PreservedMapTest {
   }
 
   @Test
+  @Promise("handovers")
   void isAPlainSetOfPagesWhateverIsDoneToIt() {
     for (long seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
       Random random = new Random(seed);
@@ -157,6 +159,7 @@ final class PreservedMapTest {
   }
 
   @Test
+  @Promise("handovers")
   void whatIsWrittenIsRead() {
     for (long seed = FIRST_SEED; seed < FIRST_SEED + 20; seed++) {
       Random random = new Random(seed);
@@ -200,6 +203,7 @@ final class PreservedMapTest {
   }
 
   @Test
+  @Promise("handovers")
   void aTreeThatDoesNotFitIsGivenBack() {
     try (Arena memory = Arena.ofConfined()) {
       MemoryArena arena = arena(memory, 4);
@@ -213,6 +217,7 @@ final class PreservedMapTest {
   }
 
   @Test
+  @Promise("handovers")
   void aFinalizedMapIsImmutableUntilItIsReopened() {
     PreservedMap map = new PreservedMap(List.of());
     map.preserve(PAGE, 3);
@@ -230,6 +235,7 @@ final class PreservedMapTest {
   }
 
   @Test
+  @Promise("handovers")
   void aRefusalSaysWhy() {
     PreservedMap map = new PreservedMap(SCRATCH);
     map.preserve(0, 10);
@@ -248,11 +254,13 @@ final class PreservedMapTest {
 
   @ParameterizedTest
   @ValueSource(longs = {0, -1, 1, 1L << 53, 1L << 63, (1L << 53) | 5, 1L << 11})
+  @Promise("handovers")
   void whatIsNoKeyIsRefused(long key) {
     assertThatThrownBy(() -> PreservedBlock.of(key)).isInstanceOf(IllegalArgumentException.class);
   }
 
   @Test
+  @Promise("handovers")
   void everyKeyComesBack() {
     Random random = new Random(1);
     for (int i = 0; i < 20_000; i++) {

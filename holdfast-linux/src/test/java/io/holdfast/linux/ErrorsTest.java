@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -23,6 +24,7 @@ class ErrorsTest {
   private final Linux linux = Linux.system();
 
   @Test
+  @Promise("linux-layer")
   void numbersAreThoseOfTheKernelsHeaders() throws IOException {
     Map<String, Integer> headers = new TreeMap<>();
     for (String name : List.of("errno-base.h", "errno.h")) {
@@ -49,6 +51,7 @@ class ErrorsTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void messageNamesCallObjectErrorAndRemedy(@TempDir Path directory) {
     Path missing = directory.resolve("missing");
     SystemCallException e = failure(() -> linux.open(missing));
@@ -94,11 +97,13 @@ class ErrorsTest {
     "PIDFD_GETFD, EMFILE, ulimit -n",
     "FCNTL, EBUSY, unmap",
   })
+  @Promise("linux-layer")
   void adviceFitsTheCall(Call call, Errno errno, String says) {
     assertThat(SystemCallException.failed(call, -errno.number(), "it")).hasMessageContaining(says);
   }
 
   @Test
+  @Promise("linux-layer")
   void everyAdviceIsSentences() {
     List<String> odd = new ArrayList<>();
     for (Call call : Call.values()) {

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
+import io.holdfast.promise.Promise;
 import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -23,6 +24,7 @@ class FdTest {
   private final Linux linux = Linux.system();
 
   @Test
+  @Promise("linux-layer")
   void isRefusedAfterClose() {
     Fd fd = linux.memfd("a", 10);
     assertThat(fd.isOpen()).isTrue();
@@ -38,6 +40,7 @@ class FdTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void secondCloseDoesNotCloseWhatHasTheNumberNow() {
     Fd first = linux.memfd("first", 10);
     int number = first.number();
@@ -50,6 +53,7 @@ class FdTest {
   }
 
   @Test
+  @Promise("agent-can-die")
   void duplicatesAreOneOpenFileAndReopenedDescriptorsAreNot() {
     Linux before610 =
         new Linux(
@@ -115,6 +119,7 @@ class FdTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void manyThreadsThatCloseCloseOnce() throws InterruptedException {
     for (int round = 0; round < 200; round++) {
       ScriptedKernel kernel = ScriptedKernel.recording();
@@ -175,6 +180,7 @@ class FdTest {
    * meanwhile.
    */
   @Test
+  @Promise("linux-layer")
   void closeNeverLetsACallLandOnAnotherFile() throws InterruptedException {
     // Time between taking the number and using it, for another thread to close and open.
     Linux slow =

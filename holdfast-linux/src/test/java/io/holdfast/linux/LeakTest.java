@@ -2,6 +2,7 @@ package io.holdfast.linux;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
 import java.util.Map;
@@ -22,6 +23,7 @@ class LeakTest {
   private final Linux linux = Linux.system();
 
   @Test
+  @Promise("linux-layer")
   void thousandsOfOperationsLeaveNothing() {
     Random random = new Random(SEED);
     try (FdPair pair = linux.socketPair(SocketType.SEQPACKET);

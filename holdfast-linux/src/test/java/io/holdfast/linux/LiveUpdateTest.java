@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.LiveUpdate.Operation;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -73,6 +74,7 @@ class LiveUpdateTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void requestsAreThoseOfTheKernelsHeader() throws Exception {
     var before = Self.descriptors();
     try (OutgoingSession out = liveUpdate().create("vm-1");
@@ -96,6 +98,7 @@ class LiveUpdateTest {
   }
 
   @Test
+  @Promise("kernel-update")
   void sessionsThatAreMadeAtTheSameTimeDoNotKeepEachOtherOut() throws Exception {
     AtomicLong opened = new AtomicLong(-1);
     Kernel exclusive =
@@ -139,6 +142,7 @@ class LiveUpdateTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void whatIsRetrievedIsCloseOnExec() throws Exception {
     try (IncomingSession in = liveUpdate().retrieve("vm-1");
         Fd fd = in.retrieve(1)) {
@@ -155,6 +159,7 @@ class LiveUpdateTest {
 
   @ParameterizedTest
   @ValueSource(strings = {"", "with\0nul"})
+  @Promise("linux-layer")
   void refusesNamesThatTheKernelCanNotHave(String name) {
     assertThatThrownBy(() -> liveUpdate().create(name))
         .isInstanceOf(IllegalArgumentException.class)
@@ -189,11 +194,13 @@ class LiveUpdateTest {
     "FINISH, EBUSY, try again",
     "GET_NAME, ENOTTY, no live update session",
   })
+  @Promise("linux-layer")
   void adviceFitsTheOperation(Operation operation, Errno errno, String says) {
     assertThat(Advice.on(operation, errno)).contains(says);
   }
 
   @Test
+  @Promise("linux-layer")
   void everyAdviceIsSentences() {
     for (Operation operation : Operation.values()) {
       for (Errno errno : Errno.values()) {
@@ -230,6 +237,7 @@ class LiveUpdateTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void kexecRequestsAreThoseOfTheManual() throws Exception {
     Path image = Files.writeString(directory.resolve("image"), "no kernel");
     List<String> seen = new ArrayList<>();

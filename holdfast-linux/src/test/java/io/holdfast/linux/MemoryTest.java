@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -38,6 +39,7 @@ class MemoryTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void mappingsOfOneMemfdAreTheSameMemory() {
     try (Fd ram = linux.memfd("ram", 4 * MIB);
         Mapping one = linux.map(ram, 0, 4 * MIB, Protection.READ, Protection.WRITE);
@@ -70,6 +72,7 @@ class MemoryTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void sealsHold() {
     try (Fd ram = linux.memfd("ram", MIB, MemfdOption.ALLOW_SEALING)) {
       assertThat(linux.seals(ram)).isEmpty();
@@ -103,6 +106,7 @@ class MemoryTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void populateMakesEveryPagePresent() {
     try (Fd ram = linux.memfd("ram", 8 * MIB);
         Mapping mapping = linux.map(ram, 0, 8 * MIB, Protection.WRITE)) {

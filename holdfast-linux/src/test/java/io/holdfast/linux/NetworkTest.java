@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -108,6 +109,7 @@ class NetworkTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void aTapLivesAsLongAsItsQueues() throws IOException {
     assumeAllowed();
     NetworkInterface there = linux.networkInterface(tap);
@@ -124,6 +126,7 @@ class NetworkTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void aTapsNameIsItsOwn() throws IOException {
     assumeAllowed();
     try (Tap made = linux.tap(tap, 2)) {
@@ -139,6 +142,7 @@ class NetworkTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void aPortJoinsAndLeavesOnce() throws IOException {
     assumeAllowed();
     try (Bridge made = new Bridge();
@@ -231,6 +235,7 @@ class NetworkTest {
 
   /** What is sent out of the interface is read from the queue, behind the header of virtio. */
   @Test
+  @Promise("linux-layer")
   void aPacketPassesThroughATap() throws IOException {
     assumeAllowed();
     try (Bridge made = new Bridge();
@@ -370,6 +375,7 @@ class NetworkTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void aResetIsNoEnd() {
     try (Ends ends = ends();
         Arena arena = Arena.ofConfined()) {
@@ -408,6 +414,7 @@ class NetworkTest {
 
   /** As when the agent that listens dies: its descriptor store's duplicate keeps the backlog. */
   @Test
+  @Promise("linux-layer")
   void connectionsWaitWhileAnybodyHasTheListener() {
     Fd kept;
     InetSocketAddress address;

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
@@ -37,6 +38,7 @@ class ProcessesTest {
 
   /** A descriptor that is in the table outlives whoever put it there. */
   @Test
+  @Promise("kernel-arrival")
   void aProcessThatSharesDescriptorsHasThoseThatComeLater() throws IOException {
     try (ChildProcess guard = linux.shareDescriptors()) {
       try (Fd later = linux.memfd("made later", 4096)) {
@@ -74,6 +76,7 @@ class ProcessesTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void aChildHasTheNamedDescriptorsAndNoOther() throws IOException {
     try (Fd ram = linux.memfd("ram", 10);
         Fd disk = linux.memfd("disk", 10);
@@ -131,6 +134,7 @@ class ProcessesTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void aChildIsInItsOwnSession() {
     try (ChildProcess child = linux.spawn(SpawnRequest.of(List.of("sleep", "100")))) {
       assertThat(Self.stat(child.pid()).get(Self.SESSION))
@@ -142,6 +146,7 @@ class ProcessesTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void aChildHasDefaultSignalsWhateverTheParentIgnoresAndBlocks() throws Exception {
     String none = "0000000000000000";
     CompletableFuture<String> childs = new CompletableFuture<>();
@@ -343,6 +348,7 @@ class ProcessesTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void takesDescriptorsOfAChildAfterItsParentClosedThem() {
     Fd ram = linux.memfd("ram", 10);
     FileIdentity identity = linux.identity(ram);
@@ -369,6 +375,7 @@ class ProcessesTest {
    * process holds.
    */
   @Test
+  @Promise("linux-layer")
   void anIdleProcessKeepsDescriptorsInASocketsQueue() {
     ChildProcess store;
     FileIdentity identity;

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.DynamicTest.dynamicTest;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -64,6 +65,7 @@ class RefusalTest {
   }
 
   @TestFactory
+  @Promise("linux-layer")
   Stream<DynamicTest> refusedAndInterrupted() {
     return operations().entrySet().stream()
         .map(e -> dynamicTest(e.getKey(), () -> refuseEachCall(e.getKey(), e.getValue())));

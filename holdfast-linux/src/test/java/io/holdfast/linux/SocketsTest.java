@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.charset.StandardCharsets;
@@ -154,6 +155,7 @@ class SocketsTest {
   }
 
   @Test
+  @Promise("linux-layer")
   void aWholeQueueCanBePeeked() {
     try (Ends ends = Ends.of(linux, SocketType.SEQPACKET)) {
       List<FileIdentity> sent = new ArrayList<>();

@@ -3,6 +3,7 @@ package io.holdfast.store;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -31,6 +32,7 @@ import org.junit.jupiter.api.io.TempDir;
  * which answers in time.
  */
 @Timeout(60)
+@Promise("agent-can-die")
 class LateSystemdTest {
   private static final int AF_UNIX = 1;
 

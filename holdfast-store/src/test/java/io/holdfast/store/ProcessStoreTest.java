@@ -2,6 +2,7 @@ package io.holdfast.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
@@ -29,6 +30,7 @@ class ProcessStoreTest {
   @TempDir Path directory;
 
   @Test
+  @Promise("agent-can-die")
   void anotherAgentFindsEveryDescriptorUnderItsLabel() throws IOException {
     Path record = directory.resolve("keeper");
     Map<String, Long> sizes = new HashMap<>();
@@ -61,6 +63,7 @@ class ProcessStoreTest {
   }
 
   @Test
+  @Promise("agent-can-die")
   void anAgentThatDiesWhileItReplacesLosesNothing() throws IOException {
     Path record = directory.resolve("keeper");
     // The kernel stops the agent's sends after so many: it died there.
@@ -101,6 +104,7 @@ class ProcessStoreTest {
   }
 
   @Test
+  @Promise("agent-can-die")
   void aKeeperThatIsKilledIsReplacedAndNothingIsLost() throws IOException, InterruptedException {
     Path record = directory.resolve("keeper");
     long before = descriptors();
@@ -123,6 +127,7 @@ class ProcessStoreTest {
 
   /** As without a free descriptor, and on a full file system. */
   @Test
+  @Promise("agent-can-die")
   void aKeeperThatCannotBeReplacedAtFirstIsReplacedLater()
       throws IOException, InterruptedException {
     Path record = directory.resolve("keeper");
@@ -159,6 +164,7 @@ class ProcessStoreTest {
   }
 
   @Test
+  @Promise("agent-can-die")
   void dropsWithoutAFreeDescriptorAndLosesNothing() throws IOException {
     Path record = directory.resolve("keeper");
     ProcessStore store = ProcessStore.open(linux, record);
@@ -228,6 +234,7 @@ class ProcessStoreTest {
   }
 
   @Test
+  @Promise("agent-can-die")
   void hundredsFit() throws IOException {
     org.junit.jupiter.api.Assumptions.assumeTrue(
         linux.effectiveUser() == 0, "only root may raise the queue's limit");

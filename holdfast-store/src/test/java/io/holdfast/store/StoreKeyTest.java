@@ -3,6 +3,7 @@ package io.holdfast.store;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.box.Names;
 import io.holdfast.testkit.FormatZero;
 import java.io.IOException;
@@ -14,10 +15,12 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Labels in the descriptor store say what a descriptor is, and of which VM. */
+@Promise("agent-can-die")
 class StoreKeyTest {
   private static final VmId WEB = new VmId("web", Optional.of("0123456789abcdef"));
 
   @Test
+  @Promise("formats")
   void anInstanceIsNoOthersOfTheName() {
     VmId one = VmId.fresh("web");
     VmId other = VmId.fresh("web");
@@ -89,6 +92,7 @@ class StoreKeyTest {
   /** Golden files: the labels that version 0.1.0 gave to what a VM and a box have. */
   @ParameterizedTest
   @ValueSource(strings = {"labels-at-rest", "labels-in-an-update", "labels-arrived"})
+  @Promise("formats")
   void labelsOfFormatZeroTellTheirVm(String file) throws IOException {
     Set<String> vms = new HashSet<>();
     int entries = 0;
@@ -108,6 +112,7 @@ class StoreKeyTest {
   }
 
   @Test
+  @Promise("formats")
   void keysOfAnotherFormatAreNoVms() {
     VmId unknown = VmId.of("web~2.0123456789abcdef");
     assertThat(unknown.instance()).isEmpty();

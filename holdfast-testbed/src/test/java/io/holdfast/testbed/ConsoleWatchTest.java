@@ -2,6 +2,7 @@ package io.holdfast.testbed;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -29,6 +30,7 @@ class ConsoleWatchTest {
         "HANG    | [   60.2] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
         "HANG    | [  130.2] INFO: task java:1 blocked for more than 120 seconds.",
       })
+  @Promise("proofs")
   void tellsTrouble(Trouble.Kind kind, String line) {
     assertThat(ConsoleWatch.tell(line)).contains(new Trouble(kind, line));
   }
@@ -44,6 +46,7 @@ class ConsoleWatchTest {
         "WARNING from a program of user space",
         "debug: a BUG was fixed",
       })
+  @Promise("proofs")
   void otherLinesAreNone(String line) {
     assertThat(ConsoleWatch.tell(line)).isEmpty();
   }

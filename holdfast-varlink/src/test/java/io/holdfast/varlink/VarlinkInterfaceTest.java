@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.Json;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
@@ -156,6 +157,7 @@ class VarlinkInterfaceTest {
   }
 
   @Test
+  @Promise("api")
   void damagedDefinitionsThrowNothingElse() {
     for (long seed = FIRST_SEED; seed < FIRST_SEED + 3000; seed++) {
       Random random = new Random(seed);

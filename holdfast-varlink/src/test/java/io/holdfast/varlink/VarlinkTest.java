@@ -11,6 +11,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
@@ -98,6 +99,7 @@ class VarlinkTest {
   }
 
   @Test
+  @Promise("api")
   void theServiceDescribesItself() {
     try (VarlinkClient client = started()) {
       assertThat(client.call("org.varlink.service.GetInfo", JsonObject.empty()))
@@ -310,6 +312,7 @@ class VarlinkTest {
   // descriptors
 
   @Test
+  @Promise("api")
   void descriptorsGoBothWays() {
     try (VarlinkClient client = started();
         Fd one = LINUX.memfd("one", 1);
@@ -371,6 +374,7 @@ class VarlinkTest {
    * the message within whose bytes its sendmsg began.
    */
   @Test
+  @Promise("api")
   void descriptorsStayWithTheirMessageHoweverTheStreamIsCut() throws InterruptedException {
     start(service.builder());
     for (long seed = FIRST_SEED; seed < FIRST_SEED + 150; seed++) {
@@ -448,6 +452,7 @@ class VarlinkTest {
   }
 
   @Test
+  @Promise("api")
   void aThousandCallsLeaveNoDescriptor() throws InterruptedException {
     start(service.builder());
     try (Fd fd = LINUX.memfd("one", 1)) {
@@ -502,6 +507,7 @@ class VarlinkTest {
         "DEEP",
         "HUGE"
       })
+  @Promise("api")
   void whoBreaksTheProtocolIsDisconnectedAndNobodyElse(String sent) throws InterruptedException {
     String text =
         switch (sent) {
@@ -554,6 +560,7 @@ class VarlinkTest {
 
   @ParameterizedTest
   @ValueSource(strings = {"", "{", "{\"method\":\"org.example.test.Nothing\"}"})
+  @Promise("api")
   void whoLeavesWithinAMessageLeavesNothingBehind(String text) throws InterruptedException {
     VarlinkServer running = start(service.builder());
     try (Fd fd = LINUX.memfd("one", 1)) {
@@ -595,6 +602,7 @@ class VarlinkTest {
   // call
 
   @Test
+  @Promise("api")
   void whoMayNotCallIsTold() throws InterruptedException {
     List<Integer> asked = new CopyOnWriteArrayList<>();
     VarlinkServer running =
@@ -646,6 +654,7 @@ class VarlinkTest {
 
   /** A flood's own connections make room for it, and those of others for nobody else. */
   @Test
+  @Promise("budgets")
   void aFloodOfIdleConnectionsIsNotNoticedByAnotherProcess()
       throws IOException, InterruptedException {
     int places = 8;
@@ -675,6 +684,7 @@ class VarlinkTest {
   }
 
   @Test
+  @Promise("budgets")
   void aProcessWhoseConnectionsAllHaveCallsUnderWayGetsNoMore()
       throws IOException, InterruptedException {
     VarlinkServer running = start(service.builder().mostConnections(4));
@@ -699,6 +709,7 @@ class VarlinkTest {
   }
 
   @Test
+  @Promise("budgets")
   void whoSendsTooMuchIsDisconnectedAndNobodyElse() throws IOException, InterruptedException {
     start(service.builder().mostOfRequest(1 << 20, 2));
     try (VarlinkClient other = client();
@@ -823,6 +834,7 @@ class VarlinkTest {
   }
 
   @Test
+  @Promise("api")
   void aFullDescriptorTableDelaysAConnectionAndLosesNone() {
     AtomicInteger refusals = new AtomicInteger(2);
     Linux refusing =
@@ -883,6 +895,7 @@ class VarlinkTest {
   // systemd's
 
   @Test
+  @Promise("api")
   void systemdsClientUnderstandsThisServer() throws IOException, InterruptedException {
     int version = varlinkctlVersion();
     assumeTrue(

@@ -2,6 +2,7 @@ package io.holdfast.agent.rescue;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.agent.FakeSessions;
 import io.holdfast.agent.rescue.Rescue.Place;
 import io.holdfast.agent.rescue.Rescue.Sessions;
@@ -33,6 +34,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** What is shown of what waits, wherever it is; reading it asks the kernel for nothing. */
+@Promise("kernel-arrival")
 class RescueTest {
   private static final String ASIDE = FakeSessions.UPDATE + ".aside";
   private static final long MEMORY = 64L << 20;

@@ -3,6 +3,7 @@ package io.holdfast.core.box;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.state.Actor;
 import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.RefusedException;
@@ -49,6 +50,7 @@ final class BoxTest {
   }
 
   @Test
+  @Promise("boxes")
   void aRefusedPutLeavesTheDescriptorWithTheCaller() {
     try (Box box = new Box("vm1", "vm1")) {
       box.put("a", fd(1), "memfd");

@@ -3,6 +3,7 @@ package io.holdfast.core.journal;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
@@ -47,6 +48,7 @@ final class JournalTextTest {
   }
 
   @Test
+  @Promise("formats")
   void whatIsWrittenIsRead() {
     JournalText.Contents contents = JournalText.decode(encode(RECORDS));
     assertThat(contents.records()).isEqualTo(RECORDS);
@@ -60,6 +62,7 @@ final class JournalTextTest {
    * independent CRC-32C.
    */
   @Test
+  @Promise("formats")
   void theFormatIsWhatItWas() {
     assertThat(new String(JournalText.encode(RECORDS.get(1)), StandardCharsets.US_ASCII))
         .isEqualTo("entered u1 PREPARING 12345678901 d8121792\n");
@@ -69,6 +72,7 @@ final class JournalTextTest {
 
   /** As version 0.1.0 wrote it. */
   @Test
+  @Promise("formats")
   void formatZeroIsRead() {
     byte[] old = line("began u1 EXEC 1790000000123 disk,vm-1");
     assertThat(JournalText.decode(old).records())
@@ -82,6 +86,7 @@ final class JournalTextTest {
   }
 
   @Test
+  @Promise("formats")
   void anotherFormatIsRefusedByItsNumber() {
     assertThatThrownBy(() -> JournalText.decode(line("began.2 u1 EXEC 1 - - more")))
         .isInstanceOf(JournalException.class)
@@ -97,6 +102,7 @@ final class JournalTextTest {
   }
 
   @Test
+  @Promise("formats")
   void anUpdateIsOfItsInstanceOnly() {
     JournalRecord.Began began = (JournalRecord.Began) RECORDS.getFirst();
     assertThat(began.of("vm-1", Optional.of("4fe29c1077ab03d1"))).isTrue();
@@ -107,6 +113,7 @@ final class JournalTextTest {
   }
 
   @Test
+  @Promise("formats")
   void aWriteCutOffAnywhereLosesOnlyTheLastRecord() {
     byte[] all = encode(RECORDS);
     int sound = 0;
@@ -128,6 +135,7 @@ final class JournalTextTest {
    * off.
    */
   @Test
+  @Promise("formats")
   void aFlippedBitIsRefused() {
     byte[] all = encode(RECORDS);
     for (int at = 0; at < all.length - 1; at++) {

@@ -3,6 +3,7 @@ package io.holdfast.core.run;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.MemoryJournal;
 import io.holdfast.core.journal.UpdateHistory;
@@ -27,6 +28,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** The two halves of an update of the kernel, in virtual time. */
+@Promise("kernel-undone")
 final class KexecTest {
   private static final UpdateId ID = new UpdateId("u1");
 
@@ -316,6 +318,7 @@ final class KexecTest {
 
   /** VMs that were stopped since, or whose part was undone: nobody has to answer for them. */
   @Test
+  @Promise("kernel-arrival")
   void goesOnWithoutThoseThatAreGone() {
     Outcome _ = depart(() -> {});
     arrive();
@@ -332,6 +335,7 @@ final class KexecTest {
   }
 
   @Test
+  @Promise("kernel-arrival")
   void undoesWithoutThoseThatAreGone() {
     failing.addAll(Set.of("vm1 FREEZE", "vm2 CANCEL"));
     assertThat(depart(() -> {})).isInstanceOf(Outcome.Stuck.class);
@@ -356,6 +360,7 @@ final class KexecTest {
 
   /** Undoing an update that has left, or restoring from one that has not, would lose guests. */
   @Test
+  @Promise("kernel-arrival")
   void refusesTheRecoveryOfTheOtherKernel() {
     Outcome _ = depart(() -> {});
     UpdateHistory frozen = UpdateHistory.of(journal.read()).orElseThrow();

@@ -3,6 +3,7 @@ package io.holdfast.core.run;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.MemoryJournal;
 import io.holdfast.core.journal.UpdateId;
@@ -152,6 +153,7 @@ final class OrchestratorTest {
 
   @ParameterizedTest
   @MethodSource("sizes")
+  @Promise("undone-before-commit")
   void aFailureBeforeTheCommitUndoesEverything(int guests) {
     for (World.Kind kind : List.of(World.Kind.FAIL, World.Kind.HANG)) {
       for (World.Fault fault : faults(kind, guests, BEFORE_COMMIT)) {
@@ -176,6 +178,7 @@ final class OrchestratorTest {
 
   @ParameterizedTest
   @MethodSource("sizes")
+  @Promise("never-twice")
   void aFailureAfterTheCommitGoesForward(int guests) {
     for (World.Kind kind : List.of(World.Kind.FAIL, World.Kind.HANG)) {
       for (World.Fault fault : faults(kind, guests, AFTER_COMMIT)) {
@@ -199,6 +202,7 @@ final class OrchestratorTest {
 
   @ParameterizedTest
   @MethodSource("sizes")
+  @Promise("never-twice")
   void anAgentThatDiesAtAnyCallIsRecovered(int guests) {
     Set<Action> all = EnumSet.copyOf(BEFORE_COMMIT);
     all.addAll(AFTER_COMMIT);
@@ -216,6 +220,7 @@ final class OrchestratorTest {
 
   @ParameterizedTest
   @MethodSource("sizes")
+  @Promise("never-twice")
   void anAgentThatDiesAtAnyAppendIsRecoveredAlsoWhenTheRecoveryDies(int guests) {
     World normal = world(guests);
     World.Agent counter = normal.new Agent();
@@ -254,6 +259,7 @@ final class OrchestratorTest {
 
   @ParameterizedTest
   @MethodSource("sizes")
+  @Promise("never-twice")
   void aRecoveryThatDiesAtAnyCallIsRecovered(int guests) {
     for (Action died : List.of(Action.RESTORE, Action.FENCE, Action.RESUME, Action.FINISH)) {
       for (World.Fault second :
@@ -277,6 +283,7 @@ final class OrchestratorTest {
 
   @ParameterizedTest
   @MethodSource("sizes")
+  @Promise("slow-is-not-dead")
   void aCancelThatFailsStaysOpenAndLeavesTheOthersAlone(int guests) {
     for (World.Kind kind : List.of(World.Kind.FAIL, World.Kind.HANG)) {
       for (World.Fault cancel : faults(kind, guests, EnumSet.of(Action.CANCEL))) {
@@ -321,6 +328,7 @@ final class OrchestratorTest {
 
   @ParameterizedTest
   @MethodSource("sizes")
+  @Promise("never-twice")
   void aJournalThatFailsAnywhereNeverSplitsAGuest(int guests) {
     int appends = 11 + guests;
     for (int n = 0; n < appends; n++) {
@@ -344,6 +352,7 @@ final class OrchestratorTest {
   }
 
   @Test
+  @Promise("never-twice")
   void ifNeitherCommitNorCancellingCanBeJournalledNothingRuns() {
     World world = world(1);
     World.Agent agent = world.new Agent();
@@ -361,6 +370,7 @@ final class OrchestratorTest {
 
   @ParameterizedTest
   @MethodSource("sizes")
+  @Promise("undone-before-commit")
   void aUserCancelsAtAnyMoment(int guests) {
     int cancelled = 0;
     int refused = 0;
@@ -406,6 +416,7 @@ final class OrchestratorTest {
   }
 
   @Test
+  @Promise("undone-before-commit")
   void cancelFromAnotherThreadReachesACallOnRealThreads() throws InterruptedException {
     try (PlatformWorkers workers = new PlatformWorkers()) {
       List<Orchestrator> update = new ArrayList<>();
@@ -447,6 +458,7 @@ final class OrchestratorTest {
   }
 
   @Test
+  @Promise("undone-before-commit")
   void aDeadlineInterruptsACallOnRealThreads() {
     try (PlatformWorkers workers = new PlatformWorkers()) {
       List<Quiet> participants = new ArrayList<>();
@@ -482,6 +494,7 @@ final class OrchestratorTest {
   }
 
   @Test
+  @Promise("undone-before-commit")
   void aCallThatIgnoresItsInterruptIsLateAndTheInterruptEndsWithIt() {
     try (PlatformWorkers workers = new PlatformWorkers()) {
       List<String> calls = new ArrayList<>();
@@ -519,6 +532,7 @@ final class OrchestratorTest {
   }
 
   @Test
+  @Promise("many-vms")
   void cancellingUndoesDependentsFirst() {
     World world = world(3);
     world.fault = new World.Fault(World.Kind.FAIL, "disk", Action.RESTORE, true);
@@ -529,6 +543,7 @@ final class OrchestratorTest {
   }
 
   @Test
+  @Promise("plan-refuses-first")
   void obstaclesRefuseBeforeAnythingChanges() {
     World world = world(3);
     World.Agent agent = world.new Agent();
@@ -569,6 +584,7 @@ final class OrchestratorTest {
   }
 
   @Test
+  @Promise("plan-refuses-first")
   void dependenciesThatCannotBeKeptAreObstacles() {
     assertThat(
             obstacles(
@@ -597,6 +613,7 @@ final class OrchestratorTest {
   }
 
   @Test
+  @Promise("pauses")
   void listenersHearNothingInTheBlackout() {
     World world = world(1);
     List<String> heard = new ArrayList<>();
@@ -623,6 +640,7 @@ final class OrchestratorTest {
    */
   @ParameterizedTest
   @ValueSource(longs = {1, 2, 3, 5, 8, 13, 21, 34, 55, 89})
+  @Promise("many-vms")
   void randomGraphsKeepTheirOrderAndOverlap(long base) {
     for (int round = 0; round < 10; round++) {
       long seed = base * 1000 + round + Long.getLong("holdfast.seed", 0);

@@ -2,11 +2,13 @@ package io.holdfast.core.run;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import java.time.Duration;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
+@Promise("slow-is-not-dead")
 class PatienceTest {
   @ParameterizedTest
   @ValueSource(strings = {"0", "-1", "101", "1.5", "", " 2", "ten", "99999999999"})

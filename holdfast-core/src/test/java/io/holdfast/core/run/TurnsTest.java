@@ -2,6 +2,7 @@ package io.holdfast.core.run;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.MemoryJournal;
 import io.holdfast.core.journal.UpdateId;
 import io.holdfast.core.participant.Plan;
@@ -124,6 +125,7 @@ class TurnsTest {
 
   /** Whatever becomes of each: a turn that is never ended would keep the last ones waiting. */
   @Test
+  @Promise("many-vms")
   void onlySoManyStandStillAtOnceAndAllGetTheirTurn() {
     long seed = Long.getLong("holdfast.seed", System.nanoTime());
     System.out.println("TurnsTest seed " + seed);
@@ -170,6 +172,7 @@ class TurnsTest {
   }
 
   @Test
+  @Promise("many-vms")
   void aCancelReachesOneThatWaits() throws InterruptedException {
     CountDownLatch waits = new CountDownLatch(1);
     Turns never =
@@ -210,6 +213,7 @@ class TurnsTest {
   }
 
   @Test
+  @Promise("many-vms")
   void aTurnThatDoesNotComeInTimeCancels() {
     Turns busy =
         new Turns() {
@@ -234,6 +238,7 @@ class TurnsTest {
   }
 
   @Test
+  @Promise("many-vms")
   void oneThatIsCancelledBeforeItRunsDoesNothing() {
     try (PlatformWorkers workers = new PlatformWorkers()) {
       Orchestrator update = update(new Guest("guest", Action.PLAN), Turns.of(1), workers);

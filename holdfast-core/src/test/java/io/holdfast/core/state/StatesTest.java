@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.box.Box;
 import io.holdfast.core.box.Entry;
 import io.holdfast.linux.Fd;
@@ -150,6 +151,7 @@ final class StatesTest {
   }
 
   @Test
+  @Promise("states")
   void transitionsAreTheDesigns() {
     for (CarrierKind carrier : CarrierKind.values()) {
       Set<String> actual = new TreeSet<>();
@@ -173,6 +175,7 @@ final class StatesTest {
   }
 
   @Test
+  @Promise("states")
   void cancelIsPossibleUntilThePointOfNoReturn() {
     List<String> not = new ArrayList<>();
     for (CarrierKind carrier : CarrierKind.values()) {
@@ -188,6 +191,7 @@ final class StatesTest {
 
   @ParameterizedTest
   @EnumSource(CarrierKind.class)
+  @Promise("states")
   void everyOperationInEveryState(CarrierKind carrier) {
     for (UpdateState state : UpdateState.values()) {
       for (Operation operation : Operation.values()) {
@@ -223,6 +227,7 @@ final class StatesTest {
   }
 
   @Test
+  @Promise("boxes")
   void aRefusalSaysWhatWouldAllowIt() {
     assertThatThrownBy(
             () ->
@@ -241,6 +246,7 @@ final class StatesTest {
   /** Through the box itself: what is refused changes nothing and closes nothing. */
   @ParameterizedTest
   @EnumSource(CarrierKind.class)
+  @Promise("boxes")
   void boxesObeyEveryState(CarrierKind carrier) {
     for (UpdateState state : UpdateState.values()) {
       for (Operation operation : List.of(Operation.PUT, Operation.TAKE, Operation.REMOVE)) {
@@ -293,6 +299,7 @@ final class StatesTest {
   }
 
   @Test
+  @Promise("states")
   void memoryTransitionsAreTheDesigns() {
     Map<MemoryState, Set<MemoryState>> expected =
         Map.of(
@@ -368,6 +375,7 @@ final class StatesTest {
   }
 
   @Test
+  @Promise("states")
   void tablesArePrintedFromTheTables() {
     String text = StateTables.print();
     assertThat(text)

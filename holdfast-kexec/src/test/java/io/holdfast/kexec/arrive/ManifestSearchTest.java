@@ -2,6 +2,7 @@ package io.holdfast.kexec.arrive;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.kexec.arrive.ManifestSearch.Named;
 import io.holdfast.kexec.manifest.Clock;
 import io.holdfast.kexec.manifest.Manifest;
@@ -19,6 +20,7 @@ import org.junit.jupiter.api.Test;
 /**
  * A manifest is found in memory, whole or by its first page, and an old one is not taken for it.
  */
+@Promise("kernel-arrival")
 class ManifestSearchTest {
   private static final int PAGE = 4096;
   private static final Duration LONG = Duration.ofMinutes(1);

@@ -2,6 +2,7 @@ package io.holdfast.kexec.check;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.participant.Obstacle;
 import io.holdfast.kexec.depart.NextKernel;
 import java.io.IOException;
@@ -15,6 +16,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** What a plan says of a kernel that would not find its root; the host's files are made up. */
+@Promise("kernel-plan")
 final class BootChecksTest {
   private static final String LINE = "root=/dev/vda1 kho=on liveupdate=on";
   private static final Optional<Path> INITRD = Optional.of(Path.of("/boot/initrd"));

@@ -2,6 +2,7 @@ package io.holdfast.kexec.check;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.participant.Obstacle;
 import io.holdfast.kexec.systemd.Systemctl;
 import java.io.IOException;
@@ -15,6 +16,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** What a plan says of a host with systemd; the host's files and its command are made up. */
+@Promise("systemd-hosts")
 final class SystemdChecksTest {
   private static final String GOOD =
       """

@@ -3,6 +3,7 @@ package io.holdfast.kexec.depart;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;
@@ -20,6 +21,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** What was checked is what is loaded. */
+@Promise("kernel-plan")
 final class KernelFilesTest {
   private static final int NO_INITRAMFS = 4;
 

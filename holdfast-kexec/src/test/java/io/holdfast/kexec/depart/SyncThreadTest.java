@@ -3,6 +3,7 @@ package io.holdfast.kexec.depart;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;
@@ -12,6 +13,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 
+@Promise("slow-is-not-dead")
 final class SyncThreadTest {
   private final CountDownLatch mended = new CountDownLatch(1);
   private final AtomicInteger calls = new AtomicInteger();

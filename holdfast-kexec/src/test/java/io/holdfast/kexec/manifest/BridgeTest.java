@@ -3,6 +3,7 @@ package io.holdfast.kexec.manifest;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -13,6 +14,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
 /** A bridge that vanished with its kernel is made again as it was; one that is there is left. */
+@Promise("kernel-update")
 final class BridgeTest {
   private static final String NAME = "hfc" + Long.toString(ProcessHandle.current().pid(), 36);
 

@@ -2,10 +2,12 @@ package io.holdfast.kexec.manifest;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import org.junit.jupiter.api.Test;
 
 /** One time axis over the kexec. */
+@Promise("kernel-update")
 final class ClockTest {
   private static final long SECOND = 1_000_000_000L;
 

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.tuple;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.fdt.FdtBlob;
@@ -23,6 +24,7 @@ import java.util.Random;
 import org.junit.jupiter.api.Test;
 
 /** What travels comes back as it was, and anything else is refused before it is used. */
+@Promise({"formats", "kernel-update"})
 final class ManifestTest {
   private static final Manifest SAMPLE =
       new Manifest(
@@ -85,6 +87,7 @@ final class ManifestTest {
 
   /** A golden file: of a host with a VM in a bridge, and a box. */
   @Test
+  @Promise("formats")
   void whatVersion010WroteIsRead() throws IOException {
     byte[] memfd = FormatZero.golden("kexec-bridge.manifest");
     Manifest manifest = read(memfd);

@@ -2,6 +2,7 @@ package io.holdfast.kexec.session;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.ProcessIdentity;
 import java.io.IOException;
@@ -13,6 +14,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** The guard's process and its record; that it holds sessions is tried on a real kernel. */
+@Promise("kernel-arrival")
 final class SessionGuardTest {
   @TempDir Path directory;
 

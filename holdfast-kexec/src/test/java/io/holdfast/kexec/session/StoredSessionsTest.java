@@ -2,6 +2,7 @@ package io.holdfast.kexec.session;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.store.ProcessStore;
@@ -16,6 +17,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Which of what is in the store is from which side; memfds stand for sessions. */
+@Promise({"agent-can-die", "systemd-hosts"})
 final class StoredSessionsTest {
   @TempDir Path directory;
   private final Linux linux = Linux.system();

@@ -3,6 +3,7 @@ package io.holdfast.kexec.session;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -14,6 +15,7 @@ import org.junit.jupiter.api.io.TempDir;
  * The descriptor store of a real systemd, which stores an open file once, and acknowledges a second
  * descriptor of it that it drops.
  */
+@Promise("agent-can-die")
 final class SystemdStoreTest {
   private static final String SYSTEMD = "/usr/lib/systemd/systemd";
 

@@ -3,6 +3,7 @@ package io.holdfast.kexec.systemd;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.state.Action;
 import io.holdfast.testkit.NoStep;
 import java.io.IOException;
@@ -21,6 +22,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** What the agent and systemd's shutdown say to each other; the command is a script. */
 @Timeout(60)
+@Promise("systemd-hosts")
 final class SystemdShutdownTest {
   @TempDir Path directory;
   private SystemdShutdown shutdown;

@@ -4,6 +4,7 @@ import static io.holdfast.kho.memory.MemoryRange.PAGE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.fdt.FdtBlob;
 import io.holdfast.fdt.FdtTree;
 import io.holdfast.kho.Defect;
@@ -41,6 +42,7 @@ final class HandoverTest {
   private static final int SEEDS = 12;
 
   @Test
+  @Promise("handovers")
   void whatWasWrittenIsRead() {
     for (long seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
       Example example = new Example(seed);
@@ -102,6 +104,7 @@ final class HandoverTest {
   }
 
   @Test
+  @Promise("handovers")
   void allPreservedMemoryHasItsOwner() {
     Example example = new Example(1);
     Handover read = Handover.read(example.arena, example.outgoing.finish());
@@ -118,6 +121,7 @@ final class HandoverTest {
   }
 
   @Test
+  @Promise("handovers")
   void cancellingReopensAndGivesEverythingBack() {
     Example example = new Example(2);
     int taken = example.arena.taken();
@@ -148,6 +152,7 @@ final class HandoverTest {
   }
 
   @Test
+  @Promise("handovers")
   void aHandoverThatDoesNotFitIsActiveAsBefore() {
     Example example = new Example(3);
     assertThatThrownBy(
@@ -178,6 +183,7 @@ final class HandoverTest {
 
   @ParameterizedTest
   @EnumSource
+  @Promise("handovers")
   void everyDamageIsFound(Damage damage) {
     PhysicalMemory memory = Template.copy();
     assertThat(damage.inflict(Handover.read(memory, Template.START))).isTrue();
@@ -200,6 +206,7 @@ final class HandoverTest {
   }
 
   @Test
+  @Promise("handovers")
   void changedWordsAreDefectsOrHarmlessAndNothingElse() {
     // Where lists, nodes and descriptions are: what the handover itself was written to.
     List<Long> pages = writtenPages();

@@ -3,6 +3,7 @@ package io.holdfast.kho.build;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.kho.Handover;
 import io.holdfast.kho.LiveHost;
 import io.holdfast.kho.StartingPoint;
@@ -43,6 +44,7 @@ final class LiveHostTest {
   }
 
   @Test
+  @Promise("handovers")
   void aTreeThatIsShownWholeIsFoundInMemory() throws IOException {
     Files.write(out.resolve("fdt"), tree());
     LiveHost live = LiveHost.read(debugfs);
@@ -55,6 +57,7 @@ final class LiveHostTest {
   }
 
   @Test
+  @Promise("handovers")
   void aTreeThatIsCutOffIsFoundInMemoryToo() throws IOException {
     // As much as there was before any sub-tree: the header, the root's two properties.
     Files.write(out.resolve("fdt"), Arrays.copyOf(tree(), 150));
@@ -67,6 +70,7 @@ final class LiveHostTest {
   }
 
   @Test
+  @Promise("handovers")
   void whatIsNotShownIsSaidAndNotGuessed() throws IOException {
     Path in = Files.createDirectories(debugfs.resolve("kho/in/sub_fdts"));
     Files.write(in.resolve("LUO"), new byte[32]);
@@ -83,6 +87,7 @@ final class LiveHostTest {
   }
 
   @Test
+  @Promise("handovers")
   void nonsenseIsRefusedOrLeftOut() throws IOException {
     for (int size = 0; size < 150; size++) {
       Files.write(out.resolve("fdt"), Arrays.copyOf(tree(), size));

@@ -4,6 +4,7 @@ import static io.holdfast.kho.memory.MemoryRange.PAGE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.kho.Handover;
 import io.holdfast.kho.KexecMetadata;
 import io.holdfast.kho.PreservedMap;
@@ -60,6 +61,7 @@ final class StartingPointTest {
   }
 
   @Test
+  @Promise("handovers")
   void throughWhatIsToBeToldAndTheImagesList() {
     long tree = tree(1);
     long destination = SCRATCH.get(1).address() + 7 * PAGE;
@@ -73,6 +75,7 @@ final class StartingPointTest {
   }
 
   @Test
+  @Promise("handovers")
   void alsoWhereTheListGoesOnOnAnotherPage() {
     long tree = tree(1);
     long destination = SCRATCH.get(0).address();
@@ -86,6 +89,7 @@ final class StartingPointTest {
   }
 
   @Test
+  @Promise("handovers")
   void alsoInAKernelThatHasJustBooted() {
     long tree = tree(1);
     long destination = SCRATCH.get(0).address();
@@ -95,6 +99,7 @@ final class StartingPointTest {
   }
 
   @Test
+  @Promise("handovers")
   void aTableThatCanBeNoneIsNotTaken() {
     long tree = tree(1);
     long destination = SCRATCH.get(0).address();
@@ -108,6 +113,7 @@ final class StartingPointTest {
   }
 
   @Test
+  @Promise("handovers")
   void byContentWhereNoKernelIsLoaded() {
     assertThat(StartingPoint.find(arena)).isEmpty();
     long tree = tree(1);
@@ -117,6 +123,7 @@ final class StartingPointTest {
   }
 
   @Test
+  @Promise("handovers")
   void ofSeveralTheOneOfTheLatestKernel() {
     long first = tree(2);
     long second = tree(3);
@@ -130,6 +137,7 @@ final class StartingPointTest {
   }
 
   @Test
+  @Promise("handovers")
   void severalOfWhichNothingSaysTheLatestAreRefused() {
     long first = tree(2);
     long second = tree(2);

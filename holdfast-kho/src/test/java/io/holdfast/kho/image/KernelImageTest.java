@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -52,6 +53,7 @@ class KernelImageTest {
         "zstd -1 --no-check",
         "zstd --fast=5"
       })
+  @Promise("kernel-images")
   void unpacksWhatTheKernelsBuildPacks(String command) throws IOException, ImageException {
     FakeKernel kernel = FakeKernel.good().noise(3_000_000);
     String[] words = command.split(" ");
@@ -111,6 +113,7 @@ class KernelImageTest {
         "zstd -19",
         "zstd --fast=9"
       })
+  @Promise("kernel-images")
   void unpacksAnyContent(String command) throws IOException {
     String[] words = command.split(" ");
     Random random = new Random(7);
@@ -138,6 +141,7 @@ class KernelImageTest {
   // Files that are no boot image.
 
   @Test
+  @Promise("kernel-images")
   void readsAVmlinuxPackedOrNot() throws IOException, ImageException {
     byte[] vmlinux = FakeKernel.good().vmlinux();
     KernelImage bare = KernelImage.read(Files.write(folder.resolve("vmlinux"), vmlinux));
@@ -153,6 +157,7 @@ class KernelImageTest {
   }
 
   @Test
+  @Promise("kernel-images")
   void readsImagesOfOtherMachines() throws IOException, ImageException {
     byte[] raw = Arrays.copyOf("MZ".getBytes(java.nio.charset.StandardCharsets.US_ASCII), 100_000);
     ByteBuffer.wrap(raw).order(ByteOrder.LITTLE_ENDIAN).putInt(56, 0x644d5241);
@@ -179,6 +184,7 @@ class KernelImageTest {
   // What counts as a format's version, and what does not.
 
   @Test
+  @Promise("kernel-images")
   void onlyWholeStringsThatAreLoadedCount() throws IOException, ImageException {
     // The fake has kho-v9 in a sentence, xkho-v8, kho-v7x, and kho-v6 in a part that is not loaded.
     KernelImage image = FakeKernel.speaking("kho-v4").read(folder);
@@ -190,6 +196,7 @@ class KernelImageTest {
   }
 
   @Test
+  @Promise("kernel-images")
   void severalVersionsMayStandSideBySide() throws IOException, ImageException {
     KernelImage image =
         FakeKernel.speaking("kho-v3", "kho-v4", "luo-v12", "luo-session-v2", "luo-flb-v1")
@@ -199,6 +206,7 @@ class KernelImageTest {
   }
 
   @Test
+  @Promise("kernel-images")
   void anyHandlerThatIsRegisteredCounts() throws IOException, ImageException {
     // "some-driver-v3" is in the fake as a string by itself.
     KernelImage image = FakeKernel.good().handler("vfio-pci-v1").handler("iommufd-v3").read(folder);
@@ -206,6 +214,7 @@ class KernelImageTest {
   }
 
   @Test
+  @Promise("kernel-images")
   void whereItCanBeLoadedIsInTheHeader() throws IOException, ImageException {
     assertThat(FakeKernel.good().read(folder).loadable()).isEmpty();
     assertThat(FakeKernel.good().xloadflags(1).read(folder).loadable())
@@ -217,6 +226,7 @@ class KernelImageTest {
   // What can't be read.
 
   @Test
+  @Promise("kernel-images")
   void whatIsNoKernelIsNamed() throws IOException {
     refused(folder, "it is a directory", "vmlinuz");
     refused(folder.resolve("absent"), "there is no such file", "Check the path");
@@ -241,6 +251,7 @@ class KernelImageTest {
   }
 
   @Test
+  @Promise("kernel-images")
   void whatMayNotBeReadIsNamed() throws IOException {
     Path file = FakeKernel.good().write(folder.resolve("secret"));
     Files.setPosixFilePermissions(file, java.util.Set.of());
@@ -249,6 +260,7 @@ class KernelImageTest {
   }
 
   @Test
+  @Promise("kernel-images")
   void aBootImageThatWasCutOffAnywhereIsRefused() throws IOException {
     byte[] image = FakeKernel.good().noise(5000).bzImage();
     Path file = folder.resolve("cut");
@@ -263,6 +275,7 @@ class KernelImageTest {
   /** Damage is found by a checksum or makes no difference; it never ends in anything else. */
   @ParameterizedTest
   @ValueSource(strings = {"gzip", "bzip2", "lzma", "xz", "lzop", "lz4 -l", "zstd", "zstd -19"})
+  @Promise("kernel-images")
   void damagedDataIsRefusedOrRead(String command) throws IOException {
     String[] words = command.split(" ");
     FakeKernel kernel = FakeKernel.good().noise(30_000);
@@ -288,6 +301,7 @@ class KernelImageTest {
   }
 
   @Test
+  @Promise("kernel-images")
   void damagedHeadersAreRefusedOrRead() throws IOException {
     byte[] sound = FakeKernel.good().noise(3000).vmlinux();
     Path file = folder.resolve("damaged");
@@ -309,6 +323,7 @@ class KernelImageTest {
   /** A few bytes that stand for more than a kernel has: stopped at the limit. */
   @ParameterizedTest
   @ValueSource(strings = {"gzip", "bzip2", "lzma", "xz", "lzop", "lz4 -l", "zstd -19"})
+  @Promise("kernel-images")
   void whatUnpacksToTooMuchIsStopped(String command) throws IOException {
     String[] words = command.split(" ");
     Optional<byte[]> packed = FakeKernel.packed(folder, new byte[40 << 20], words);
@@ -322,6 +337,7 @@ class KernelImageTest {
 
   /** What would take hours or all of the heap to look through, was it not limited. */
   @Test
+  @Promise("kernel-images")
   void whatWouldTakeForEverToSearchIsStopped() throws IOException, ImageException {
     byte[] vmlinux = FakeKernel.good().noise(4 << 20).vmlinux();
     ByteBuffer elf = ByteBuffer.wrap(vmlinux).order(ByteOrder.LITTLE_ENDIAN);
@@ -352,6 +368,7 @@ class KernelImageTest {
 
   @ParameterizedTest
   @ValueSource(strings = {"xz -9", "lzma -9"})
+  @Promise("kernel-images")
   void whatTakesMoreHeapThanThereIsIsNamed(String command) throws IOException {
     String[] words = command.split(" ");
     Optional<byte[]> packed = FakeKernel.packed(folder, new byte[1000], words);
@@ -367,6 +384,7 @@ class KernelImageTest {
   }
 
   @Test
+  @Promise("kernel-images")
   void whatIsPackedWithSomethingUnknownIsNamed() throws IOException {
     Path file = folder.resolve("unknown");
     Files.write(file, FakeKernel.good().bzImage(new byte[1000], false));
@@ -376,6 +394,7 @@ class KernelImageTest {
   // Real kernels.
 
   @Test
+  @Promise("kernel-images")
   void readsTheTestbedsKernel() throws IOException, ImageException {
     Path kernel = RealKernels.testbed();
     KernelImage image = KernelImage.read(kernel.resolve("bzImage"));
@@ -394,6 +413,7 @@ class KernelImageTest {
   }
 
   @Test
+  @Promise("kernel-images")
   void readsDebiansKernel() throws ImageException {
     Path file = RealKernels.debian();
     KernelImage image = KernelImage.read(file);

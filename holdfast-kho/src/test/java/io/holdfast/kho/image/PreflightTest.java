@@ -2,6 +2,7 @@ package io.holdfast.kho.image;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -13,6 +14,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
+@Promise("kernel-plan")
 class PreflightTest {
   private static final String ON = "console=ttyS0 kho=on liveupdate=on";
 
@@ -149,6 +151,7 @@ class PreflightTest {
   }
 
   @Test
+  @Promise("kernel-plan")
   void aCommandLineWithoutLiveupdateIsRefused() throws IOException, ImageException {
     only(
         check(FakeKernel.good(), "quiet kho=on"),
@@ -163,6 +166,7 @@ class PreflightTest {
   }
 
   @Test
+  @Promise("kernel-plan")
   void aCommandLineWithKhoOffIsRefused() throws IOException, ImageException {
     only(
         check(FakeKernel.good(), "kho=on liveupdate=on kho=off"),
@@ -172,6 +176,7 @@ class PreflightTest {
   }
 
   @Test
+  @Promise("kernel-plan")
   void khoMustBeSwitchedOnWhereItIsNotByDefault() throws IOException, ImageException {
     String without = "liveupdate=on";
     only(
@@ -195,6 +200,7 @@ class PreflightTest {
   }
 
   @Test
+  @Promise("kernel-plan")
   void aCommandLineThatIsBuiltInCounts() throws IOException, ImageException {
     FakeKernel to =
         FakeKernel.good()
@@ -211,6 +217,7 @@ class PreflightTest {
   }
 
   @Test
+  @Promise("kernel-plan")
   void aCommandLineThatTheKernelWouldCutOffIsRefused() throws IOException, ImageException {
     only(
         check(FakeKernel.good(), "x".repeat(2047 - ON.length()) + " " + ON),
@@ -311,6 +318,7 @@ class PreflightTest {
         "x=\u00e0liveupdate=on        | true",
         "x=\u00e4liveupdate=on        | none",
       })
+  @Promise("kernel-plan")
   void wordsMeanWhatTheKernelTakesThemFor(String line, String expected) {
     assertThat(KernelCommandLine.parse(line).flag("liveupdate").map(String::valueOf).orElse("none"))
         .isEqualTo(expected);

@@ -2,6 +2,7 @@ package io.holdfast.kho.image;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.fdt.FdtTree;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -11,6 +12,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
+@Promise("kernel-images")
 class RunningKernelTest {
   private static final String RELEASE = FakeKernel.RELEASE;
 

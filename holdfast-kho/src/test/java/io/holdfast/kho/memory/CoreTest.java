@@ -4,6 +4,7 @@ import static io.holdfast.kho.memory.MemoryRange.PAGE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -63,6 +64,7 @@ final class CoreTest {
   }
 
   @Test
+  @Promise("handovers")
   void memoryIsWhereTheSegmentsSay() throws IOException {
     Path file =
         write(
@@ -94,6 +96,7 @@ final class CoreTest {
   }
 
   @Test
+  @Promise("handovers")
   void aCopyIsWrittenAndTheFileIsNot() throws IOException {
     Path file = write(core(List.of(new Load(0, 0, PAGE))));
     byte[] before = Files.readAllBytes(file);
@@ -109,6 +112,7 @@ final class CoreTest {
   }
 
   @Test
+  @Promise("handovers")
   void whatIsNoCoreIsRefusedByWhatItIs() throws IOException {
     assertRefused("there is no file", directory.resolve("absent"));
     assertRefused("is a folder", directory);
@@ -154,6 +158,7 @@ final class CoreTest {
   }
 
   @Test
+  @Promise("handovers")
   void damagedHeadersAreRefusedOrReadAndNothingElse() throws IOException {
     byte[] whole = core(List.of(new Load(0, 0, PAGE), new Load(0x10_0000, PAGE, 3 * PAGE)));
     int refused = 0;
@@ -177,6 +182,7 @@ final class CoreTest {
   }
 
   @Test
+  @Promise("handovers")
   void theLiveMachinesMemoryIsReadLikeACore() throws IOException {
     // A file in /proc/kcore's form: RAM, the kernel's text over it, and something without a place.
     Path file =

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -17,6 +18,7 @@ import java.util.List;
  * update. Asked through systemd's own varlinkctl. The VM has nothing but its firmware to run: what
  * guests notice of an update is tested elsewhere, and an emulated machine's KVM is not up to much.
  */
+@Promise("agent-can-die")
 public final class AgentUnderSystemd implements Scenario {
   @Override
   public String title() {

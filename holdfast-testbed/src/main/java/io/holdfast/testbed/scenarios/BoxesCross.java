@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.Linux;
@@ -29,6 +30,7 @@ import java.util.SplittableRandom;
  * side are held. One is given up and run anew, which does not disturb it when the other one comes,
  * once what that lacked is there.
  */
+@Promise("boxes")
 public final class BoxesCross implements Scenario {
   private static final int BOXES = 50;
   private static final int ENTRIES = 10;

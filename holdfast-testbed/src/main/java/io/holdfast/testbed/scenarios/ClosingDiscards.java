@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
@@ -13,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /** Closing an incoming session discards what was not retrieved; what was, stays. */
+@Promise("kernel-facts")
 public final class ClosingDiscards implements Scenario {
   private static final String SESSION = "closing-discards";
   private static final long BYTES = 256L << 20;

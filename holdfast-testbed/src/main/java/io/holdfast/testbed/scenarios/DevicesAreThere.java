@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Scenario;
 import io.holdfast.testbed.Setup;
@@ -10,6 +11,7 @@ import java.util.List;
 import java.util.stream.Stream;
 
 /** A machine with an IOMMU and a device behind it that a guest could be given, on both kernels. */
+@Promise("kernel-facts")
 public final class DevicesAreThere implements Scenario {
   private static final Path EDU = Path.of("/sys/bus/pci/devices");
 

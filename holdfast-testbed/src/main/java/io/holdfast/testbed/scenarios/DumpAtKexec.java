@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.testbed.Inside;
@@ -20,6 +21,7 @@ import java.util.UUID;
  * The machine's memory at the last moment of a kernel, when all that it hands over is written: what
  * inspecting tools are tested with.
  */
+@Promise("proofs")
 public final class DumpAtKexec implements Scenario {
   private static final int CHUNK = 16 << 20;
   private static final String NAMES = "names";

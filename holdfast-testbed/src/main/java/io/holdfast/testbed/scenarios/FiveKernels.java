@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.testbed.Inside;
@@ -22,6 +23,7 @@ import java.util.stream.Stream;
  *
  * <p>The latter kernels also tell how long a kexec takes by itself, the floor of each blackout.
  */
+@Promise("kernel-update")
 public final class FiveKernels implements Scenario {
   private static final int UPDATES = 5;
 

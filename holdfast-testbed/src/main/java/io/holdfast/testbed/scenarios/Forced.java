@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
@@ -35,6 +36,7 @@ import java.util.zip.ZipException;
  * What the plan's check of the next kernel prevents: an update of the kernel in which the kernel
  * that is loaded, or its command line, is another one than was checked. A guest is lost each time.
  */
+@Promise("kernel-plan")
 public abstract class Forced implements Scenario {
   private static final String VM = "web";
 

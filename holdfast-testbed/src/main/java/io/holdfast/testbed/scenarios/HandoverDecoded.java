@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.kho.Defect;
 import io.holdfast.kho.Handover;
 import io.holdfast.kho.LuoState.PreservedFile;
@@ -52,6 +53,7 @@ import java.util.stream.Stream;
  * decoded is what crosses the kexec; the check of it is clean; and each damage that is written into
  * a copy of the dump is found.
  */
+@Promise("handovers")
 public class HandoverDecoded implements Scenario {
   private static final int MEMFDS = 20;
   private static final int SESSIONS = 5;

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -21,6 +22,7 @@ import java.util.List;
  * image's name is another file's: that VM does not start with it, the other does, and the first
  * does when its image has its name again.
  */
+@Promise("kernel-arrival")
 public final class ImagesCross implements Scenario {
   private static final String VM = "web";
   private static final String MOVED = "moved";

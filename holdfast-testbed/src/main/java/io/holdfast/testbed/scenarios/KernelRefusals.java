@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -17,6 +18,7 @@ import java.util.List;
  * another version of the Live Update Orchestrator's state, a command line that leaves that off, an
  * agent whose memory is limited. The guest never stops.
  */
+@Promise("kernel-plan")
 public final class KernelRefusals implements Scenario {
   private static final String VM = "web";
   private static final int REFUSED = 3;

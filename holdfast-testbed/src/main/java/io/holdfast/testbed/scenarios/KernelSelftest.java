@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Kernel;
 import io.holdfast.testbed.Outside;
@@ -19,6 +20,7 @@ import java.util.Optional;
  * initramfs that is packed as its script {@code vmtest.sh} packs it; the testbed's machine and
  * kernel take the place of that script's.
  */
+@Promise("proofs")
 public abstract class KernelSelftest implements Scenario {
   private static final String INITRAMFS = "initramfs.cpio";
   private final String suite;

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Kernel;
@@ -23,6 +24,7 @@ import java.util.List;
  * left, nothing is loaded, and the report says what failed. The guest of a QEMU that hangs runs
  * when that goes on, also with another agent; the others run before.
  */
+@Promise("kernel-undone")
 public final class KernelUndone implements Scenario {
   private static final String VM = "web";
   private static final String OTHER = "db";

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -13,6 +14,7 @@ import java.time.Duration;
  * {@code holdfast update kernel} under a small guest that works: it counts, prints and writes to
  * its disk. {@link KernelUpdateUnderLinux} does it under a Linux guest, which takes long.
  */
+@Promise({"kernel-update", "kernel-plan"})
 public final class KernelUpdate implements Scenario {
   private static final String VM = "web";
   private static final String CONSOLE = "console-of-the-guest";

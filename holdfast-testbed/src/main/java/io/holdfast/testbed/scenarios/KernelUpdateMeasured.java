@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -13,6 +14,7 @@ import java.time.Duration;
  * with nothing in its page cache. More of them take more machines, one run after the other, as an
  * emulated KVM does not bear many in a row.
  */
+@Promise("figures")
 public final class KernelUpdateMeasured implements Scenario {
   private static final String VM = "measured";
   private static final int UPDATES = 4;

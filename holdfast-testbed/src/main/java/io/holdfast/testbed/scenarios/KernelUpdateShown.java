@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -34,6 +35,7 @@ import java.util.regex.Pattern;
  * silence             milliseconds without a byte from the guest, as the peer saw it
  * </pre>
  */
+@Promise("kernel-update")
 public final class KernelUpdateShown implements Scenario {
   private static final String VM = "web";
   private static final String CONSOLE = "console-of-the-guest";

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -16,6 +17,7 @@ import java.util.Optional;
  * Linux guest, which goes on counting where it stood, writes on its disk what follows from what it
  * wrote last, and sends its peer on the network the next byte.
  */
+@Promise("kernel-update")
 public class KernelUpdateUnderLinux implements Scenario {
   private static final String VM = "web";
   private static final String CONSOLE = "console-of-the-guest";

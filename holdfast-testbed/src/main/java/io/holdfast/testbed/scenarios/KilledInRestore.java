@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Kernel;
 import io.holdfast.testbed.Inside;
@@ -16,6 +17,7 @@ import java.util.concurrent.atomic.AtomicInteger;
  * After an update of the kernel the agent is killed by SIGKILL after each of its calls of the Live
  * Update Orchestrator in turn, and started again each time. Nothing is lost.
  */
+@Promise("kernel-arrival")
 public final class KilledInRestore implements Scenario {
   private static final String VM = "web";
 

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Kernel;
 import io.holdfast.testbed.Outside;
@@ -14,6 +15,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /** The kernel's own test of the interface of /dev/liveupdate, as it is; all its results. */
+@Promise("proofs")
 public final class KselftestLiveupdate implements Scenario {
   private static final Pattern RESULT = Pattern.compile("(not )?ok \\d+ (.*?)(?:\\s+# (SKIP.*))?");
   private static final Pattern PLAN = Pattern.compile("1\\.\\.(\\d+)");

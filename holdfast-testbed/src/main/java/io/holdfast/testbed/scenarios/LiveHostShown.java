@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.OutgoingSession;
@@ -21,6 +22,7 @@ import java.util.List;
  * preserved is found in the kernel's own memory, and what can't be known is said. The kernel that
  * checks itself is the one that shows its memory.
  */
+@Promise("handovers")
 public final class LiveHostShown implements Scenario {
   private static final String SESSION = "live";
   private static final long TOKEN = 7;

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LiveUpdate;
@@ -16,6 +17,7 @@ import java.nio.file.Path;
 import java.util.function.Supplier;
 
 /** What the kernel preserves and what it refuses, and what preserving does to a memfd. */
+@Promise("kernel-facts")
 public final class LuoRefusals implements Scenario {
   private static final int PAGE = 4096;
 

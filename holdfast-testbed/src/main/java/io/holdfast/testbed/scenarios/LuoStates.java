@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.state.MemoryMachine;
 import io.holdfast.core.state.MemoryOperation;
 import io.holdfast.core.state.MemoryState;
@@ -14,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /** The machine of preserved memory beside the kernel: what it permits is what the kernel does. */
+@Promise("states")
 public final class LuoStates implements Scenario {
   private static final String SESSION = "luo-states";
   private static final int PAGE = 4096;

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.Mapping;
@@ -28,6 +29,7 @@ import java.util.Set;
  * A memfd of 1 GiB crosses a kexec. Its content comes from a disk that the outside filled with
  * random bytes; after the kexec it is written to a second disk, and the outside compares.
  */
+@Promise("kernel-facts")
 public class MemfdCrosses implements Scenario {
   private static final long BYTES = 1L << 30;
   private static final int CHUNK = 4 << 20;

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Kernel;
 import io.holdfast.testbed.Setup;
@@ -13,6 +14,7 @@ import java.nio.file.Path;
  * count when the session is finished: its test of file-lifecycle-bound objects, LIVEUPDATE_TEST,
  * takes it for granted that the previous kernel had it as well.)
  */
+@Promise("kernel-facts")
 public final class MemfdCrossesFromAnotherKernel extends MemfdCrosses {
   @Override
   public String title() {

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.LiveUpdate;
 import io.holdfast.testbed.Inside;
@@ -9,6 +10,7 @@ import java.io.IOException;
 import java.util.List;
 
 /** A next kernel without {@code liveupdate=on} loses all state, and says nothing. */
+@Promise("kernel-facts")
 public final class MissingLiveupdateLoses implements Scenario {
   @Override
   public String title() {

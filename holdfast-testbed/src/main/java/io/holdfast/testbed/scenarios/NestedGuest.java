@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -13,6 +14,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 
 /** A real guest on the machine's own KVM: the test guest boots and counts. */
+@Promise("kernel-facts")
 public final class NestedGuest implements Scenario {
   private static final Path CONSOLE = Path.of("/run/guest.console");
   private static final int NUMBERS = 50;

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.kho.Handover;
 import io.holdfast.kho.PreservedBlock;
 import io.holdfast.kho.PreservedMap;
@@ -34,6 +35,7 @@ import java.util.Set;
  * closed in between, so that much is preserved for nothing; and a region of reserve_mem has a size
  * that takes several blocks.
  */
+@Promise("handovers")
 public final class PreserveCallsReplayed implements Scenario {
   // What adds and removes a key; and what is asked for several pages, which makes it the caller of
   // the former. Where the compiler put one of these into its caller, the keys tell all the same.

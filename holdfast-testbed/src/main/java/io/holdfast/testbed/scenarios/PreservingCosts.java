@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Mapping;
 import io.holdfast.linux.OutgoingSession;
@@ -23,6 +24,7 @@ import java.util.TreeMap;
  * What a brownout pays for each GiB of guest RAM: filling it, preserving it and undoing that, on
  * pages of 4 KiB and of 2 MiB, in turns. Nothing crosses a kexec here.
  */
+@Promise("figures")
 public final class PreservingCosts implements Scenario {
   private static final long BYTES = 1L << 30;
   private static final long PAGE = 4096;

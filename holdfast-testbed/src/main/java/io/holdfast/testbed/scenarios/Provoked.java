@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Kernel;
 import io.holdfast.testbed.Scenario;
@@ -17,6 +18,7 @@ import java.util.Optional;
  * The testbed's test of itself: trouble that the kernel's own test module (lkdtm, {@code
  * Documentation/fault-injection/provoke-crashes.rst}) makes on demand must be noticed.
  */
+@Promise("proofs")
 public abstract class Provoked implements Scenario {
   private final Trouble.Kind kind;
   private final String crash;

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Kernel;
 import io.holdfast.testbed.Outside;
@@ -23,6 +24,7 @@ import java.util.stream.Stream;
  * the wrong root loses nothing; the one that is started in a chroot, as docs/rescue.md says, brings
  * the guest back.
  */
+@Promise("kernel-arrival")
 public class RescueAfterKexec implements Scenario {
   private static final String VM = "web";
   private static final String LINES = "lines";

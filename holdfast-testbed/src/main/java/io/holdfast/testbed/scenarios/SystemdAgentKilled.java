@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -13,6 +14,7 @@ import java.util.List;
  * again, it undoes the update and aborts the shutdown; the VM runs on, and services that were
  * stopped are started again.
  */
+@Promise("kernel-undone")
 public final class SystemdAgentKilled implements Scenario {
   @Override
   public String title() {

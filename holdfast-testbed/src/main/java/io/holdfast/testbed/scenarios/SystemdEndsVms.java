@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -12,6 +13,7 @@ import java.util.List;
  * A host with systemd is restarted, not updated: its VMs are ended before its file systems go, with
  * a signal that lets QEMU write its disks out.
  */
+@Promise("systemd-hosts")
 public final class SystemdEndsVms implements Scenario {
   @Override
   public String title() {

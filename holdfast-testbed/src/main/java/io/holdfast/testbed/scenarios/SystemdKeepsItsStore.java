@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -15,6 +16,7 @@ import java.util.UUID;
  * systemd as the first program: a service stores a memfd in its descriptor store, {@code systemctl
  * kexec}, and the service's next start, on the next kernel, finds it there.
  */
+@Promise("systemd-hosts")
 public final class SystemdKeepsItsStore implements Scenario {
   @Override
   public String title() {

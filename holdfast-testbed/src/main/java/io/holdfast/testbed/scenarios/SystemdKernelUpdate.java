@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -16,6 +17,7 @@ import java.util.UUID;
  * VM runs until file systems are unmounted, and its sessions travel in systemd's store. The VM has
  * nothing but its firmware to run: what guests notice is tested elsewhere.
  */
+@Promise("systemd-hosts")
 public final class SystemdKernelUpdate implements Scenario {
   @Override
   public String title() {

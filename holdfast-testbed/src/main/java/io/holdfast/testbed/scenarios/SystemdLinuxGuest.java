@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -13,6 +14,7 @@ import java.util.List;
  * {@code holdfast update kernel} under systemd with a Linux guest on the machine's KVM, which
  * counts while systemd stops the host, and goes on from there on the next kernel.
  */
+@Promise("systemd-hosts")
 public final class SystemdLinuxGuest implements Scenario {
   @Override
   public String title() {

@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;
@@ -16,6 +17,7 @@ import java.util.List;
  * but the agent and its VMs: the VM runs on, and systemd, which would restart the machine, does not
  * get there.
  */
+@Promise("kernel-undone")
 public class SystemdUpdateFails implements Scenario {
   /** The same for longer than the 90 s that systemd gives its shutdown programs. */
   public static final class ForLong extends SystemdUpdateFails {

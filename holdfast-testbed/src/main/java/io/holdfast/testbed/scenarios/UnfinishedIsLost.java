@@ -1,5 +1,6 @@
 package io.holdfast.testbed.scenarios;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
@@ -9,6 +10,7 @@ import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Scenario;
 
 /** Sessions that were not finished do not survive the next kexec, retrieved or not. */
+@Promise("kernel-facts")
 public final class UnfinishedIsLost implements Scenario {
   private static final String UNTOUCHED = "untouched";
   private static final String RETRIEVED = "retrieved";

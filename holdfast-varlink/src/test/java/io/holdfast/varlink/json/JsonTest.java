@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -205,6 +206,7 @@ class JsonTest {
   }
 
   @Test
+  @Promise("api")
   void damagedTextNeverThrowsAnythingElse() {
     for (long seed = FIRST_SEED; seed < FIRST_SEED + 3000; seed++) {
       Random random = new Random(seed);

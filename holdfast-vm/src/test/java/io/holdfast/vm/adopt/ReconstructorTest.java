@@ -3,6 +3,7 @@ package io.holdfast.vm.adopt;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.core.participant.Obstacle;
 import io.holdfast.vm.adopt.Reconstruction.Opened;
 import io.holdfast.vm.adopt.Reconstruction.Taken;
@@ -110,6 +111,7 @@ class ReconstructorTest {
   }
 
   @Test
+  @Promise("adoption")
   void libvirtsCommandLine() {
     Reconstruction made = of(LIBVIRT, Map.of(0L, List.of(8)), Map.of());
     assertThat(made.obstacles()).isEmpty();
@@ -267,6 +269,7 @@ class ReconstructorTest {
           @ -frobnicate x | does not know
           @ -device {"driver": | parse
           """)
+  @Promise("adoption")
   void whatCannotFollowIsNamed(String line, String why) {
     Reconstruction made = of(line.replace("@", SHARED));
     assertThat(made.obstacles()).as(line).isNotEmpty();
@@ -277,6 +280,7 @@ class ReconstructorTest {
   }
 
   @Test
+  @Promise("adoption")
   void everythingInTheWayIsNamedAtOnce() {
     assertThat(
             of("-m 1G -snapshot -netdev tap,id=n -device vfio-pci,host=1 -spice port=1")
@@ -306,6 +310,7 @@ class ReconstructorTest {
 
   /** Damage is named or harmless; it never makes the reconstruction fail in another way. */
   @Test
+  @Promise("adoption")
   void damagedCommandLines() {
     long seed = Long.getLong("holdfast.seed", System.nanoTime());
     Random random = new Random(seed);

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
@@ -138,6 +139,7 @@ class ConsoleTest {
   }
 
   @Test
+  @Promise("budgets")
   void aFloodOfWatchersIsRefusedAndAnotherVmsConsoleGoesOn() throws IOException {
     Path otherLog = directory.resolve("other.log");
     try (Console flooded = console(linux);
@@ -203,6 +205,7 @@ class ConsoleTest {
   }
 
   @Test
+  @Promise("consoles")
   void logBeginsAnewAtItsLimitAndNothingIsLostBetween() throws IOException {
     String all = lines("line", 0, 40_000);
     try (Console console = console(linux);
@@ -233,6 +236,7 @@ class ConsoleTest {
   }
 
   @Test
+  @Promise("consoles")
   void whoFallsTooFarBehindIsSentAwayAndToldWhereTheLogBegins() throws IOException {
     String all = lines("line", 0, 60_000);
     try (Console console = console(linux);
@@ -259,6 +263,7 @@ class ConsoleTest {
   }
 
   @Test
+  @Promise("consoles")
   void fullFileSystemDoesNotStopTheGuest() throws IOException {
     boolean[] full = {true};
     Kernel kernel =
@@ -444,6 +449,7 @@ class ConsoleTest {
    * after it: what was said and typed is there, once.
    */
   @Test
+  @Promise("never-twice")
   void deathOfTheAgentAtAnyCallLosesNothingAndDoublesNothing() throws IOException {
     int died = 0;
     int calls = 0;
@@ -531,6 +537,7 @@ class ConsoleTest {
 
   /** The same while a log begins anew, again and again. */
   @Test
+  @Promise("never-twice")
   void deathOfTheAgentWhileTheLogBeginsAnew() throws IOException {
     String all = lines("line", 0, 15_000);
     for (int calls = 0; calls < 160; calls += 3) {

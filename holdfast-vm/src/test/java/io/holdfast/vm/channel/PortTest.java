@@ -2,6 +2,7 @@ package io.holdfast.vm.channel;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.UnixSocket;
@@ -22,6 +23,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** A named port with real sockets; the test is QEMU at one end and the client at the other. */
 @Timeout(120)
+@Promise("consoles")
 class PortTest {
   private final Linux linux = Linux.system();
   private final MemoryStore store = new MemoryStore();

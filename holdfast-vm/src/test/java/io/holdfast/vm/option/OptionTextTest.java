@@ -3,6 +3,7 @@ package io.holdfast.vm.option;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -69,6 +70,7 @@ class OptionTextTest {
   }
 
   @Test
+  @Promise("adoption")
   void anyValueSurvivesWritingAndReading() {
     long seed = Long.getLong("holdfast.seed", System.nanoTime());
     Random random = new Random(seed);

@@ -3,6 +3,7 @@ package io.holdfast.vm.probe;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.vm.probe.FailedPairs.Pair;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -14,6 +15,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
+@Promise("qemu-pairs")
 class FailedPairsTest {
   private static final String WHEN = "2026-11-29T08:00:00Z";
   private static final String WHY = "VQ 0 vring.num 1024 exceeds\nallocated max 256";

@@ -3,6 +3,7 @@ package io.holdfast.vm.probe;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.vm.spec.CommandLine;
 import java.util.ArrayList;
 import java.util.List;
@@ -12,6 +13,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** What of a VM's command line a machine that never ran gets. */
+@Promise("qemu-pairs")
 class TrialMachineTest {
   private static List<String> of(String... arguments) {
     List<String> machine =

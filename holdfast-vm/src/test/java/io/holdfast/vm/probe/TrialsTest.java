@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeFalse;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.vm.probe.Trials.Outcome;
 import io.holdfast.vm.qemu.Correction;
@@ -25,6 +26,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Trials between real QEMUs, and between a real one and one that a wrapper made different. */
+@Promise("qemu-pairs")
 class TrialsTest {
   private static final long GIB = 1L << 30;
 

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.vm.qemu.Launch;
 import io.holdfast.vm.qemu.QemuBinary;
@@ -23,6 +24,7 @@ import org.junit.jupiter.api.io.TempDir;
  * -dump-vmstate} of Debian's QEMU 7.2.22, 10.0.13 and 11.1.3: five of some two hundred device
  * types, with the first of a structure's plain fields.
  */
+@Promise("qemu-pairs")
 class VmStateTest {
   @TempDir private Path directory;
 

@@ -2,6 +2,7 @@ package io.holdfast.vm.qemu;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -10,6 +11,7 @@ import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
 
 /** Which properties give a device the rings of another version's, and where they are written. */
+@Promise("qemu-pairs")
 class CorrectionTest {
   private static VirtioRings rings(String type, Integer... entries) {
     return new VirtioRings(type, Arrays.asList(entries));

@@ -3,6 +3,7 @@ package io.holdfast.vm.qemu;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
@@ -18,6 +19,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** What real QEMUs are set to. */
+@Promise("plan-refuses-first")
 class MigrationSettingsTest {
   @TempDir private Path directory;
 

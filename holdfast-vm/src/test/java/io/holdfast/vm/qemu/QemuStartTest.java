@@ -3,6 +3,7 @@ package io.holdfast.vm.qemu;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.vm.spec.CommandLine;
 import io.holdfast.vm.spec.VmSpec;
@@ -21,6 +22,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** How long a QEMU may take to start. */
+@Promise("slow-is-not-dead")
 class QemuStartTest {
   @TempDir private Path directory;
 

@@ -2,6 +2,7 @@ package io.holdfast.vm.qemu;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.qemu.StoppedTime.Clocks;
 import io.holdfast.vm.qemu.StoppedTime.Measured;
@@ -10,6 +11,7 @@ import java.time.Duration;
 import org.junit.jupiter.api.Test;
 
 /** What QEMU's timestamps tell, and when they are not believed. */
+@Promise("pauses")
 final class StoppedTimeTest {
   private static final long DAY = 1_795_430_400L;
   private static final long MILLI = 1_000_000;

@@ -2,6 +2,7 @@ package io.holdfast.vm.spec;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.vm.spec.CommandLine.Start;
 import java.util.List;
 import java.util.Map;
@@ -32,6 +33,7 @@ class CommandLineTest {
   }
 
   @Test
+  @Promise("guest-memory")
   void aGuestThatStandsStillDoesNotWaitForItsMemoryToBeMapped() {
     String ram = "memory-backend-file,id=ram0,size=67108864,mem-path=/proc/self/fd/4,share=on";
     assertThat(line(Start.BOOT)).contains(ram + ",prealloc=on").doesNotContain("-incoming");

@@ -2,6 +2,7 @@ package io.holdfast.vm.update;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.vm.spec.Findings;
 import java.io.BufferedReader;
@@ -22,6 +23,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** A guest says what it likes. With QEMU's guest agent: GuestTimeTest (holdfast-benchmarks). */
+@Promise("pauses")
 class GuestClockTest {
   @TempDir private Path directory;
 

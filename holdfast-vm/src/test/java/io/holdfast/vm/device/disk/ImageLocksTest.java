@@ -2,6 +2,7 @@ package io.holdfast.vm.device.disk;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -9,6 +10,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Which locks of others keep a successor from its images. */
+@Promise("plan-refuses-first")
 class ImageLocksTest {
   @Test
   void readsALockAsTheKernelPrintsIt() {

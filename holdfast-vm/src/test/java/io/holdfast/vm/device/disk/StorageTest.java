@@ -2,6 +2,7 @@ package io.holdfast.vm.device.disk;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,6 +14,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** What a guest's images are on, from folders as sysfs has them. */
+@Promise("kernel-plan")
 class StorageTest {
   @TempDir Path directory;
   private Path devices;

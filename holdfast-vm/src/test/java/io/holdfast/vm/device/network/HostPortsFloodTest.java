@@ -3,6 +3,7 @@ package io.holdfast.vm.device.network;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.TcpListener;
 import io.holdfast.vm.Await;
@@ -23,6 +24,7 @@ import org.junit.jupiter.api.Timeout;
 
 /** Ports of several VMs over one budget; the test is the guests, which say what they hear. */
 @Timeout(60)
+@Promise("budgets")
 class HostPortsFloodTest {
   private static final int PLACES = 32;
   private static final InetSocketAddress ANY =

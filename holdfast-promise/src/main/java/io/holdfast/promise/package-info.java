@@ -1,0 +1,2 @@
+/** What ties a test to the promise that it holds. */
+package io.holdfast.promise;
