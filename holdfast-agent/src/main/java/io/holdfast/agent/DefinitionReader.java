@@ -29,8 +29,8 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * Makes a specification out of what a user asked for: everything that QEMU would choose by itself is
- * chosen here, once.
+ * Makes a specification out of what a user asked for: everything that QEMU would choose by itself
+ * is chosen here, once.
  */
 final class DefinitionReader {
   private static final long LEAST_MEMORY = 16L << 20;

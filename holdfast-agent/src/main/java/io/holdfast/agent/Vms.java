@@ -39,8 +39,8 @@ import io.holdfast.vm.spec.CommandLine;
 import io.holdfast.vm.spec.Device;
 import io.holdfast.vm.spec.Pages;
 import io.holdfast.vm.spec.PortDevice;
-import io.holdfast.vm.spec.VmSpec;
 import io.holdfast.vm.spec.TapNetwork;
+import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
@@ -857,8 +857,7 @@ final class Vms {
     List<MemfdOption> options = new ArrayList<>(List.of(MemfdOption.ALLOW_SEALING));
     pages.option().ifPresent(options::add);
     Fd ram =
-        linux.memfd(
-            "ram of " + spec.name(), spec.memory(), options.toArray(MemfdOption[]::new));
+        linux.memfd("ram of " + spec.name(), spec.memory(), options.toArray(MemfdOption[]::new));
     try {
       linux.seal(ram, Set.of(Seal.GROW, Seal.SHRINK));
       if (pages == Pages.TRANSPARENT) {
@@ -1292,8 +1291,7 @@ final class Vms {
       // All of it is there, so it is not lost.
       state = "stuck";
       reason =
-          lost.map(
-              why -> why + ", or holdfast vm stop " + spec.name() + " to give the guest up");
+          lost.map(why -> why + ", or holdfast vm stop " + spec.name() + " to give the guest up");
     } else if (lost.isEmpty()) {
       try {
         RunState guest = asked.isPresent() ? RunState.of(asked.get().await(limit)) : vm.runState();

@@ -3,7 +3,6 @@ package io.holdfast.agent;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.participant.Target;
@@ -17,6 +16,7 @@ import io.holdfast.kexec.session.SessionGuard;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.promise.Promise;
 import io.holdfast.store.BoxId;
 import io.holdfast.store.ProcessStore;
 import io.holdfast.store.VmId;

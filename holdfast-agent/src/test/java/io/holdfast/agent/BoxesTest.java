@@ -3,10 +3,10 @@ package io.holdfast.agent;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
+import io.holdfast.promise.Promise;
 import io.holdfast.store.ProcessStore;
 import io.holdfast.store.ServiceBox;
 import io.holdfast.varlink.VarlinkError;

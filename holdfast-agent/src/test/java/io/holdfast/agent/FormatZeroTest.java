@@ -2,11 +2,11 @@ package io.holdfast.agent;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.linux.ProcessIdentity;
+import io.holdfast.promise.Promise;
 import io.holdfast.testkit.FormatZero;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;

@@ -2,9 +2,9 @@ package io.holdfast.agent;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.run.Deadlines;
 import io.holdfast.core.state.Action;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.JsonObject;
 import java.time.Duration;
 import java.util.List;

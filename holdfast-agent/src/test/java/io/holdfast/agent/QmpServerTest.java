@@ -2,12 +2,12 @@ package io.holdfast.agent;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.UnixSocket;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;

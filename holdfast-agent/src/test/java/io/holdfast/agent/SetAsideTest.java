@@ -3,10 +3,10 @@ package io.holdfast.agent;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.kexec.depart.Departure;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import io.holdfast.store.ProcessStore;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkException;

@@ -1,8 +1,8 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.fdt.FdtNode;
 import io.holdfast.fdt.FdtTree;
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

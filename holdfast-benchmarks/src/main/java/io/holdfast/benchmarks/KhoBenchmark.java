@@ -1,10 +1,10 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.kho.PreservedMap;
 import io.holdfast.kho.RadixTree;
 import io.holdfast.kho.memory.MemoryArena;
 import io.holdfast.kho.memory.MemoryRange;
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.channels.FileChannel;

@@ -1,7 +1,7 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;

@@ -1,7 +1,7 @@
 package io.holdfast.benchmarks;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.VarlinkException;

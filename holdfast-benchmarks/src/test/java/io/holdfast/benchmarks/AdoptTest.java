@@ -3,11 +3,11 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
+import io.holdfast.promise.Promise;
 import io.holdfast.store.ProcessStore;
 import io.holdfast.store.StoreKey;
 import io.holdfast.store.VmId;

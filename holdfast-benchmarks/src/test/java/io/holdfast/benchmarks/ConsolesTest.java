@@ -3,13 +3,13 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Received;
 import io.holdfast.linux.UnixSocket;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;

@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
@@ -13,6 +12,7 @@ import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
 import io.holdfast.linux.Signal;
 import io.holdfast.linux.UnixSocket;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.Reply;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkConnectionException;

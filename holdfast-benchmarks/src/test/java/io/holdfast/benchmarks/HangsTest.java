@@ -4,11 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.benchmarks.FaultyAgent.Fault;
 import io.holdfast.benchmarks.FaultyAgent.Victim;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;

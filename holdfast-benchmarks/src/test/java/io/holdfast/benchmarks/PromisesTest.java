@@ -56,7 +56,9 @@ class PromisesTest {
     if (Boolean.getBoolean("holdfast.promises.write")) {
       Files.writeString(INDEX, index);
     }
-    assertThat(Files.readString(INDEX)).as("%s; the class says how to write it", INDEX).isEqualTo(index);
+    assertThat(Files.readString(INDEX))
+        .as("%s; the class says how to write it", INDEX)
+        .isEqualTo(index);
   }
 
   private static Set<String> promises() throws IOException {

@@ -3,10 +3,10 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
 import io.holdfast.linux.Signal;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.VarlinkConnectionException;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;

@@ -3,7 +3,6 @@ package io.holdfast.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.journal.UpdateId;
@@ -12,6 +11,7 @@ import io.holdfast.core.state.UpdateState;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
 import io.holdfast.linux.Signal;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;
 import io.holdfast.vm.qemu.Qmp;
@@ -128,11 +128,12 @@ class UnknownTest {
     Files.delete(channel);
     Path blocker = Files.createFile(Files.createDirectory(channel).resolve("blocker"));
     host.startAgent();
-    host.assertWhole();
-    assertThat(listed().string("state")).isEqualTo("running");
+    Host.await("the VM is taken back", () -> listed().string("state").equals("running"));
+    assertThat(channel).isDirectory();
     Files.delete(blocker);
     Host.await("the QMP channel", () -> Files.exists(channel) && !Files.isDirectory(channel));
     new QmpEvents(host.run(), Host.VM).close();
+    host.assertWhole();
   }
 
   /** Those that hang are waited for together, and the others are listed as ever. */

@@ -3,8 +3,8 @@ package io.holdfast.cli;
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.Call;
 import io.holdfast.varlink.Handler;
 import io.holdfast.varlink.VarlinkError;

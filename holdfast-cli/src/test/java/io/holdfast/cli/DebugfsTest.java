@@ -5,7 +5,6 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.agent.Agent;
 import io.holdfast.agent.AgentPaths;
 import io.holdfast.fdt.FdtBlob;
@@ -14,6 +13,7 @@ import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.OpenFlag;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.VarlinkClient;
 import io.holdfast.varlink.VarlinkException;
 import io.holdfast.varlink.json.JsonObject;

@@ -4,8 +4,8 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.kho.image.RunningKernel;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.ByteArrayOutputStream;

@@ -4,7 +4,6 @@ import static io.holdfast.kho.memory.MemoryRange.PAGE;
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.fdt.FdtSource;
 import io.holdfast.kho.Handover;
 import io.holdfast.kho.KexecMetadata;
@@ -18,6 +17,7 @@ import io.holdfast.kho.build.Outgoing;
 import io.holdfast.kho.build.OutgoingSessions;
 import io.holdfast.kho.memory.MemoryArena;
 import io.holdfast.kho.memory.MemoryRange;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.ByteArrayOutputStream;

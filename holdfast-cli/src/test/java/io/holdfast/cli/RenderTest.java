@@ -3,10 +3,10 @@ package io.holdfast.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.cli.Answers.AgentStatus;
 import io.holdfast.cli.Answers.Report;
 import io.holdfast.cli.Answers.Vm;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.JsonException;
 import io.holdfast.varlink.json.JsonNull;
 import io.holdfast.varlink.json.JsonObject;

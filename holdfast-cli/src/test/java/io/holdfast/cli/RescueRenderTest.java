@@ -2,10 +2,10 @@ package io.holdfast.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.agent.rescue.Rescue;
 import io.holdfast.agent.rescue.Rescue.Place;
 import io.holdfast.agent.rescue.Rescue.Sessions;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.Json;
 import java.nio.file.Path;
 import java.util.List;

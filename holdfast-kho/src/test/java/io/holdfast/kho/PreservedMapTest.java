@@ -4,10 +4,10 @@ import static io.holdfast.kho.memory.MemoryRange.PAGE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.kho.memory.MemoryArena;
 import io.holdfast.kho.memory.MemoryException;
 import io.holdfast.kho.memory.MemoryRange;
+import io.holdfast.promise.Promise;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;

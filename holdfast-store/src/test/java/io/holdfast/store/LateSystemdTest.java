@@ -3,12 +3,12 @@ package io.holdfast.store;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Received;
 import io.holdfast.linux.UnixSocket;
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;

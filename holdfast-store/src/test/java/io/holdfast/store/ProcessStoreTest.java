@@ -2,10 +2,10 @@ package io.holdfast.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;

@@ -3,8 +3,8 @@ package io.holdfast.store;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.box.Names;
+import io.holdfast.promise.Promise;
 import io.holdfast.testkit.FormatZero;
 import java.io.IOException;
 import java.util.HashSet;

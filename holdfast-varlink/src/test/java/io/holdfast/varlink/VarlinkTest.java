@@ -11,7 +11,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
@@ -20,6 +19,7 @@ import io.holdfast.linux.Linux;
 import io.holdfast.linux.SocketType;
 import io.holdfast.linux.SystemCallException;
 import io.holdfast.linux.UnixSocket;
+import io.holdfast.promise.Promise;
 import io.holdfast.varlink.json.Json;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.ByteArrayOutputStream;

@@ -138,8 +138,8 @@ public final class Hotplug {
   }
 
   /**
-   * The specification after a command that QEMU has executed. What {@code device_del} takes out is gone
-   * only with its event: see {@link #unplugged}.
+   * The specification after a command that QEMU has executed. What {@code device_del} takes out is
+   * gone only with its event: see {@link #unplugged}.
    *
    * @param qmp the QEMU that executed it, asked where it has put the device
    */
@@ -231,8 +231,8 @@ public final class Hotplug {
   }
 
   /**
-   * Devices that are in the machine and not in the specification, or the other way round: something was
-   * plugged in or out behind Holdfast's back.
+   * Devices that are in the machine and not in the specification, or the other way round: something
+   * was plugged in or out behind Holdfast's back.
    */
   public static List<String> unaccounted(VmSpec spec, Qmp qmp) throws QmpException {
     Set<String> there = new TreeSet<>();

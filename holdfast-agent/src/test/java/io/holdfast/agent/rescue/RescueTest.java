@@ -2,7 +2,6 @@ package io.holdfast.agent.rescue;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.agent.FakeSessions;
 import io.holdfast.agent.rescue.Rescue.Place;
 import io.holdfast.agent.rescue.Rescue.Sessions;
@@ -14,6 +13,7 @@ import io.holdfast.linux.Errno;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.PidFd;
 import io.holdfast.linux.ProcessIdentity;
+import io.holdfast.promise.Promise;
 import io.holdfast.store.ProcessStore;
 import io.holdfast.varlink.json.JsonObject;
 import java.io.IOException;

@@ -3,7 +3,6 @@ package io.holdfast.core.box;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.state.Actor;
 import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.RefusedException;
@@ -11,6 +10,7 @@ import io.holdfast.core.state.UpdateMachine;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Kernel;
+import io.holdfast.promise.Promise;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;

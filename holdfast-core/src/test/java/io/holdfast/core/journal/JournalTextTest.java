@@ -3,10 +3,10 @@ package io.holdfast.core.journal;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.CarrierKind;
 import io.holdfast.core.state.UpdateState;
+import io.holdfast.promise.Promise;
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.time.Instant;

@@ -3,7 +3,6 @@ package io.holdfast.core.run;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.MemoryJournal;
 import io.holdfast.core.journal.UpdateId;
@@ -13,6 +12,7 @@ import io.holdfast.core.participant.Step;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.RefusedException;
 import io.holdfast.core.state.UpdateState;
+import io.holdfast.promise.Promise;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.EnumSet;

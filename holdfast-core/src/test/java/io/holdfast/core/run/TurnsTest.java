@@ -2,7 +2,6 @@ package io.holdfast.core.run;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.MemoryJournal;
 import io.holdfast.core.journal.UpdateId;
 import io.holdfast.core.participant.Plan;
@@ -12,6 +11,7 @@ import io.holdfast.core.participant.Target;
 import io.holdfast.core.state.Action;
 import io.holdfast.core.state.RefusedException;
 import io.holdfast.core.state.UpdateState;
+import io.holdfast.promise.Promise;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;

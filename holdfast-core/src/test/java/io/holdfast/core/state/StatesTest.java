@@ -4,10 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.box.Box;
 import io.holdfast.core.box.Entry;
 import io.holdfast.linux.Fd;
+import io.holdfast.promise.Promise;
 import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.List;

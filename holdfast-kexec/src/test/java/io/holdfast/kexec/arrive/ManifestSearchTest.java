@@ -2,12 +2,12 @@ package io.holdfast.kexec.arrive;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.kexec.arrive.ManifestSearch.Named;
 import io.holdfast.kexec.manifest.Clock;
 import io.holdfast.kexec.manifest.Manifest;
 import io.holdfast.kho.memory.MemoryArena;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import io.holdfast.store.VmId;
 import java.lang.foreign.MemorySegment;
 import java.time.Duration;

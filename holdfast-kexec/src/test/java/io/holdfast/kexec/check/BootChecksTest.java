@@ -2,9 +2,9 @@ package io.holdfast.kexec.check;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.participant.Obstacle;
 import io.holdfast.kexec.depart.NextKernel;
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -2,8 +2,8 @@ package io.holdfast.kexec.manifest;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import org.junit.jupiter.api.Test;
 
 /** One time axis over the kexec. */

@@ -4,12 +4,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.tuple;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.journal.JournalText;
 import io.holdfast.core.state.UpdateState;
 import io.holdfast.fdt.FdtBlob;
 import io.holdfast.fdt.FdtTree;
 import io.holdfast.linux.InterfaceAddress;
+import io.holdfast.promise.Promise;
 import io.holdfast.store.ServiceBox;
 import io.holdfast.store.VmId;
 import io.holdfast.testkit.FormatZero;

@@ -2,9 +2,9 @@ package io.holdfast.kexec.session;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.ProcessIdentity;
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -2,9 +2,9 @@ package io.holdfast.kexec.session;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import io.holdfast.store.ProcessStore;
 import io.holdfast.store.StoreKey;
 import java.io.IOException;

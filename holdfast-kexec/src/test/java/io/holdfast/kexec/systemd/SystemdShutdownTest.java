@@ -3,8 +3,8 @@ package io.holdfast.kexec.systemd;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.state.Action;
+import io.holdfast.promise.Promise;
 import io.holdfast.testkit.NoStep;
 import java.io.IOException;
 import java.nio.file.Files;

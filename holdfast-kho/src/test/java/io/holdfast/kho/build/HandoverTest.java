@@ -4,7 +4,6 @@ import static io.holdfast.kho.memory.MemoryRange.PAGE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.fdt.FdtBlob;
 import io.holdfast.fdt.FdtTree;
 import io.holdfast.kho.Defect;
@@ -21,6 +20,7 @@ import io.holdfast.kho.StateTree;
 import io.holdfast.kho.memory.MemoryArena;
 import io.holdfast.kho.memory.MemoryException;
 import io.holdfast.kho.memory.PhysicalMemory;
+import io.holdfast.promise.Promise;
 import java.io.ByteArrayOutputStream;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;

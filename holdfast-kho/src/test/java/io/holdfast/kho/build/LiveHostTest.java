@@ -3,12 +3,12 @@ package io.holdfast.kho.build;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.kho.Handover;
 import io.holdfast.kho.LiveHost;
 import io.holdfast.kho.StartingPoint;
 import io.holdfast.kho.StateTree;
 import io.holdfast.kho.memory.MemoryException;
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;

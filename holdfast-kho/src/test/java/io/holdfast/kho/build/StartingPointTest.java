@@ -4,13 +4,13 @@ import static io.holdfast.kho.memory.MemoryRange.PAGE;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.kho.Handover;
 import io.holdfast.kho.KexecMetadata;
 import io.holdfast.kho.PreservedMap;
 import io.holdfast.kho.StartingPoint;
 import io.holdfast.kho.memory.MemoryArena;
 import io.holdfast.kho.memory.MemoryRange;
+import io.holdfast.promise.Promise;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;

@@ -2,8 +2,8 @@ package io.holdfast.kho.image;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.fdt.FdtTree;
+import io.holdfast.promise.Promise;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

@@ -1,11 +1,11 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Mapping;
 import io.holdfast.linux.Protection;
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;

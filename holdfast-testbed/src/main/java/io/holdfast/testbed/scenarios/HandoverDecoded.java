@@ -1,6 +1,5 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.kho.Defect;
 import io.holdfast.kho.Handover;
 import io.holdfast.kho.LuoState.PreservedFile;
@@ -23,6 +22,7 @@ import io.holdfast.linux.MemfdOption;
 import io.holdfast.linux.OutgoingSession;
 import io.holdfast.linux.Protection;
 import io.holdfast.linux.Seal;
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;

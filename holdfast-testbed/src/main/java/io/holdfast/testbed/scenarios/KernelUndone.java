@@ -1,10 +1,10 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.OutgoingSession;
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;

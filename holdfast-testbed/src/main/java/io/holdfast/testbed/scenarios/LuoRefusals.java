@@ -1,6 +1,5 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.LiveUpdate;
@@ -8,6 +7,7 @@ import io.holdfast.linux.MemfdOption;
 import io.holdfast.linux.OpenFlag;
 import io.holdfast.linux.OutgoingSession;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Scenario;
 import java.io.IOException;

@@ -1,6 +1,5 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.state.MemoryMachine;
 import io.holdfast.core.state.MemoryOperation;
 import io.holdfast.core.state.MemoryState;
@@ -9,6 +8,7 @@ import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.LiveUpdate;
 import io.holdfast.linux.OutgoingSession;
 import io.holdfast.linux.SystemCallException;
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Scenario;
 import java.nio.file.Files;

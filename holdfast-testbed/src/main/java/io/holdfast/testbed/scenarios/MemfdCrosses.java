@@ -1,6 +1,5 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.Mapping;
@@ -9,6 +8,7 @@ import io.holdfast.linux.OpenFlag;
 import io.holdfast.linux.OutgoingSession;
 import io.holdfast.linux.Protection;
 import io.holdfast.linux.Seal;
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;

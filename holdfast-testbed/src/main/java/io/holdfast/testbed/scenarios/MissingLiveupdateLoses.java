@@ -1,8 +1,8 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.LiveUpdate;
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;

@@ -1,6 +1,5 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.kho.Handover;
 import io.holdfast.kho.PreservedBlock;
 import io.holdfast.kho.PreservedMap;
@@ -12,6 +11,7 @@ import io.holdfast.kho.memory.PhysicalMemory;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.OutgoingSession;
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Outside;
 import io.holdfast.testbed.Scenario;

@@ -1,10 +1,10 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Mapping;
 import io.holdfast.linux.OutgoingSession;
 import io.holdfast.linux.Protection;
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Scenario;
 import io.holdfast.testbed.Setup;

@@ -1,11 +1,11 @@
 package io.holdfast.testbed.scenarios;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.IncomingSession;
 import io.holdfast.linux.LiveUpdate;
 import io.holdfast.linux.OutgoingSession;
+import io.holdfast.promise.Promise;
 import io.holdfast.testbed.Inside;
 import io.holdfast.testbed.Scenario;
 

@@ -179,8 +179,7 @@ public final class Adoption implements AutoCloseable {
 
   /** What its guest has; only without obstacles. */
   public VmSpec spec() {
-    return spec.orElseThrow(
-        () -> new IllegalStateException("there are obstacles: " + obstacles));
+    return spec.orElseThrow(() -> new IllegalStateException("there are obstacles: " + obstacles));
   }
 
   /** What it runs; only without obstacles. */

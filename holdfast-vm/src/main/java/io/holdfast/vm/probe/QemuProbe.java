@@ -280,8 +280,8 @@ public final class QemuProbe {
   }
 
   /**
-   * What a binary says against running this specification: nothing if it would take it. The machine type
-   * is looked up, and the CPU is built for real, by a QEMU of that binary that runs nothing.
+   * What a binary says against running this specification: nothing if it would take it. The machine
+   * type is looked up, and the CPU is built for real, by a QEMU of that binary that runs nothing.
    */
   public List<String> lacks(QemuBinary binary, VmSpec spec) throws QemuUnusableException {
     List<String> missing = new ArrayList<>();
@@ -294,8 +294,7 @@ public final class QemuProbe {
         missing.add("migration capability " + capability);
       }
     }
-    List<Object> key =
-        List.of(key(binary.path()), spec.machine(), spec.accelerator(), spec.cpu());
+    List<Object> key = List.of(key(binary.path()), spec.machine(), spec.accelerator(), spec.cpu());
     if (built.contains(key)) {
       return missing;
     }

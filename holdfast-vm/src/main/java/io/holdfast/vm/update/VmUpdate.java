@@ -50,10 +50,10 @@ import java.util.Set;
 /**
  * A VM as a participant of an update: it gets another QEMU process under it.
  *
- * <p>Brownout: the successor comes up on the same memory and the same specification, with that memory
- * mapped and populated, and both are connected through a {@link Relay}. Blackout: the predecessor
- * stops and its device state flows. After the commit the predecessor is fenced by SIGSTOP, and the
- * successor runs. Then the predecessor is killed.
+ * <p>Brownout: the successor comes up on the same memory and the same specification, with that
+ * memory mapped and populated, and both are connected through a {@link Relay}. Blackout: the
+ * predecessor stops and its device state flows. After the commit the predecessor is fenced by
+ * SIGSTOP, and the successor runs. Then the predecessor is killed.
  */
 public final class VmUpdate implements Source, Target {
   /** The journal's key for the path of the QEMU that the update goes to. */

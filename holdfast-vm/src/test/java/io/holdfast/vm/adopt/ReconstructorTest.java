@@ -3,8 +3,8 @@ package io.holdfast.vm.adopt;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.core.participant.Obstacle;
+import io.holdfast.promise.Promise;
 import io.holdfast.vm.adopt.Reconstruction.Opened;
 import io.holdfast.vm.adopt.Reconstruction.Taken;
 import io.holdfast.vm.option.QemuCommand;

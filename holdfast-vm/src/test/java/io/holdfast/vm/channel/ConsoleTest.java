@@ -4,13 +4,13 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Call;
 import io.holdfast.linux.Errno;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Kernel;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.Readiness;
+import io.holdfast.promise.Promise;
 import io.holdfast.store.VmId;
 import io.holdfast.vm.Await;
 import java.io.IOException;

@@ -2,10 +2,10 @@ package io.holdfast.vm.channel;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Fd;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.UnixSocket;
+import io.holdfast.promise.Promise;
 import io.holdfast.store.VmId;
 import io.holdfast.vm.Await;
 import java.io.IOException;

@@ -4,8 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeFalse;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import io.holdfast.vm.probe.Trials.Outcome;
 import io.holdfast.vm.qemu.Correction;
 import io.holdfast.vm.qemu.QemuUnusableException;

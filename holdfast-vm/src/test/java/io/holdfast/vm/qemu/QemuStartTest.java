@@ -3,8 +3,8 @@ package io.holdfast.vm.qemu;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import io.holdfast.vm.spec.CommandLine;
 import io.holdfast.vm.spec.VmSpec;
 import java.io.IOException;

@@ -2,8 +2,8 @@ package io.holdfast.vm.update;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
+import io.holdfast.promise.Promise;
 import io.holdfast.vm.spec.Findings;
 import java.io.BufferedReader;
 import java.io.IOException;

@@ -3,9 +3,9 @@ package io.holdfast.vm.device.network;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.holdfast.promise.Promise;
 import io.holdfast.linux.Linux;
 import io.holdfast.linux.TcpListener;
+import io.holdfast.promise.Promise;
 import io.holdfast.vm.Await;
 import java.io.IOException;
 import java.io.UncheckedIOException;
