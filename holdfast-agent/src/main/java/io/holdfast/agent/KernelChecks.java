@@ -106,7 +106,7 @@ final class KernelChecks {
     } catch (IOException e) {
       found.add(
           new Obstacle(
-              "host memory", "it could not be found out: " + e.getMessage(), "Mount /proc."));
+              "host memory", "cannot be determined: " + e.getMessage(), "Mount /proc."));
     }
     return found;
   }
@@ -132,7 +132,7 @@ final class KernelChecks {
     } catch (IOException e) {
       return Optional.of(
           new Obstacle(
-              what, "on what it is could not be found out: " + e.getMessage(), "Mount /proc."));
+              what, "cannot determine its file system: " + e.getMessage(), "Mount /proc."));
     }
   }
 
@@ -266,7 +266,7 @@ final class KernelChecks {
       return Optional.of(
           new Obstacle(
               "the agent's memory limit",
-              "it could not be found out: " + e.getMessage(),
+              "cannot be determined: " + e.getMessage(),
               "Mount the cgroup file system on " + CGROUPS + "."));
     }
   }

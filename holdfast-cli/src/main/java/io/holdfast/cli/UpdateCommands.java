@@ -31,6 +31,7 @@ final class UpdateCommands {
         CommandLineInterface.group("update", "Replaces what runs a workload; shows past updates.");
     group.addSubcommand("vmm", vmm());
     group.addSubcommand("kernel", kernel());
+    group.addSubcommand("cancel", cancel());
     group.addSubcommand("retry", retry());
     group.addSubcommand("list", list());
     group.addSubcommand("show", show());
@@ -65,14 +66,41 @@ final class UpdateCommands {
                   reply, () -> Render.report(report(invocation, reply), invocation.shell().zone()));
               return Exit.OK;
             })
+        .addPositional(id("The update's id, from holdfast update list."));
+  }
+
+  private static PositionalParamSpec id(String description) {
+    return PositionalParamSpec.builder()
+        .index("0")
+        .type(String.class)
+        .paramLabel("ID")
+        .required(true)
+        .description(description)
+        .build();
+  }
+
+  private static CommandSpec cancel() {
+    return CommandLineInterface.command(
+            "cancel",
+            "Cancels an update that is under way, as Ctrl-C in its own command does: until its"
+                + " commit everything is undone.",
+            invocation -> {
+              String update = invocation.argument();
+              JsonObject reply =
+                  invocation.call("io.holdfast.Update.Cancel", JsonObject.of("id", update));
+              String name = Table.clean(update);
+              invocation.print(
+                  reply,
+                  () ->
+                      "The agent cancels update "
+                          + name
+                          + "; `holdfast update show "
+                          + name
+                          + "` shows how it ends\n");
+              return Exit.OK;
+            })
         .addPositional(
-            PositionalParamSpec.builder()
-                .index("0")
-                .type(String.class)
-                .paramLabel("ID")
-                .required(true)
-                .description("The update's id, from holdfast update list.")
-                .build());
+            id("The update's id, which holdfast vm list shows of a VM that is being updated."));
   }
 
   private static CommandSpec vmm() {

@@ -721,6 +721,26 @@ class CommandLineInterfaceTest {
   }
 
   @Test
+  @Promise("undone-before-commit")
+  void anUpdateOfAnotherCommandIsCancelled() {
+    handlers.put("io.holdfast.Update.Cancel", call -> call.reply(JsonObject.empty()));
+    assertThat(run("update", "cancel", "u7")).isEqualTo(Exit.OK);
+    assertThat(calls.getLast()).isEqualTo(JsonObject.of("id", "u7"));
+    assertThat(out())
+        .isEqualTo("The agent cancels update u7; `holdfast update show u7` shows how it ends\n");
+    assertThat(run("update", "cancel")).isEqualTo(Exit.USAGE);
+    handlers.put(
+        "io.holdfast.Update.Cancel",
+        _ -> {
+          throw new VarlinkError(
+              "io.holdfast.Update.NoSuchUpdate",
+              JsonObject.of("id", "u9", "message", "no update u9 is under way"));
+        });
+    assertThat(run("update", "cancel", "u9")).isEqualTo(Exit.FAILED);
+    assertThat(err()).contains("no update u9 is under way");
+  }
+
+  @Test
   void anUpdateThatCanNotBeginIsAFailure() {
     handlers.put(
         "io.holdfast.Update.Vmm",

@@ -134,7 +134,7 @@ final class KhoCommandsTest {
     assertThat(run("kho", "show", "--core", "core")).isEqualTo(Exit.OK);
     assertThat(out())
         .contains("kho-v4 at 0x" + Long.toHexString(start.stateTree()))
-        .contains("found by what is to be told to the next kernel")
+        .contains("found through setup_data (SETUP_KEXEC_KHO)")
         .contains("7.3.4-holdfast, kernel 5 in a row")
         .contains("luo-v5, number 5: 2 sessions, 2 files")
         .contains("log: 0x")

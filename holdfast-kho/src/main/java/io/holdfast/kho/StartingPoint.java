@@ -97,7 +97,7 @@ public record StartingPoint(long stateTree, Optional<List<MemoryRange>> scratch,
           new StartingPoint(
               data.tree,
               scratch,
-              "by what is to be told to the next kernel, at 0x%x".formatted(data.at)
+              "through setup_data (SETUP_KEXEC_KHO), at 0x%x".formatted(data.at)
                   + (scratch.isPresent() ? "" : "; the table of scratch areas was not found")));
     }
     List<Long> trees = new ArrayList<>();
