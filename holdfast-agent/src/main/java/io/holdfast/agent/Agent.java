@@ -95,7 +95,8 @@ public final class Agent implements AutoCloseable {
       USAGE
           + """
 
-          Runs the agent, which holds the VMs' memory, until it is stopped. VMs go on without it.
+          Runs the agent, which holds the VMs' memory, until it is stopped. Running VMs continue
+          without it; a guest that an update has paused waits for the next agent.
                 --run=DIR       Its run directory; else HOLDFAST_RUN, else /run/holdfast for root,
                                 else the user's own.
                 --socket=PATH   Where it listens; else HOLDFAST_SOCKET, else agent.sock in the run

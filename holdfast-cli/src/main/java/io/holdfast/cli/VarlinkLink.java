@@ -131,8 +131,9 @@ final class VarlinkLink implements Link {
         trying
             + ": the connection to the agent ended before its answer ("
             + e.getMessage()
-            + "). VMs live on without the agent. Start it again with: holdfast agent; it finishes or rolls back"
-            + " what it was doing, see: holdfast status");
+            + "). Running VMs continue without the agent; a guest that an update has paused waits for it."
+            + " Start it again with: holdfast agent; it completes or undoes what it was doing, see:"
+            + " holdfast status");
   }
 
   @Override

@@ -413,7 +413,7 @@ class CommandLineInterfaceTest {
     assertThat(run("vm", "list")).isEqualTo(Exit.FAILED);
     assertThat(err())
         .startsWith("holdfast: vm list: the connection to the agent ended")
-        .contains("VMs live on");
+        .contains("Running VMs continue");
   }
 
   @ParameterizedTest
