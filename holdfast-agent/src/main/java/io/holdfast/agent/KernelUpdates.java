@@ -400,7 +400,7 @@ final class KernelUpdates {
         } else if (vm.isPresent()) {
           participants.add(
               known.filter(each -> !(each instanceof Missing)).orElseGet(() -> undone(vm.get())));
-        } else if (vms.unknown().contains(name)) {
+        } else if (isMissing(name, vms.find(name))) {
           participants.add(missing(name));
         } else {
           // Undone already, or stopped since.
@@ -459,11 +459,11 @@ final class KernelUpdates {
       for (String name : vmsOf(history)) {
         // One that is undone has been anybody's since.
         boolean undone = history.fact(name, Orchestrator.UNDONE).isPresent();
-        Optional<Vm> vm = undone ? Optional.empty() : claim(name, history, claimed);
-        if (vm.isPresent()) {
-          participants.put(name, undone(vm.get()));
-        } else if (!undone && isMissing(name)) {
+        Optional<Vm> here = vms.find(name);
+        if (!undone && isMissing(name, here)) {
           participants.put(name, missing(name));
+        } else if (!undone && here.isPresent() && isOf(history, here.get())) {
+          participants.put(name, undone(claim(name, history, claimed)));
         } else {
           boolean _ = gone.add(name);
         }
@@ -499,14 +499,19 @@ final class KernelUpdates {
     List<String> claimed = new ArrayList<>();
     try {
       for (String name : vmsOf(history)) {
-        Optional<Vm> vm = claim(name, history, claimed);
-        if (vm.isPresent() && mayArrive(vm.get(), history)) {
-          participants.put(name, arriving(vm.get(), history));
-        } else if (isMissing(name)) {
+        Optional<Vm> here = vms.find(name);
+        if (isMissing(name, here)) {
           participants.put(name, missing(name));
-        } else {
-          boolean _ = gone.add(name);
+          continue;
         }
+        if (here.isPresent() && isOf(history, here.get())) {
+          Vm vm = claim(name, history, claimed);
+          if (mayArrive(vm, history)) {
+            participants.put(name, arriving(vm, history));
+            continue;
+          }
+        }
+        boolean _ = gone.add(name);
       }
       participants.put(Departure.NAME, Arrival.host(linux, store, arrival, participants.keySet()));
       Outcome outcome =
@@ -556,20 +561,16 @@ final class KernelUpdates {
     return names;
   }
 
-  /**
-   * Takes a VM of an update for its recovery.
-   *
-   * @return empty if it is not there, or is another one of this name
-   */
-  private Optional<Vm> claim(String name, UpdateHistory history, List<String> claimed) {
-    JournalRecord.Began began = history.began();
-    Optional<Vm> here = vms.find(name);
-    if (here.isEmpty() || !began.of(name, here.get().id().instance())) {
-      return Optional.empty();
-    }
-    Vm vm = vms.claimRecovered(name, "update " + began.update());
+  /** Returns whether a VM is the one that was in an update, and not another one of its name. */
+  private static boolean isOf(UpdateHistory history, Vm vm) {
+    return history.began().of(vm.id().name(), vm.id().instance());
+  }
+
+  /** Takes a VM of an update for its recovery. */
+  private Vm claim(String name, UpdateHistory history, List<String> claimed) {
+    Vm vm = vms.claimRecovered(name, "update " + history.began().update());
     claimed.add(name);
-    return Optional.of(vm);
+    return vm;
   }
 
   /**
@@ -589,9 +590,13 @@ final class KernelUpdates {
         linux, vm, vms.probe(vm), target, false, deviceStates, GuestClock.Choice.CORRECT);
   }
 
-  /** Returns whether a VM is not there although it was not stopped. */
-  private boolean isMissing(String name) {
-    return vms.find(name).isEmpty() && Files.exists(places.vm(name));
+  /**
+   * Returns whether a VM is not there although it was not stopped.
+   *
+   * @param here what was found of it: it may be taken back at any moment, so one look decides
+   */
+  private boolean isMissing(String name, Optional<Vm> here) {
+    return here.isEmpty() && Files.exists(places.vm(name));
   }
 
   private Missing missing(String name) {

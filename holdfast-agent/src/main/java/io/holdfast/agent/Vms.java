@@ -467,7 +467,16 @@ final class Vms {
     } catch (IOException | SystemCallException e) {
       // The guest does not need it.
       LOG.get().log(System.Logger.Level.ERROR, "VM " + name + " has no QMP channel yet", e);
+      openChannelLater(name, vm);
+    }
+  }
+
+  private void openChannelLater(String name, Vm vm) {
+    try {
       retries.add("the QMP channel of VM " + name, () -> openChannel(name, vm));
+    } catch (OutOfMemoryError e) {
+      // No thread can be had either: the next agent opens it.
+      LOG.get().log(System.Logger.Level.ERROR, "VM " + name + " has no QMP channel", e);
     }
   }
 
@@ -1183,6 +1192,8 @@ final class Vms {
       ended.run();
       synchronized (this) {
         vms.remove(name);
+        // One that was opened late.
+        closeChannel(name);
       }
     } catch (IOException e) {
       throw notPossible("VM " + name + " could not be stopped: " + e.getMessage());

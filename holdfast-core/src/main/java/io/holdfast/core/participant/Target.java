@@ -8,7 +8,8 @@ public interface Target extends Participant {
   /**
    * Makes the successor ready to run in the blackout, without resuming the workload. Recovery calls
    * it again if the update was committed and {@link #resume} certainly never called, so that a
-   * successor that died is started again from what it was given.
+   * successor that died is started again from what it was given. On kexec it is called in each
+   * attempt, also of a participant that has resumed, which must do nothing then.
    */
   void restore(Step step) throws Exception;
 

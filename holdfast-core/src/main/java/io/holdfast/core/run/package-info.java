@@ -39,7 +39,8 @@
  *   <li><b>The agent dies</b>: its successor reads the {@link io.holdfast.core.journal.Journal} and
  *       recovers the update. Not committed: cancel. COMMITTED: fence again, restore whatever died,
  *       resume, finish. RESUMED: fence again, resume, finish, but restore nothing, for the
- *       successor may have run since. A last line of the journal that the crash cut off never took
+ *       successor may have run since (on kexec each participant sees by itself whether it has). A
+ *       last line of the journal that the crash cut off never took
  *       effect; any other damage is refused.
  *   <li><b>A call ignores its interrupt</b>: the update waits for it, because nobody can undo what
  *       still goes on.

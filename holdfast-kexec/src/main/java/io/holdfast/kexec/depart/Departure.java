@@ -241,10 +241,10 @@ public final class Departure implements Source, Crossing {
     Fd memfd = linux.memfd("manifest of " + update, bytes);
     manifest = Optional.of(memfd);
     linux.allocate(memfd, 0, bytes);
+    memory.begin();
     OutgoingSession made = linux.liveUpdate().create(Manifest.SESSION);
     session = Optional.of(made);
     holder.hold(Manifest.SESSION, made.fd());
-    memory.begin();
     memory.check(MemoryOperation.PRESERVE, memfd.what());
     made.preserve(memfd, Manifest.TOKEN);
     prepared = true;

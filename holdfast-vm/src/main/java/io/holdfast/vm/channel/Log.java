@@ -237,7 +237,7 @@ final class Log implements AutoCloseable {
       kept.keep(LABEL + next.start(), next.file());
     } catch (RuntimeException e) {
       next.file().close();
-      throw new IOException("the keeper takes no new file", e);
+      throw new IOException("the descriptor store takes no new file", e);
     }
     Segment full = now;
     now = next;
