@@ -449,7 +449,7 @@ class ConsoleTest {
    * after it: what was said and typed is there, once.
    */
   @Test
-  @Promise("never-twice")
+  @Promise("consoles")
   void deathOfTheAgentAtAnyCallLosesNothingAndDoublesNothing() throws IOException {
     int died = 0;
     int calls = 0;
@@ -537,7 +537,7 @@ class ConsoleTest {
 
   /** The same while a log begins anew, again and again. */
   @Test
-  @Promise("never-twice")
+  @Promise("consoles")
   void deathOfTheAgentWhileTheLogBeginsAnew() throws IOException {
     String all = lines("line", 0, 15_000);
     for (int calls = 0; calls < 160; calls += 3) {
