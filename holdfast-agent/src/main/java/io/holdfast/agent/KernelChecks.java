@@ -105,8 +105,7 @@ final class KernelChecks {
       Memory.forPreserving(unallocated).ifPresent(found::add);
     } catch (IOException e) {
       found.add(
-          new Obstacle(
-              "host memory", "cannot be determined: " + e.getMessage(), "Mount /proc."));
+          new Obstacle("host memory", "cannot be determined: " + e.getMessage(), "Mount /proc."));
     }
     return found;
   }

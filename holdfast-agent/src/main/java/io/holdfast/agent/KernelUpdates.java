@@ -1,7 +1,6 @@
 package io.holdfast.agent;
 
 import io.holdfast.core.box.CrossingBox;
-import io.holdfast.core.journal.JournalRecord;
 import io.holdfast.core.journal.UpdateHistory;
 import io.holdfast.core.journal.UpdateId;
 import io.holdfast.core.participant.Source;

@@ -25,8 +25,8 @@ public interface Step {
   Duration remaining();
 
   /**
-   * Returns whether an earlier agent, or an earlier attempt of this one, began this update: what the
-   * call is about may have happened already.
+   * Returns whether an earlier agent, or an earlier attempt of this one, began this update: what
+   * the call is about may have happened already.
    */
   boolean recovering();
 

@@ -40,8 +40,8 @@
  *       recovers the update. Not committed: cancel. COMMITTED: fence again, restore whatever died,
  *       resume, finish. RESUMED: fence again, resume, finish, but restore nothing, for the
  *       successor may have run since (on kexec each participant sees by itself whether it has). A
- *       last line of the journal that the crash cut off never took
- *       effect; any other damage is refused.
+ *       last line of the journal that the crash cut off never took effect; any other damage is
+ *       refused.
  *   <li><b>A call ignores its interrupt</b>: the update waits for it, because nobody can undo what
  *       still goes on.
  * </ul>

@@ -47,8 +47,8 @@ import java.util.Set;
  *
  * <p>Nothing is lost if the agent dies on the way. A session's descriptor is shared with an idle
  * process ({@link Linux#shareDescriptors}) from the moment on that the kernel makes it, until the
- * descriptor store has it; what was retrieved from it can be retrieved again until it is finished; and it is
- * finished when all participants have resumed.
+ * descriptor store has it; what was retrieved from it can be retrieved again until it is finished;
+ * and it is finished when all participants have resumed.
  */
 public final class Arrival {
   private static final LateLogger LOG = new LateLogger(Arrival.class);

@@ -133,7 +133,7 @@ final class StartingPointTest {
     // Copies of one structure are one.
     setupData(second, SCRATCH.get(0).address() + PAGE);
     assertThat(found().stateTree()).isEqualTo(second);
-    assertThat(found().how()).contains("what is to be told");
+    assertThat(found().how()).contains("through setup_data");
   }
 
   @Test
