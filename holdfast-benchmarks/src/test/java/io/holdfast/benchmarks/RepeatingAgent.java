@@ -74,9 +74,6 @@ final class RepeatingAgent implements AutoCloseable {
 
   private static final int TIMES = 2;
 
-  /** Recoveries of one update, at most. */
-  private static final int RECOVERIES = 3;
-
   /** In a console's log that can't be written what the guest says is dropped, and that is said. */
   private static final String TO_LOG = "SPLICE in Log.";
 
@@ -475,8 +472,10 @@ final class RepeatingAgent implements AutoCloseable {
     List<RepeatedUpdate> participants = List.of(new RepeatedUpdate(update, round));
     Outcome outcome =
         new ExecUpdate<>(id, participants, journal, workers, Deadlines.usual(), _ -> {}).run();
-    // A recovery makes the same calls from other places, where they fail once, too.
-    for (int i = 0; outcome instanceof Outcome.Stuck && i < RECOVERIES; i++) {
+    // A recovery makes the same calls from other places, where each fails once, too.
+    int struck = -1;
+    while (outcome instanceof Outcome.Stuck && struck < round.struck.size()) {
+      struck = round.struck.size();
       UpdateHistory history = UpdateHistory.of(journal.read()).orElseThrow();
       outcome =
           new ExecRecovery<>(history, participants, journal, workers, Deadlines.usual(), _ -> {})
